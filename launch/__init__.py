@@ -1,0 +1,1 @@
+"""Launchers: one short script per experiment, run on your machine."""

@@ -1,0 +1,1 @@
+"""SageMaker Pipelines, defined and started on your machine."""

@@ -1,0 +1,1 @@
+"""From raw images to the prepared data set, and from there to batches."""
