@@ -1,0 +1,109 @@
+"""Turn raw images into the prepared data set that training, evaluation and inference read.
+
+Raw images lie in the competition's layout (*_features.csv with id, filepath, site; *_labels.csv one-hot) or
+in a folder for each class; `demo` draws an artificial set. What cannot be used goes to quarantine.csv.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from common.console import ArgumentParser, run
+from common.errors import UsageError
+from common.hyperparameters import hyphenated
+
+
+def number(kind: type[int] | type[float], low: float, high: float) -> Callable[[str], int | float]:
+    """An argparse type: a number between `low` and `high`, both included."""
+
+    def convert(text: str) -> int | float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of type {kind.__name__}") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low:g} and {high:g}")
+        return value
+
+    return convert
+
+
+def shares(text: str) -> tuple[float, float, float]:
+    """An argparse type: the shares of train, val and test, as in 0.65,0.20,0.15."""
+    try:
+        train, val, test = (float(share) for share in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, as in 0.65,0.20,0.15") from None
+    return train, val, test
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """An argparse type: a regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from None
+
+
+def parser() -> ArgumentParser:
+    """The command line."""
+    arguments = ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    add = arguments.add_argument
+    add("--input", required=True, metavar="DIR|demo", help="folder of raw images, or demo: draw some")
+    add("--output", required=True, type=Path, metavar="DIR", help="gets the prepared data set")
+    add("--site-csv", type=Path, metavar="FILE", help="CSV with filepath and site (class folders)")
+    add("--site-regex", type=pattern, metavar="REGEX", help="finds (?P<site>...) in the path (class folders)")
+    add("--split", choices=["site", "random"], help="default: by site where there are sites, else random")
+    add("--shares", type=shares, metavar="T,V,T", help="train, val, test; default 0.65,0.20,0.15; "
+        "for --split random 0.75,0.25,0")  # fmt: skip
+    add("--seed", type=number(int, 0, 2**32 - 1), default=0, help="of split and demo (default: 0)")
+    add("--short-side", type=number(int, 16, 4096), default=256, help="packed short side, px (default: 256)")
+    add("--quality", type=number(int, 1, 100), default=90, help="of the packed JPEG (default: 90)")
+    add("--crop-bottom", type=number(float, 0, 0.5), default=0.0,
+        help="share of the height to cut off, as 0.07 for a caption strip (default: 0)")  # fmt: skip
+    add("--max-quarantine", type=number(float, 0, 1), default=0.05,
+        help="largest share of unusable inputs (default: 0.05)")  # fmt: skip
+    add("--processes", type=number(int, 1, 256), help="default: all cores")
+    demo = arguments.add_argument_group("demo data")
+    demo.add_argument("--demo-images", type=number(int, 1, 500_000), default=2400, help="labelled images")
+    demo.add_argument("--demo-unlabeled", type=number(int, 0, 500_000), default=240, help="unlabelled images")
+    demo.add_argument("--demo-sites", type=number(int, 3, 5000), default=24, help="labelled sites")
+    return arguments
+
+
+def main() -> None:
+    """Parse, check, prepare."""
+    flags = parser().parse_args(hyphenated(sys.argv[1:]))
+    if flags.site_csv and flags.site_regex:
+        raise UsageError("--site-csv and --site-regex: give one of them")
+    from common.data.canonical import PixelSettings  # late: --help and a typing error need none of this
+    from common.data.demo import DemoSettings
+    from common.data.preparation import Preparation, prepare
+    from common.data.sources import SiteRule
+
+    prepare(
+        Preparation(
+            input=flags.input,
+            output=flags.output,
+            demo=DemoSettings(
+                images=flags.demo_images,
+                unlabeled=flags.demo_unlabeled,
+                sites=flags.demo_sites,
+                seed=flags.seed,
+            ),
+            rule=SiteRule(flags.site_csv, flags.site_regex),
+            pixels=PixelSettings(short_side=flags.short_side, crop_bottom=flags.crop_bottom),
+            quality=flags.quality,
+            split=flags.split,
+            shares=flags.shares,
+            seed=flags.seed,
+            max_quarantine=flags.max_quarantine,
+            processes=flags.processes,
+        )
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,39 @@
+"""Train a classifier on a prepared data set and write the model artefact.
+
+In SageMaker the toolkit's variables say where data and results lie and `SM_HPS` holds the hyperparameters;
+elsewhere `--prepared`, `--output` and one flag for each hyperparameter do.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from common.channels import TrainingPaths, failure_file, training_paths
+from common.console import ArgumentParser, run
+from common.hyperparameters import add_arguments, hyphenated, read_config
+
+
+def parser() -> ArgumentParser:
+    """The command line."""
+    arguments = ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    arguments.add_argument(
+        "--prepared", metavar="DIR", help="prepared data set (default: SM_CHANNEL_PREPARED)"
+    )
+    arguments.add_argument("--output", metavar="DIR", help="gets model/, output/ and checkpoints/")
+    arguments.add_argument("--fresh", action="store_true", help="do not resume from an earlier checkpoint")
+    add_arguments(arguments)
+    return arguments
+
+
+def main() -> None:
+    """Parse, check, train."""
+    flags = parser().parse_args(hyphenated(sys.argv[1:]))
+    config = read_config(flags, os.environ)
+    paths: TrainingPaths = training_paths(flags.prepared, flags.output, os.environ)
+    from common.training.job import run_training  # late: --help and a typing error need no torch
+
+    run_training(config, paths, Path(__file__).parent, fresh=flags.fresh)
+
+
+if __name__ == "__main__":
+    run(main, failure=lambda: failure_file(os.environ))

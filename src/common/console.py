@@ -1,0 +1,98 @@
+"""What a person sees: progress, memory, and errors without a traceback."""
+
+import argparse
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import psutil
+from tqdm import tqdm
+
+from common.errors import TraplineError
+
+Item = TypeVar("Item")
+SECONDS_BETWEEN_LINES = 10.0
+FAILURE_LENGTH = 1024  # the platform shows no more of /opt/ml/output/failure
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """An argparse parser whose error is one or two lines, with the way to the help instead of the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n{self.prog} --help lists the flags\n")
+
+
+def run(main: Callable[[], None], failure: Callable[[], Path | None] = lambda: None) -> NoReturn:
+    """Call an entry point's `main` and end the process with its exit code.
+
+    0: done; 1: the run failed; 2: wrong usage; 130: interrupted. An error that a person can act on prints its
+    message alone; anything else is a defect and prints its traceback. `failure` says where the message is
+    also written (SageMaker's `output/failure`), or None.
+    """
+    code, message = 0, None
+    try:
+        main()
+    except TraplineError as error:
+        code, message = error.exit_code, str(error)
+    except OSError as error:
+        code, message = 1, f"{error.filename or 'input/output'}: {error.strerror or error}"
+    except KeyboardInterrupt:
+        code, message = 130, "interrupted; the same command goes on where it can"
+    except Exception as error:
+        traceback.print_exc()
+        text = " ".join(str(error).splitlines()[:1])
+        code, message = 1, f"{type(error).__name__}: {text} (a defect in Trapline: please report it)"
+    if message:
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        _write_failure(failure(), message)
+    sys.exit(code)
+
+
+def _write_failure(path: Path | None, message: str) -> None:
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(message.encode()[:FAILURE_LENGTH].decode(errors="ignore").encode())
+    except OSError as error:
+        print(f"error: {path}: cannot be written ({error.strerror})", file=sys.stderr)
+
+
+def progress(items: Iterable[Item], description: str, total: int, unit: str = "images") -> Iterator[Item]:
+    """Yield `items`, showing a tqdm bar on a terminal and a plain line now and then elsewhere."""
+    if sys.stderr.isatty():
+        yield from tqdm(items, desc=description, total=total, unit=f" {unit}", leave=False)
+        return
+    started = last = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            print(f"{description}: {done} of {total} {unit}, {done / (now - started):.0f}/s", flush=True)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Plain text columns: the first aligned left, the others right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+
+    def line(cells: list[str]) -> str:
+        padded = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
+        return "  ".join([cells[0].ljust(widths[0]), *padded]).rstrip()
+
+    return "\n".join(line(row) for row in [header, ["-" * width for width in widths], *rows])
+
+
+def peak_resident_mb() -> float:
+    """The most resident memory that this process has had, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def resident_mb() -> float:
+    """Resident memory of this process, MiB."""
+    return float(psutil.Process().memory_info().rss) / 2**20

@@ -1,0 +1,157 @@
+"""Batches of uint8 images from a packed part, made by loader processes.
+
+A loader process decodes and augments; normalisation is left to the device, so that a quarter of the bytes
+travel. Order and augmentation are drawn from (seed, epoch, row) alone: the same with any number of processes,
+and the same for an epoch that is run again after a restart.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from common.data.augment import Augmentation
+from common.data.canonical import decode_packed
+from common.data.prepared import PackedPart
+
+Key: TypeAlias = tuple[int, int]  # epoch, row
+MOST_WORKERS = 16
+PRELOADED = ["common.data.loader"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images: uint8 (batch, size, size, 3); labels: int64 (batch,); weights: float32 (batch,)."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory; called by the DataLoader."""
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.weights.pin_memory())
+
+
+class PackedImages(Dataset[Batch]):
+    """Decoded, augmented images of a part, fetched a batch at a time."""
+
+    def __init__(self, part: PackedPart, chain: str, size: int, seed: int) -> None:
+        self.part = part
+        self.size = size
+        self.seed = seed
+        self.augmentation = Augmentation(chain, size)
+
+    def __len__(self) -> int:
+        return len(self.part)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        images = np.empty((len(keys), self.size, self.size, 3), dtype=np.uint8)
+        for position, (epoch, row) in enumerate(keys):
+            pixels = decode_packed(self.part.jpeg(row))
+            images[position] = self.augmentation(pixels, (self.seed, epoch, row))
+        rows = [row for _, row in keys]
+        return Batch(
+            torch.from_numpy(images),
+            torch.from_numpy(self.part.labels[rows]),
+            torch.from_numpy(self.part.weights[rows]),
+        )
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """The batches of one epoch as lists of (epoch, row); set `epoch` before each pass.
+
+    Shuffled from (seed, epoch), or in order. A single left-over image joins the batch before it: batch
+    normalisation cannot train on one image.
+    """
+
+    def __init__(self, rows: int, batch_size: int, *, seed: int | None) -> None:
+        self.rows = rows
+        self.seed = seed
+        self.epoch = 0
+        starts = list(range(0, rows, batch_size))
+        if len(starts) > 1 and rows - starts[-1] == 1:
+            starts.pop()
+        self.bounds = list(zip(starts, [*starts[1:], rows], strict=True))
+
+    @property
+    def sizes(self) -> list[int]:
+        """Images in each batch."""
+        return [end - start for start, end in self.bounds]
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = np.arange(self.rows)
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+        for start, end in self.bounds:
+            yield [(self.epoch, int(row)) for row in order[start:end]]
+
+
+@dataclass(frozen=True)
+class Loader:
+    """An iterable over the batches of an epoch, again for every epoch."""
+
+    batches: EpochBatches
+    loader: DataLoader[Batch]
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of `epoch`."""
+        self.batches.epoch = epoch
+        return iter(self.loader)
+
+
+def make_loader(
+    part: PackedPart,
+    *,
+    chain: str,
+    size: int,
+    batch_size: int,
+    seed: int,
+    shuffle: bool,
+    workers: int,
+    pin: bool,
+) -> Loader:
+    """A loader over `part`. `workers` processes make the batches; 0 makes them in this process.
+
+    Workers come from a fork server, which has no threads: forking this process, whose threads may hold
+    locks, can hang.
+    """
+    batches = EpochBatches(len(part), batch_size, seed=seed if shuffle else None)
+    options: dict[str, Any] = {}
+    if workers:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(PRELOADED)
+        options = {"multiprocessing_context": context, "persistent_workers": True, "prefetch_factor": 2}
+    loader = DataLoader(
+        PackedImages(part, chain, size, seed),
+        batch_sampler=batches,
+        collate_fn=_identity,
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_one_thread_each,
+        generator=torch.Generator(),  # or the loader would draw from the generator that dropout uses
+        **options,
+    )
+    return Loader(batches, loader)
+
+
+def _identity(batch: Any) -> Any:
+    return batch
+
+
+def _one_thread_each(worker: int) -> None:
+    cv2.setNumThreads(1)
+
+
+def default_workers(device_type: str) -> int:
+    """How many loader processes: all cores (at most 16) beside a GPU; one in four where the CPU trains."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_WORKERS, cores if device_type != "cpu" else max(1, cores // 4))

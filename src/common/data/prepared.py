@@ -1,0 +1,153 @@
+"""The prepared data set on disk: what `prepare.py` writes and everything else reads.
+
+`dataset.json` describes it; `train/`, `val/`, `test/` and `unlabeled/` hold Arrow IPC files of one row an
+image, memory-mapped when read: a random row costs microseconds and no memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from common.errors import TraplineError
+from common.storage import read_json
+
+FORMAT_VERSION = 1
+DESCRIPTION = "dataset.json"
+PARTS = ("train", "val", "test", "unlabeled")
+
+# width and height are those of the original frame, orientation applied; sha256 is of the original bytes.
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("image", pa.large_binary()),
+        pa.field("labels", pa.list_(pa.int32())),
+        pa.field("site", pa.string()),
+        pa.field("sequence", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("sha256", pa.string()),
+        pa.field("weight", pa.float32()),
+    ]
+)
+
+
+class PartFiles(BaseModel):
+    """The Arrow files of one part, relative to the data set's folder, and the images in them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    images: int
+    files: list[str]
+
+
+class Split(BaseModel):
+    """How the labelled images were divided."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["site", "random"]
+    shares: dict[str, float]
+    seed: int
+    unseen_sites: bool  # whether a score on val or test says anything about cameras that were never seen
+
+
+class DatasetDescription(BaseModel):
+    """The content of dataset.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format_version: Literal[1]
+    task: Literal["multiclass", "multilabel"]
+    classes: list[str]
+    source: str
+    drawn: bool  # artificial images, not photographs
+    split: Split
+    pixels: dict[str, Any]  # how canonicalise made the packed pixels: serving must do the same
+    jpeg_quality: int
+    parts: dict[str, PartFiles]
+    counts: dict[str, dict[str, int]]  # part -> class -> images
+    fingerprint: str  # SHA-256 over the settings and every row's id, original bytes, labels, site and part
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PackedPart:
+    """The images of one part. Cheap to send to another process, which maps the files again."""
+
+    files: tuple[Path, ...]
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All columns, memory-mapped."""
+        tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in self.files]
+        return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"files": self.files}
+
+    def jpeg(self, row: int) -> memoryview:
+        """The packed JPEG bytes of one image, not copied."""
+        return memoryview(self.table["image"][row].as_buffer()).cast("B")
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The class index of each image, int64 (images,); each must have exactly one label."""
+        return np.asarray(self.table["labels"].combine_chunks().flatten(), dtype=np.int64)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """The weight of each image in the training loss, float32 (images,)."""
+        return np.asarray(self.table["weight"], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """A prepared data set, open for reading."""
+
+    folder: Path
+    description: DatasetDescription
+
+    def part(self, name: str) -> PackedPart:
+        """The images of `train`, `val`, `test` or `unlabeled`."""
+        files = self.description.parts[name].files if name in self.description.parts else []
+        return PackedPart(tuple(self.folder / file for file in files))
+
+
+def open_prepared(folder: Path, parts: Sequence[str] = PARTS) -> PreparedSet:
+    """Open the prepared data set in `folder` and check that its `parts` are whole.
+
+    Raises TraplineError naming the file that is missing, damaged or of another version.
+    """
+    path = folder / DESCRIPTION
+    if not path.exists():
+        raise TraplineError(f"{path}: no such file; entry_points/prepare.py makes a prepared data set")
+    try:
+        description = DatasetDescription.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise TraplineError(f"{path}: {place}: {first['msg']}; prepare the data again") from None
+    prepared = PreparedSet(folder, description)
+    for name in parts:
+        _check_part(prepared, name)
+    return prepared
+
+
+def _check_part(prepared: PreparedSet, name: str) -> None:
+    expected = prepared.description.parts.get(name, PartFiles(images=0, files=[])).images
+    try:
+        found = len(prepared.part(name))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise TraplineError(
+            f"{prepared.folder / name}: damaged ({str(error).splitlines()[0]}); prepare the data again"
+        ) from None
+    if found != expected:
+        raise TraplineError(
+            f"{prepared.folder / name}: holds {found} images but {DESCRIPTION} says {expected}; prepare again"
+        )

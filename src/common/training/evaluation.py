@@ -1,0 +1,56 @@
+"""Predictions over a part of the data, and the numbers that are made of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+from torch import nn
+
+from common.data.loader import Batch
+from common.models.build import Normalisation
+from common.training.execution import Execution
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """logits: float32 (images, classes); labels: int64 (images,)."""
+
+    logits: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Softmax of the logits, float64 (images, classes); each row sums to 1."""
+        return torch.softmax(torch.from_numpy(self.logits).double(), dim=1).numpy()
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module, batches: Iterable[Batch], execution: Execution, normalisation: Normalisation
+) -> Predictions:
+    """The model's logits over `batches`, in evaluation mode, in their order."""
+    model.eval()
+    logits, labels = [], []
+    for batch in batches:
+        with execution.autocast():
+            logits.append(model(execution.inputs(batch.images, normalisation)).float())
+        labels.append(batch.labels)
+    return Predictions(torch.cat(logits).cpu().numpy(), torch.cat(labels).numpy())
+
+
+def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """The mean F1 score over the classes that occur in `labels`; a class never predicted counts as 0."""
+    return float(f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0.0))
+
+
+def classification_metrics(predictions: Predictions) -> dict[str, float]:
+    """Log loss (natural logarithm), accuracy and macro F1, under the names of the metric registry."""
+    predicted = predictions.logits.argmax(axis=1)
+    classes = np.arange(predictions.logits.shape[1])
+    return {
+        "val_loss": float(log_loss(predictions.labels, predictions.probabilities, labels=classes)),
+        "val_acc": float(accuracy_score(predictions.labels, predicted)),
+        "val_macro_f1": macro_f1(predictions.labels, predicted),
+    }

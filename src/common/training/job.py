@@ -1,0 +1,264 @@
+"""A training job from a prepared data set to a model artefact, in one readable sequence."""
+
+import platform
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+import common
+from common import metrics
+from common.channels import TrainingPaths, ensure_writable
+from common.config import TrainingConfig
+from common.console import peak_resident_mb, progress
+from common.data.loader import Loader, default_workers, make_loader
+from common.data.prepared import PreparedSet, open_prepared
+from common.errors import TraplineError, UsageError
+from common.models.artefact import ModelDescription, write_artefact
+from common.models.build import (
+    build_model,
+    check_image_size,
+    count_parameters,
+    head_parameters,
+    normalisation_for,
+)
+from common.models.weights import WeightsReport, load_weights
+from common.storage import folder_digest
+from common.training.checkpoint import Checkpoints, job_key
+from common.training.evaluation import classification_metrics, predict
+from common.training.execution import (
+    Execution,
+    choose_execution,
+    log_memory,
+    peak_gpu_mb,
+    seed_everything,
+)
+from common.training.loop import Learner, train_epoch
+from common.training.optimisation import make_loss, make_optimizer, make_schedule
+from common.training.progress import Progress, copy_weights
+
+
+@dataclass(frozen=True)
+class Data:
+    """The prepared set and its loaders."""
+
+    prepared: PreparedSet
+    train: Loader
+    val: Loader
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of the logits."""
+        return self.prepared.description.classes
+
+
+def run_training(config: TrainingConfig, paths: TrainingPaths, entry_points: Path, *, fresh: bool) -> None:
+    """Train, choose the best epoch on validation, and write the artefact to `paths.model`.
+
+    `entry_points` is the folder of the scripts that go into the artefact beside `common`. An unfinished job
+    with the same code, data and configuration goes on from its last checkpoint unless `fresh`. Raises
+    UsageError for a configuration that does not fit the data or the machine, TraplineError for a failed run.
+    """
+    seed_everything(config.seed, config.deterministic)
+    execution = choose_execution(config)
+    for folder in (paths.model, paths.output, paths.checkpoints):
+        ensure_writable(folder)
+    log_memory("start", execution.device)
+    data = _setup_data(config, paths.prepared, execution)
+    log_memory("data_loaded", execution.device)
+    learner, report = _setup_learner(config, data, execution)
+    _print_profile(config, data, learner)
+    checkpoints = _setup_checkpoints(config, paths, data, entry_points, report)
+    state = _resume_or_start(learner, checkpoints, fresh=fresh)
+    while not state.finished(config):
+        _run_epoch(learner, data, state)
+        state.write_csv(paths.output / "metrics.csv")
+        checkpoints.save(state.epoch, _snapshot(learner, state))
+    if state.out_of_patience(config):
+        print(f"stopped: no better {config.best_metric} in {config.patience} epochs", flush=True)
+    state.write_csv(paths.output / "metrics.csv")
+    _write_model(learner, data, state, paths.model, entry_points, report)
+    checkpoints.clear()
+
+
+def _setup_data(config: TrainingConfig, folder: Path, execution: Execution) -> Data:
+    prepared = open_prepared(folder, parts=("train", "val"))
+    description = prepared.description
+    packed = description.pixels["short_side"]
+    if config.image_size > packed:
+        raise UsageError(
+            f"image_size {config.image_size} is above the packed short side {packed}: prepare again with\n"
+            f"python entry_points/prepare.py --input {description.source} --output {folder} "
+            f"--short-side {config.image_size}"
+        )
+    for part in ("train", "val"):
+        if not len(prepared.part(part)):
+            raise TraplineError(f"{folder / part}: holds no image; prepare the data with other --shares")
+    workers = default_workers(execution.device.type) if config.num_workers is None else config.num_workers
+    shared: dict[str, Any] = {
+        "size": config.image_size,
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "workers": workers,
+        "pin": execution.device.type == "cuda",
+    }
+    train = make_loader(prepared.part("train"), chain=config.augment, shuffle=True, **shared)
+    val = make_loader(prepared.part("val"), chain="none", shuffle=False, **shared)
+    return Data(prepared, train, val)
+
+
+def _setup_learner(config: TrainingConfig, data: Data, execution: Execution) -> tuple[Learner, WeightsReport]:
+    check_image_size(config.arch, config.image_size, len(data.classes))
+    model = build_model(
+        config.arch,
+        len(data.classes),
+        image_size=config.image_size,
+        dropout=config.dropout,
+        stochastic_depth=config.stochastic_depth,
+    )
+    head = head_parameters(config.arch, config.image_size)
+    report = load_weights(model, config.weights, arch=config.arch, head=head, cache=None)
+    log_memory("model_built", execution.device)
+    model = execution.place(model)
+    log_memory("model_on_device", execution.device)
+    optimizer = make_optimizer(config, model, head)
+    steps_per_epoch = -(-len(data.train.batches) // config.accumulation)
+    learner = Learner(
+        model=model,
+        optimizer=optimizer,
+        schedule=make_schedule(config, optimizer, steps_per_epoch),
+        scaler=execution.scaler(),
+        loss=make_loss(config, data.prepared.part("train").labels, data.classes, execution.device),
+        config=config,
+        execution=execution,
+        normalisation=normalisation_for(config.arch, config.weights),
+    )
+    return learner, report
+
+
+def _print_profile(config: TrainingConfig, data: Data, learner: Learner) -> None:
+    execution, train = learner.execution, data.train
+    settings = " ".join(f"{name}={value}" for name, value in config.record().items())
+    print(f"[PROFILE] {settings}")
+    print(
+        f"[PROFILE] device={execution.device} runs_in={execution.precision} "
+        f"channels_last={execution.channels_last} threads={torch.get_num_threads()} "
+        f"workers={train.loader.num_workers} parameters={count_parameters(learner.model)} "
+        f"classes={len(data.classes)} train_images={train.batches.rows} val_images={data.val.batches.rows} "
+        f"split={data.prepared.description.split.kind} drawn={data.prepared.description.drawn}",
+        flush=True,
+    )
+
+
+def _setup_checkpoints(
+    config: TrainingConfig, paths: TrainingPaths, data: Data, entry_points: Path, report: WeightsReport
+) -> Checkpoints:
+    code = folder_digest([entry_points, Path(common.__file__).parent])
+    fingerprint = data.prepared.description.fingerprint
+    return Checkpoints(paths.checkpoints, job_key(code, fingerprint, config.digest(), report.identity))
+
+
+def _resume_or_start(learner: Learner, checkpoints: Checkpoints, *, fresh: bool) -> Progress:
+    if fresh:
+        checkpoints.clear()
+    state = checkpoints.load()
+    if state is None:
+        return Progress()
+    learner.model.load_state_dict(state["model"])
+    learner.optimizer.load_state_dict(state["optimizer"])
+    learner.schedule.load_state_dict(state["schedule"])
+    learner.scaler.load_state_dict(state["scaler"])
+    torch.set_rng_state(state["random_cpu"])
+    if learner.execution.device.type == "cuda" and state["random_cuda"]:
+        torch.cuda.set_rng_state_all(state["random_cuda"])
+    reached = Progress(**state["progress"])
+    print(f"resumed after epoch {reached.epoch} from {checkpoints.folder}", flush=True)
+    return reached
+
+
+def _snapshot(learner: Learner, state: Progress) -> dict[str, Any]:
+    return {
+        "model": copy_weights(learner.model),
+        "optimizer": learner.optimizer.state_dict(),
+        "schedule": learner.schedule.state_dict(),
+        "scaler": learner.scaler.state_dict(),
+        "random_cpu": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "progress": state.state(),
+    }
+
+
+def _run_epoch(learner: Learner, data: Data, state: Progress) -> None:
+    device, epoch = learner.execution.device, state.epoch + 1
+    log_memory(f"epoch_{epoch}_start", device)
+    started = time.perf_counter()
+    sizes = data.train.batches.sizes
+    bar = progress(data.train.epoch(epoch), f"epoch {epoch}/{learner.config.epochs}", len(sizes), "batches")
+    tally = train_epoch(learner, bar, sizes, epoch)
+    seconds = time.perf_counter() - started
+    predictions = predict(learner.model, data.val.epoch(epoch), learner.execution, learner.normalisation)
+    row = {
+        "epoch": epoch,
+        **tally.metrics(),
+        **classification_metrics(predictions),
+        "lr": tally.learning_rate,
+        "images_per_s": tally.images / seconds,
+        "data_wait": tally.waited / seconds,
+        "epoch_s": time.perf_counter() - started,
+        "rss_mb": peak_resident_mb(),
+        "gpu_mb": peak_gpu_mb(device),
+    }
+    state.add(row, learner.model, learner.config)
+    metrics.emit(row)
+    log_memory(f"epoch_{epoch}_end", device)
+
+
+def _write_model(
+    learner: Learner,
+    data: Data,
+    state: Progress,
+    model_dir: Path,
+    entry_points: Path,
+    report: WeightsReport,
+) -> None:
+    config, described = learner.config, data.prepared.description
+    description = ModelDescription(
+        architecture=config.arch,
+        classes=data.classes,
+        image_size=config.image_size,
+        normalisation=learner.normalisation,
+        pixels=described.pixels,
+        task=described.task,
+        configuration=config.record(),
+        data_fingerprint=described.fingerprint,
+        versions=_versions(),
+        metrics={"best": state.history[state.best_epoch - 1], "last": state.history[-1]},
+        best_epoch=state.best_epoch,
+        epochs=state.epoch,
+        parameters=count_parameters(learner.model),
+        weights=asdict(report),
+    )
+    code = [(entry_points, ""), (Path(common.__file__).parent, "common")]
+    write_artefact(
+        model_dir,
+        description,
+        best=state.best_weights,
+        last=copy_weights(learner.model),
+        code=code,
+        pth=config.export_pth,
+    )
+    best = state.history[state.best_epoch - 1]
+    numbers = " ".join(f"{name}={best[name]:.4f}" for name in ("val_loss", "val_acc", "val_macro_f1"))
+    print(f"model: {model_dir} (best epoch {state.best_epoch} of {state.epoch}: {numbers})", flush=True)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "trapline": common.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }

@@ -1,0 +1,138 @@
+"""One pass over the training images."""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from sklearn.metrics import accuracy_score
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from common.config import TrainingConfig
+from common.data.loader import Batch
+from common.errors import TraplineError
+from common.models.build import Normalisation
+from common.training.evaluation import macro_f1
+from common.training.execution import Execution
+from common.training.optimisation import Loss
+
+Item = TypeVar("Item")
+STEPS_BETWEEN_CHECKS = 50  # looking at the loss makes the host wait for a GPU, so not at every step
+
+
+@dataclass
+class Learner:
+    """What changes during training (model, optimizer, schedule, scaler) and what tells it how."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    scaler: torch.amp.GradScaler
+    loss: Loss
+    config: TrainingConfig
+    execution: Execution
+    normalisation: Normalisation
+
+
+@dataclass
+class Tally:
+    """What a pass leaves behind, on the device until the end: nothing waits for a GPU in between."""
+
+    loss: Tensor
+    predicted: list[Tensor] = field(default_factory=list)
+    labels: list[Tensor] = field(default_factory=list)
+    images: int = 0
+    waited: float = 0.0  # seconds
+    learning_rate: float = math.nan
+
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Count one micro-batch: losses (batch,), logits (batch, classes), labels (batch,)."""
+        self.loss += losses.detach().sum()
+        self.predicted.append(logits.detach().argmax(dim=1))
+        self.labels.append(labels)
+        self.images += len(labels)
+
+    def metrics(self) -> dict[str, float]:
+        """Mean loss, accuracy and macro F1, under the names of the metric registry."""
+        predicted = torch.cat(self.predicted).cpu().numpy()
+        labels = torch.cat(self.labels).cpu().numpy()
+        return {
+            "train_loss": float(self.loss) / self.images,
+            "train_acc": float(accuracy_score(labels, predicted)),
+            "train_macro_f1": macro_f1(labels, predicted),
+        }
+
+
+def group_sizes(batch_sizes: list[int], accumulation: int) -> list[int]:
+    """For each micro-batch, the images in the optimizer step that it belongs to.
+
+    Dividing the summed loss by it weights every image equally, also in a ragged last step.
+    """
+    totals = np.add.reduceat(batch_sizes, np.arange(0, len(batch_sizes), accumulation))
+    return [int(totals[number // accumulation]) for number in range(len(batch_sizes))]
+
+
+def train_epoch(learner: Learner, batches: Iterable[Batch], batch_sizes: list[int], epoch: int) -> Tally:
+    """Train on every batch once. Raises TraplineError when the loss is no longer a number."""
+    learner.model.train()
+    tally = Tally(torch.zeros((), device=learner.execution.device))
+    sizes = group_sizes(batch_sizes, learner.config.accumulation)
+    for number, batch in enumerate(timed(batches, tally), 1):
+        backward(learner, batch, sizes[number - 1], tally)
+        if number % learner.config.accumulation == 0 or number == len(batch_sizes):
+            step(learner, tally)
+        if number % STEPS_BETWEEN_CHECKS == 0 or number == len(batch_sizes):
+            check_finite(tally, learner.config, epoch, number)
+    return tally
+
+
+def backward(learner: Learner, batch: Batch, group_images: int, tally: Tally) -> None:
+    """Add a micro-batch's gradients: its share of the mean loss over the optimizer step's images."""
+    device = learner.execution.device
+    labels = batch.labels.to(device, non_blocking=True)
+    weights = batch.weights.to(device, non_blocking=True)
+    with learner.execution.autocast():
+        logits = learner.model(learner.execution.inputs(batch.images, learner.normalisation))
+    losses = learner.loss(logits, labels) * weights
+    learner.scaler.scale(losses.sum() / group_images).backward()
+    tally.add(losses, logits, labels)
+
+
+def step(learner: Learner, tally: Tally) -> None:
+    """Clip, update the weights, advance the schedule."""
+    if learner.config.clip_norm is not None:
+        learner.scaler.unscale_(learner.optimizer)
+        nn.utils.clip_grad_norm_(learner.model.parameters(), learner.config.clip_norm)
+    tally.learning_rate = float(learner.schedule.get_last_lr()[0])
+    learner.scaler.step(learner.optimizer)
+    learner.scaler.update()
+    learner.optimizer.zero_grad(set_to_none=True)
+    learner.schedule.step()
+
+
+def check_finite(tally: Tally, config: TrainingConfig, epoch: int, number: int) -> None:
+    """Raise TraplineError, saying what to change, when the summed loss is NaN or infinite."""
+    loss = float(tally.loss)
+    if not math.isfinite(loss):
+        raise TraplineError(
+            f"the training loss became {loss} in epoch {epoch}, by batch {number}: lower lr (now {config.lr:g}), "
+            f"set clip_norm (now {config.clip_norm}), or use precision fp32 (now {config.precision})"
+        )
+
+
+def timed(items: Iterable[Item], tally: Tally) -> Iterator[Item]:
+    """Yield `items`, adding the seconds spent waiting for each to `tally.waited`."""
+    iterator = iter(items)
+    while True:
+        started = time.perf_counter()
+        try:
+            item = next(iterator)
+        except StopIteration:
+            return
+        tally.waited += time.perf_counter() - started
+        yield item

@@ -1,0 +1,69 @@
+"""What a training job has reached: its history, its best epoch, and whether it is done."""
+
+import csv
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from common.config import TrainingConfig
+from common.metrics import BY_NAME, format_value, is_better
+from common.storage import atomic_file
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class Progress:
+    """The state of a job between two epochs; everything in it goes into the checkpoint."""
+
+    history: list[dict[str, float]] = field(default_factory=list)  # one row of metrics per completed epoch
+    best_epoch: int = 0
+    best_value: float | None = None
+    best_weights: Weights = field(default_factory=dict)
+    reference: float | None = None  # what patience compares with: the last value better by min_delta
+    stale_epochs: int = 0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs completed."""
+        return len(self.history)
+
+    def finished(self, config: TrainingConfig) -> bool:
+        """Whether all epochs are done or patience has run out."""
+        return self.epoch >= config.epochs or self.out_of_patience(config)
+
+    def out_of_patience(self, config: TrainingConfig) -> bool:
+        """Whether the last `patience` epochs brought nothing better."""
+        return config.patience is not None and self.stale_epochs >= config.patience
+
+    def add(self, row: dict[str, float], model: nn.Module, config: TrainingConfig) -> None:
+        """Record an epoch, and keep its weights where it is the best so far."""
+        self.history.append(row)
+        value = row[config.best_metric]
+        if is_better(config.best_metric, value, self.best_value):
+            self.best_epoch, self.best_value = self.epoch, value
+            self.best_weights = copy_weights(model)
+        if is_better(config.best_metric, value, self.reference, config.min_delta):
+            self.reference, self.stale_epochs = value, 0
+        else:
+            self.stale_epochs += 1
+
+    def state(self) -> dict[str, Any]:
+        """The fields, for a checkpoint."""
+        return asdict(self)
+
+    def write_csv(self, path: Path) -> None:
+        """Write the history, one row per epoch, with the numbers as the `[METRICS]` lines print them."""
+        with atomic_file(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=[name for name in BY_NAME if name in self.history[0]])
+            writer.writeheader()
+            writer.writerows(
+                {name: format_value(value) for name, value in row.items()} for row in self.history
+            )
+
+
+def copy_weights(model: nn.Module) -> Weights:
+    """A copy of the model's tensors on the CPU, in row-major order."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
