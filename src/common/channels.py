@@ -1,7 +1,8 @@
 """Where a training job finds its data and leaves its results: SageMaker's folders, or a folder of yours.
 
-With `--output DIR` the layout below DIR is that of `/opt/ml`: `model/`, `output/data/`, `checkpoints/`. Without it the training toolkit's variables say where, and `SAGEMAKER_BASE_DIR` (default
-`/opt/ml`) holds what has no variable of its own.
+With `--output DIR` the layout below DIR is that of `/opt/ml`: `model/`, `output/data/`, `checkpoints/`.
+Without it the training toolkit's variables say where, and `SAGEMAKER_BASE_DIR` (default `/opt/ml`) holds what
+has no variable of its own.
 """
 
 from collections.abc import Mapping

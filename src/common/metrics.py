@@ -5,6 +5,7 @@ a sentinel, and a regex matches only between the two. NaN and infinity are print
 """
 
 import math
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -65,7 +66,9 @@ def format_line(values: Mapping[str, float]) -> str:
 
 
 def emit(values: Mapping[str, float], stream: TextIO | None = None) -> None:
-    """Print the line in one write, on a line of its own, and flush it."""
+    """Print the line in one write, on a line of its own, and flush it; other ranks than 0 stay silent."""
+    if os.environ.get("RANK", "0") != "0":
+        return
     stream = stream or sys.stdout
     stream.write(f"{format_line(values)}\n")
     stream.flush()

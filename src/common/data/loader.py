@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from common.data.augment import Augmentation
 from common.data.canonical import decode_packed
 from common.data.prepared import PackedPart
+from common.errors import TraplineError
 
 Key: TypeAlias = tuple[int, int]  # epoch, row
 MOST_WORKERS = 16
@@ -38,7 +39,7 @@ class Batch:
         return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.weights.pin_memory())
 
 
-class PackedImages(Dataset[Batch]):
+class PackedImages(Dataset[Batch | TraplineError]):
     """Decoded, augmented images of a part, fetched a batch at a time."""
 
     def __init__(self, part: PackedPart, chain: str, size: int, seed: int) -> None:
@@ -50,17 +51,31 @@ class PackedImages(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.part)
 
-    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+    def __getitems__(self, keys: Sequence[Key]) -> Batch | TraplineError:
+        """The batch, or the error to raise: one raised here would arrive wrapped in this process's traceback."""
+        try:
+            return self._batch(keys)
+        except TraplineError as error:
+            return error
+
+    def _batch(self, keys: Sequence[Key]) -> Batch:
         images = np.empty((len(keys), self.size, self.size, 3), dtype=np.uint8)
         for position, (epoch, row) in enumerate(keys):
-            pixels = decode_packed(self.part.jpeg(row))
-            images[position] = self.augmentation(pixels, (self.seed, epoch, row))
+            images[position] = self.augmentation(self._pixels(row), (self.seed, epoch, row))
         rows = [row for _, row in keys]
         return Batch(
             torch.from_numpy(images),
             torch.from_numpy(self.part.labels[rows]),
             torch.from_numpy(self.part.weights[rows]),
         )
+
+    def _pixels(self, row: int) -> np.ndarray:
+        try:
+            return decode_packed(self.part.jpeg(row))
+        except ValueError as error:
+            name = self.part.table["id"][row].as_py()
+            folder = self.part.files[0].parent
+            raise TraplineError(f"{folder}: image {name} is damaged ({error}); prepare again") from None
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -100,12 +115,15 @@ class Loader:
     """An iterable over the batches of an epoch, again for every epoch."""
 
     batches: EpochBatches
-    loader: DataLoader[Batch]
+    loader: DataLoader[Batch | TraplineError]
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of `epoch`."""
+        """The batches of `epoch`. Raises TraplineError for an image that cannot be decoded."""
         self.batches.epoch = epoch
-        return iter(self.loader)
+        for batch in self.loader:
+            if isinstance(batch, TraplineError):
+                raise batch
+            yield batch
 
 
 def make_loader(

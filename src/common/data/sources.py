@@ -7,7 +7,7 @@ that is none) is quarantined here, so that every input of the source is either a
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +62,11 @@ def read_source(folder: Path, rule: SiteRule) -> Source:
     """
     if not folder.is_dir():
         raise TraplineError(f"{folder}: no such folder; give the folder that holds the raw images")
-    if any(folder.glob(f"*{FEATURES}")):
-        return read_competition(folder)
-    return read_class_folders(folder, rule)
+    competition = any(folder.glob(f"*{FEATURES}"))
+    source = read_competition(folder) if competition else read_class_folders(folder, rule)
+    unknown = source.images.astype(object).where(source.images.notna() & (source.images != ""), None)
+    images = source.images.assign(site=unknown["site"], sequence=unknown["sequence"])
+    return replace(source, images=images)
 
 
 def read_table(path: Path, required: list[str]) -> pd.DataFrame:
@@ -111,8 +113,8 @@ def read_competition(folder: Path) -> Source:
 def _read_features(path: Path, quarantined: list[Quarantined]) -> pd.DataFrame:
     table = read_table(path, ["id", "filepath"])
     for name in ("site", "sequence"):
-        column = table[name] if name in table.columns else pd.Series("", index=table.index)
-        table[name] = column.astype(object).where(column != "", None)
+        if name not in table.columns:
+            table[name] = ""
     table["path"] = [str(path.parent / filepath) for filepath in table["filepath"]]
     table["label"] = UNLABELED
     return _first_of_each_id(table[COLUMNS], quarantined)
@@ -212,9 +214,14 @@ def read_class_folders(folder: Path, rule: SiteRule) -> Source:
         if not files:
             raise TraplineError(f"{folder / name}: an empty class folder; fill it or remove it")
         label = UNLABELED if name == UNLABELED_FOLDER else classes.index(name)
-        rows += [(file, file, str(folder / file), label, None, None) for file in files]
-    images = _with_sites(pd.DataFrame(rows, columns=COLUMNS), folder, rule)
+        rows += [(shown := printable(file), shown, str(folder / file), label, None, None) for file in files]
+    images = _with_sites(pd.DataFrame(rows, columns=COLUMNS, dtype=object), folder, rule)
     return Source(images, classes, _loose_images(folder))
+
+
+def printable(name: str) -> str:
+    """A file's name as valid Unicode: bytes of another encoding become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _files_below(folder: Path) -> Iterator[str]:
@@ -238,7 +245,7 @@ def _loose_images(folder: Path) -> list[Quarantined]:
     suffixes = Image.registered_extensions()
     loose = sorted(path.name for path in folder.iterdir() if path.is_file())
     return [
-        Quarantined(name, name, UNKNOWN_LABEL, "lies in no class folder")
+        Quarantined(printable(name), printable(name), UNKNOWN_LABEL, "lies in no class folder")
         for name in loose
         if Path(name).suffix.lower() in suffixes and not name.startswith(".")
     ]
@@ -260,8 +267,7 @@ def _sites_from_csv(images: pd.DataFrame, folder: Path, path: Path) -> pd.DataFr
     table = table.drop_duplicates(key).set_index(key)
     for name in ("site", "sequence"):
         if name in table.columns:
-            images[name] = images["filepath"].map(table[name].where(table[name] != "")).astype(object)
-            images[name] = images[name].where(images[name].notna(), None)
+            images[name] = images["filepath"].map(table[name])
     if images["site"].isna().all():
         raise TraplineError(
             f"{path}: names none of the images in {folder} "

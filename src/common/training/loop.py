@@ -120,8 +120,8 @@ def check_finite(tally: Tally, config: TrainingConfig, epoch: int, number: int) 
     loss = float(tally.loss)
     if not math.isfinite(loss):
         raise TraplineError(
-            f"the training loss became {loss} in epoch {epoch}, by batch {number}: lower lr (now {config.lr:g}), "
-            f"set clip_norm (now {config.clip_norm}), or use precision fp32 (now {config.precision})"
+            f"the training loss became {loss} in epoch {epoch}, by batch {number}: lower lr "
+            f"(now {config.lr:g}), set clip_norm (now {config.clip_norm}), or use precision fp32"
         )
 
 

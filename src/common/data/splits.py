@@ -1,0 +1,395 @@
+"""Which labelled image is for training, which for validation and which for the test.
+
+A split by site keeps every camera's images on one side, so that a score speaks of cameras that the model
+has never seen. A random split is stratified by class and keeps byte-identical images together. Both are
+pure functions of arrays: the same rows and the same seed give the same parts on every platform.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from common.errors import TraplineError, UsageError
+
+PARTS = ("train", "val", "test")
+HONEST_SHARES = (0.65, 0.20, 0.15)
+# What public random-split solutions use: no test part, validation does both jobs.
+RANDOM_SHARES = (0.75, 0.25, 0.0)
+
+# Cost of a class that train, val or test lacks, in squared deviations of one class wholly out of its part:
+# presence goes before proportion, and training before the rest.
+ABSENCE_PENALTIES = (16.0, 4.0, 1.0)
+# The search is bounded by the work it does, in cells of the table of sites by classes, never by the clock: a
+# clock would make the result depend on the machine.
+FEWEST_AND_MOST_RESTARTS = (2, 16)
+RESTART_WORK = 15_000
+SWAP_WORK = 10_000_000
+MOST_SWEEPS = 8
+NOTED_DEVIATION = 0.05
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.integer]
+Sites = npt.NDArray[np.str_ | np.object_]
+Shares = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class SplitPolicy:
+    """How to divide: `kind` of split, `shares` of the images for train, val and test, and the seed.
+
+    Raises UsageError, naming the field, for an unknown kind, a share outside 0 to 1, shares that do not sum
+    to 1, an empty train or val, or a negative seed.
+    """
+
+    kind: Literal["site", "random"] = "site"
+    shares: Shares = HONEST_SHARES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("site", "random"):
+            raise UsageError(f"kind: {self.kind!r} is not a kind of split; use site or random")
+        if self.seed < 0:
+            raise UsageError(f"seed: {self.seed} is negative; use 0 or more")
+        _check_shares(self.shares)
+
+
+def _check_shares(shares: Shares) -> None:
+    if len(shares) != len(PARTS):
+        raise UsageError(f"shares: {len(shares)} given; give three, for train, val and test")
+    for part, share in zip(PARTS, shares, strict=True):
+        if not 0 <= share <= 1:
+            raise UsageError(f"shares: {share} for {part} is not between 0 and 1")
+        if share == 0 and part != "test":
+            raise UsageError(f"shares: {part} must be above 0; only test may be left out")
+    if abs(sum(shares) - 1) > 1e-6:
+        raise UsageError(f"shares: {shares} sum to {sum(shares):g}; they must sum to 1")
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """`part`: shape (n,), "train", "val" or "test" for each row; `notes`: plain sentences for a person."""
+
+    part: npt.NDArray[np.str_]
+    notes: list[str]
+
+
+def split(
+    labels: Labels,
+    sites: Sites | None,
+    groups_of_duplicates: Labels | None,
+    policy: SplitPolicy,
+    class_names: Sequence[str],
+) -> SplitResult:
+    """Divide n labelled images into train, val and test.
+
+    `labels`: shape (n,), indices into `class_names`. `sites`: shape (n,), the camera of each image, or None.
+    `groups_of_duplicates`: shape (n,), equal values for byte-identical images, or None when all differ.
+
+    A split by site puts no site into two parts and does not depend on the order of the rows. A random split
+    is exact within rounding for each class, and byte-identical images stay together.
+
+    Raises TraplineError when there are no images, when an image has no site (split by site only), or when a
+    part with a share above 0 would be empty; ValueError when shapes or labels do not fit.
+    """
+    groups = np.arange(len(labels)) if groups_of_duplicates is None else groups_of_duplicates
+    _check_rows(labels, sites, groups, len(class_names))
+    if policy.kind == "random":
+        unit_of, part = groups, stratified_parts(labels, groups, policy.shares, policy.seed)
+    elif sites is None:
+        raise UsageError("split: site needs a site for each image, and there is none; use --split random")
+    else:
+        unit_of = number_sites(sites)
+        part = _site_parts(labels, unit_of, policy, len(class_names))
+    _refuse_empty_parts(part, policy)
+    rows = pd.DataFrame({"label": labels, "part": part, "unit": unit_of, "group": groups})
+    notes = _class_notes(rows, policy, class_names) + _size_notes(part, policy) + _duplicate_notes(rows)
+    return SplitResult(np.array(PARTS)[part], notes)
+
+
+def _check_rows(labels: Labels, sites: Sites | None, groups: Labels, classes: int) -> None:
+    if len(labels) == 0:
+        raise TraplineError("there are no labelled images to split; check the labels and the quarantine list")
+    if len(groups) != len(labels) or (sites is not None and len(sites) != len(labels)):
+        raise ValueError("labels, sites and groups_of_duplicates must have the same length")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels must lie between 0 and {classes - 1}, the number of class names less 1")
+
+
+def number_sites(sites: Sites) -> Integers:
+    """The place of each row's site among the sorted names of sites, shape (n,).
+
+    Raises TraplineError, naming the first row, when a site is missing or empty.
+    """
+    missing = np.flatnonzero(pd.isna(sites) | (np.asarray(sites, dtype=str) == ""))
+    if len(missing):
+        raise TraplineError(
+            f"site: {len(missing)} labelled images have none, the first in row {missing[0]}; "
+            "fill in the site, leave these images out, or use --split random"
+        )
+    return pd.factorize(np.asarray(sites, dtype=str).astype(object), sort=True)[0].astype(np.int64)
+
+
+def _refuse_empty_parts(part: Integers, policy: SplitPolicy) -> None:
+    empty = [PARTS[index] for index in np.flatnonzero(policy.shares) if index not in part]
+    if empty:
+        raise TraplineError(
+            f"split: {_list_of(empty)} would be empty, for each class has too few different images "
+            f"({len(part)} images in all); add images, or leave out the test part with --shares 0.8,0.2,0"
+        )
+
+
+def stratified_parts(labels: Labels, groups: Labels, shares: Shares, seed: int) -> Integers:
+    """A random part index for each row, shape (n,), stratified by class; equal `groups` stay together.
+
+    Counts for each class are within 1 of its share, unless a part would lack the class or a group is large.
+    A class with fewer images than parts goes to train first, then to val. A part may come out empty.
+    """
+    generator = np.random.default_rng(seed)
+    _, unit_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    # Identical images can bear different labels: the unit counts for the smallest, whatever the row order.
+    unit_label = np.full(len(sizes), np.iinfo(np.int64).max)
+    np.minimum.at(unit_label, unit_of, labels)
+    unit_part = np.zeros(len(sizes), dtype=np.int64)
+    owed = np.zeros(len(PARTS))
+    for label in np.unique(unit_label):
+        units = generator.permutation(np.flatnonzero(unit_label == label))
+        total = int(sizes[units].sum())
+        quotas = _quotas(total, np.array(shares), owed)
+        owed += total * np.array(shares) - quotas
+        unit_part[units] = _fill_quotas(sizes[units], quotas)
+    return unit_part[unit_of]
+
+
+def _quotas(total: int, shares: Floats, owed: Floats) -> Integers:
+    """Whole numbers of images for each part that sum to `total`, shape (parts,).
+
+    `owed`: what rounding took from each part in the classes before, so that errors do not add up.
+    """
+    active = np.flatnonzero(shares)
+    if total < len(active):
+        return np.bincount(active[:total], minlength=len(shares))
+    ideal = np.round(total * shares, 9)  # 0.65 x 20 is a hair above 13 in binary
+    quotas = np.floor(ideal).astype(np.int64)
+    wishes = np.where(ideal > quotas, ideal - quotas + owed, -np.inf)
+    quotas[np.argsort(-wishes, kind="stable")[: total - quotas.sum()]] += 1
+    for part in active[quotas[active] == 0]:
+        quotas[np.argmax(quotas)] -= 1
+        quotas[part] = 1
+    return quotas
+
+
+def _fill_quotas(sizes: Integers, quotas: Integers) -> Integers:
+    """A part for each unit of `sizes` images: large units first, single ones exactly into what is left."""
+    part = np.zeros(len(sizes), dtype=np.int64)
+    room = quotas.copy()
+    for unit in np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes > 1)]:
+        part[unit] = np.argmax(room)
+        room[part[unit]] -= sizes[unit]
+    singles = np.flatnonzero(sizes == 1)
+    room = np.maximum(room, 0)
+    for _ in range(int(room.sum()) - len(singles)):
+        room[len(room) - 1 - np.argmax(room[::-1])] -= 1  # on a tie test gives way first, train last
+    part[singles] = np.repeat(np.arange(len(room)), room)
+    return part
+
+
+@dataclass
+class _Arrangement:
+    """Sites on their way into the parts that have a share above 0.
+
+    `features` (sites, classes + 1): the fraction of each class, and of all images, that a site holds, in
+    whole units. `present` (sites, classes): 1 where a site has the class. `penalties` (parts,): cost of a
+    class that the part lacks. `where` (sites,): the part of each site, -1 for none yet. `excess` (parts,
+    classes + 1): features held less wanted. `cover` (parts, classes): a part's sites that have the class.
+
+    All numbers are whole and small enough for every sum to be exact in 64-bit floating point: no order of
+    summation, and so no platform, can change which of two arrangements is the better one.
+    """
+
+    features: Floats
+    present: Floats
+    penalties: Floats
+    where: Integers
+    excess: Floats
+    cover: Floats
+
+    def move(self, site: int, part: int) -> None:
+        """Take `site` from where it is and put it into `part`; -1 leaves it in none."""
+        for place, sign in ((self.where[site], -1.0), (part, 1.0)):
+            if place >= 0:
+                self.excess[place] += sign * self.features[site]
+                self.cover[place] += sign * self.present[site]
+        self.where[site] = part
+
+    def cost(self) -> float:
+        """Squared deviation from the wanted shares, plus the penalties for absent classes."""
+        return float(np.square(self.excess).sum() + self.penalties @ (self.cover == 0).sum(axis=1))
+
+
+def _site_parts(labels: Labels, site_of: Integers, policy: SplitPolicy, classes: int) -> Integers:
+    """The part index of each row such that no site is in two parts."""
+    site_count = int(site_of.max()) + 1
+    active = np.flatnonzero(policy.shares)
+    if site_count < len(active):
+        raise TraplineError(_too_few_sites(site_count, [PARTS[index] for index in active]))
+    counts = np.bincount(site_of * classes + labels, minlength=site_count * classes)
+    part = active[_best_arrangement(counts.reshape(site_count, classes), policy)][site_of]
+    if pd.Series(part).groupby(site_of).nunique().max() > 1:
+        raise TraplineError("split: a site came out in two parts; this is a defect of Trapline, report it")
+    return part
+
+
+def _too_few_sites(site_count: int, parts: list[str]) -> str:
+    ways_out = "use --split random"
+    if site_count == 2:
+        ways_out += ", or leave out the test part, for example with --shares 0.8,0.2,0"
+    return (
+        f"site: the images come from {_count(site_count, 'site')}, too few for {_list_of(parts)} without a "
+        f"site in two of them: {_list_of(parts[site_count:])} cannot be filled; {ways_out}"
+    )
+
+
+def _unplaced(counts: Integers, shares: Shares) -> _Arrangement:
+    """All sites in no part yet; `counts`: shape (sites, classes), the images of each class at each site."""
+    counts = counts[:, counts.any(axis=0)]
+    active = np.flatnonzero(shares)
+    # The size of a part weighs half as much as all its classes together.
+    weights = np.append(np.ones(counts.shape[1]), np.sqrt(counts.shape[1] / 2))
+    columns = np.column_stack([counts, counts.sum(axis=1)])
+    unit = 2.0 ** ((42 - int(np.ceil(np.log2(len(weights))))) // 2)
+    features = np.round(columns * (weights * unit / columns.sum(axis=0)))
+    return _Arrangement(
+        features=features,
+        present=(counts > 0).astype(np.float64),
+        penalties=np.array(ABSENCE_PENALTIES)[active] * unit**2,
+        where=np.full(len(counts), -1),
+        excess=-np.round(np.array(shares)[active, None] * features.sum(axis=0)),
+        cover=np.zeros((len(active), counts.shape[1])),
+    )
+
+
+def _best_arrangement(counts: Integers, policy: SplitPolicy) -> Integers:
+    """The part of each site, shape (sites,): the cheapest of several arrangements, large sites early."""
+    generator = np.random.default_rng(policy.seed)
+    best, lowest = np.empty(0, dtype=np.int64), np.inf
+    for _ in range(int(np.clip(RESTART_WORK // counts.size, *FEWEST_AND_MOST_RESTARTS))):
+        arrangement = _unplaced(counts, policy.shares)
+        noise = generator.integers(1, 1000, len(counts))
+        order = np.argsort(-np.square(arrangement.features).sum(axis=1) * noise, kind="stable")
+        _place(arrangement, order, first=generator.permutation(len(counts))[: len(arrangement.excess)])
+        _improve(arrangement, order)
+        if arrangement.cost() < lowest:
+            best, lowest = arrangement.where, arrangement.cost()
+    return best
+
+
+def _placing_costs(arrangement: _Arrangement, site: int) -> Floats:
+    """What a site that is in no part would add to the cost in each part, up to a constant; shape (parts,)."""
+    covered = (arrangement.cover == 0) @ arrangement.present[site]
+    return 2 * (arrangement.excess @ arrangement.features[site]) - arrangement.penalties * covered
+
+
+def _place(arrangement: _Arrangement, order: Integers, first: Integers) -> None:
+    """Put one site of `first` into each part, so that none is empty, and then each where it costs least."""
+    for part, site in enumerate(first):
+        arrangement.move(site, part)
+    for site in order[~np.isin(order, first)]:
+        arrangement.move(site, int(np.argmin(_placing_costs(arrangement, site))))
+
+
+def _improve(arrangement: _Arrangement, order: Integers) -> None:
+    """Move single sites and exchange pairs for as long as that lowers the cost, within bounds."""
+    swappable = order[: SWAP_WORK // arrangement.features.size]
+    cost = np.inf
+    for _ in range(MOST_SWEEPS):
+        if arrangement.cost() == cost:
+            return
+        cost = arrangement.cost()
+        for site in order:
+            _move_if_cheaper(arrangement, site)
+        for site in swappable:
+            _swap_if_cheaper(arrangement, site)
+
+
+def _move_if_cheaper(arrangement: _Arrangement, site: int) -> None:
+    here = int(arrangement.where[site])
+    if np.count_nonzero(arrangement.where == here) == 1:
+        return  # no part may become empty
+    arrangement.move(site, -1)
+    costs = _placing_costs(arrangement, site)
+    best = int(np.argmin(costs))
+    arrangement.move(site, best if costs[best] < costs[here] else here)
+
+
+def _swap_if_cheaper(arrangement: _Arrangement, site: int) -> None:
+    """Exchange `site` with the site of another part that lowers the cost most, if there is one."""
+    here = int(arrangement.where[site])
+    others = np.flatnonzero(arrangement.where != here)
+    costs = _swap_costs(arrangement, site, others)
+    best = int(np.argmin(costs))
+    if costs[best] < 0:
+        there = int(arrangement.where[others[best]])
+        arrangement.move(site, there)
+        arrangement.move(others[best], here)
+
+
+def _swap_costs(arrangement: _Arrangement, site: int, others: Integers) -> Floats:
+    """What the exchange of `site` with each of `others`, all in other parts, adds to the cost."""
+    here, there = int(arrangement.where[site]), arrangement.where[others]
+    change = arrangement.features[site] - arrangement.features[others]
+    pull = arrangement.excess[there] - arrangement.excess[here] + change
+    brought = arrangement.present[site] - arrangement.present[others]
+    lost = (arrangement.cover[here] == brought).sum(axis=1) * arrangement.penalties[here]
+    lost += (arrangement.cover[there] == -brought).sum(axis=1) * arrangement.penalties[there]
+    absent = arrangement.penalties * (arrangement.cover == 0).sum(axis=1)
+    return 2 * (change * pull).sum(axis=1) + lost - absent[here] - absent[there]
+
+
+def _class_notes(rows: pd.DataFrame, policy: SplitPolicy, names: Sequence[str]) -> list[str]:
+    """One sentence for each class that some part lacks, in order; a row's unit is what is not divided."""
+    parts = [index for index, share in enumerate(policy.shares) if share]
+    wanted = "all of " + _list_of([PARTS[part] for part in parts])
+    held = pd.crosstab(rows["label"], rows["part"])
+    images, units = np.bincount(rows["label"]), rows.groupby("label")["unit"].nunique()
+    notes = []
+    for label, name in enumerate(names):
+        if label not in held.index:
+            notes.append(f"class {name} has no labelled image")
+        elif absent := [PARTS[part] for part in parts if not held.loc[label, part]]:
+            places = f" at {_count(units[label], 'site')}" if policy.kind == "site" else ""
+            amount = _count(images[label], "image") + places
+            verdict = "cannot be in" if units[label] < len(parts) else "is not in"
+            notes.append(f"class {name} ({amount}) {verdict} {wanted}: it has none in {_list_of(absent)}")
+    return notes
+
+
+def _size_notes(part: Integers, policy: SplitPolicy) -> list[str]:
+    cause = "sites stay whole" if policy.kind == "site" else "classes are small or images identical"
+    held = np.bincount(part, minlength=len(PARTS)) / len(part)
+    return [
+        f"{name} holds {found:.1%} of the images instead of {share:.1%}, because {cause}"
+        for name, found, share in zip(PARTS, held, policy.shares, strict=True)
+        if abs(found - share) > NOTED_DEVIATION
+    ]
+
+
+def _duplicate_notes(rows: pd.DataFrame) -> list[str]:
+    parts = rows.groupby("group")["part"].transform("nunique")
+    spanning = rows["group"][parts > 1]
+    groups = _count(spanning.nunique(), "group")
+    note = f"{groups} of byte-identical images ({len(spanning)} images) in two parts, as their sites are"
+    return [note] if len(spanning) else []
+
+
+def _list_of(names: Sequence[str]) -> str:
+    """ "train", "train and val", "train, val and test"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

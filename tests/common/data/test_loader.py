@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.data.loader import EpochBatches, make_loader
+from common.data.prepared import open_prepared
+
+
+@given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 5))
+def test_every_row_comes_once_an_epoch_and_no_batch_of_one_is_left_over(rows, batch_size, epoch):
+    batches = EpochBatches(rows, batch_size, seed=1)
+    batches.epoch = epoch
+    drawn = list(batches)
+    assert sorted(row for batch in drawn for _, row in batch) == list(range(rows))
+    assert [len(batch) for batch in drawn] == batches.sizes
+    assert len(drawn) == len(batches)
+    assert max(batches.sizes) <= batch_size + 1
+    if rows > 1 and batch_size > 1:
+        assert min(batches.sizes) > 1
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    def order(seed, epoch):
+        batches = EpochBatches(50, 8, seed=seed)
+        batches.epoch = epoch
+        return [row for batch in batches for _, row in batch]
+
+    assert order(1, 2) == order(1, 2)
+    assert order(1, 2) != order(1, 3)
+    assert order(1, 2) != order(2, 2)
+
+
+def test_without_a_seed_rows_come_in_order():
+    assert [row for batch in EpochBatches(5, 2, seed=None) for _, row in batch] == [0, 1, 2, 3, 4]
+
+
+def all_batches(part, epoch, workers):
+    loader = make_loader(
+        part, chain="heavy", size=48, batch_size=16, seed=3, shuffle=True, workers=workers, pin=False
+    )
+    return list(loader.epoch(epoch))
+
+
+def test_the_batches_do_not_depend_on_the_number_of_workers(small_demo):
+    part = open_prepared(small_demo).part("val")
+    alone, two = all_batches(part, 2, workers=0), all_batches(part, 2, workers=2)
+    for one, other in zip(alone, two, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels, other.labels)
+        assert torch.equal(one.weights, other.weights)
+    assert alone[0].images.shape == (16, 48, 48, 3)
+    assert alone[0].images.dtype == torch.uint8
+
+
+def test_a_later_epoch_is_augmented_anew_by_the_same_workers(small_demo):
+    part = open_prepared(small_demo).part("val")
+    loader = make_loader(
+        part, chain="heavy", size=48, batch_size=256, seed=3, shuffle=False, workers=1, pin=False
+    )
+    first, second, again = (next(loader.epoch(epoch)).images for epoch in (1, 2, 1))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, again)
+
+
+def test_loading_leaves_the_generator_of_dropout_alone(small_demo):
+    part = open_prepared(small_demo).part("val")
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    all_batches(part, 0, workers=0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_labels_and_pixels_are_those_of_the_same_row(small_demo, part):
+    packed = open_prepared(small_demo).part(part)
+    loader = make_loader(
+        packed, chain="none", size=48, batch_size=7, seed=0, shuffle=True, workers=0, pin=False
+    )
+    in_order = make_loader(
+        packed, chain="none", size=48, batch_size=7, seed=0, shuffle=False, workers=0, pin=False
+    )
+    by_pixels = {
+        image.numpy().tobytes(): int(label)
+        for batch in in_order.epoch(0)
+        for image, label in zip(batch.images, batch.labels, strict=True)
+    }
+    for batch in loader.epoch(0):
+        for image, label in zip(batch.images, batch.labels, strict=True):
+            assert by_pixels[image.numpy().tobytes()] == int(label)
+    assert np.array_equal(np.bincount(packed.labels, minlength=8) > 0, np.isin(range(8), packed.labels))

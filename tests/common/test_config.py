@@ -1,0 +1,89 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.config import TrainingConfig, make_config
+from common.errors import UsageError
+
+IMPOSSIBLE = {
+    "arch": ["", "resnet18; rm -rf /", "$(id)", None],
+    "weights": ["a b.pth", ""],
+    "image_size": [0, -1, "x", 1.5, None],
+    "dropout": [-0.1, 1, "half"],
+    "stochastic_depth": [-0.1, 1],
+    "augment": ["lots", None],
+    "batch_size": [0, -4, "many"],
+    "num_workers": [-1, 1000],
+    "epochs": [0, -1, "1e", None],
+    "optimizer": ["lion"],
+    "lr": [0, -1, "nan", "inf", float("nan"), float("inf"), None],
+    "head_lr_multiplier": [0, "nan"],
+    "momentum": [1, -0.5],
+    "weight_decay": [-1, "nan"],
+    "schedule": ["linear"],
+    "warmup_epochs": [-1, 5, "nan"],
+    "accumulation": [0],
+    "clip_norm": [0, -1, "inf"],
+    "label_smoothing": [1, -0.1],
+    "class_weights": ["sqrt"],
+    "best_metric": ["train_loss"],
+    "patience": [0, -1],
+    "min_delta": [-1, 0.1],
+    "precision": ["fp8"],
+    "channels_last": ["maybe"],
+    "seed": [-1, 2**32],
+    "deterministic": ["perhaps", None],
+    "export_pth": ["x"],
+}
+
+
+def test_every_hyperparameter_has_impossible_values_to_try():
+    assert IMPOSSIBLE.keys() == TrainingConfig.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, v) for name, values in IMPOSSIBLE.items() for v in values]
+)
+def test_an_impossible_value_is_refused_in_one_line_that_names_it(name, value):
+    with pytest.raises(UsageError) as refusal:
+        make_config({name: value})
+    assert name in str(refusal.value)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_known_one():
+    with pytest.raises(UsageError, match=r"^hyperparameter epoch: unknown; did you mean epochs\?$"):
+        make_config({"epoch": 3})
+
+
+def test_each_wrong_hyperparameter_gets_a_line():
+    with pytest.raises(UsageError) as refusal:
+        make_config({"lr": -1, "epochs": 0})
+    assert [line.split(":")[0] for line in str(refusal.value).splitlines()] == [
+        "hyperparameter epochs",
+        "hyperparameter lr",
+    ]
+
+
+def test_onecycle_refuses_a_second_warm_up():
+    with pytest.raises(UsageError, match="onecycle"):
+        make_config({"schedule": "onecycle", "warmup_epochs": 1})
+
+
+def test_the_record_makes_the_same_configuration_again():
+    config = make_config({"lr": "3e-4", "patience": 3, "weights": "s3://bucket/a-b_c.pth"})
+    assert make_config(config.record()) == config
+
+
+@given(st.integers(1, 64), st.integers(0, 16))
+def test_the_digest_follows_what_changes_the_weights_and_nothing_else(batch_size, workers):
+    base = make_config({"batch_size": 65})
+    assert (
+        make_config({"batch_size": 65, "num_workers": workers, "export_pth": True}).digest() == base.digest()
+    )
+    assert make_config({"batch_size": batch_size}).digest() != base.digest()
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        TrainingConfig().lr = 1.0

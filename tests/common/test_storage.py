@@ -1,0 +1,56 @@
+import math
+
+import pytest
+
+from common import storage
+from common.errors import TraplineError
+
+
+def test_an_atomic_file_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    with pytest.raises(UnicodeEncodeError), storage.atomic_file(path, "w", encoding="ascii") as file:
+        file.writelines(["half", "ü"])
+    assert list(path.parent.iterdir()) == []
+    with storage.atomic_file(path, "w") as file:
+        file.write("whole")
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_rewrite_keeps_the_old_content(tmp_path):
+    path = tmp_path / "file.json"
+    storage.write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        storage.write_json(path, {"a": math.nan})
+    assert storage.read_json(path) == {"a": 1}
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
+def test_damaged_json_is_named(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(TraplineError, match=r"x\.json"):
+        storage.read_json(path)
+
+
+def test_missing_json_is_named(tmp_path):
+    with pytest.raises(TraplineError, match=r"x\.json: no such file"):
+        storage.read_json(tmp_path / "x.json")
+
+
+def test_the_digest_of_code_ignores_caches_and_sees_changes(tmp_path):
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "a.py").write_text("1")
+    before = storage.folder_digest([tmp_path])
+    (tmp_path / "__pycache__" / "a.cpython-311.py").write_text("x")
+    (tmp_path / "notes.txt").write_text("x")
+    assert storage.folder_digest([tmp_path]) == before
+    (tmp_path / "a.py").write_text("2")
+    assert storage.folder_digest([tmp_path]) != before
+
+
+def test_a_renamed_module_is_other_code(tmp_path):
+    (tmp_path / "a.py").write_text("1")
+    before = storage.folder_digest([tmp_path])
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert storage.folder_digest([tmp_path]) != before
