@@ -97,21 +97,21 @@ BODY_PLANS = {
     ),
 }
 SPECIES = {
-    "antelope_duiker": Species(0.16, 0.7, 0.3, (0.20, 0.45), ((160, 106, 62), (124, 94, 74), (172, 126, 80))),
-    "bird": Species(0.11, 0.7, 0.0, (0.09, 0.22), ((74, 76, 90), (120, 88, 60), (48, 52, 58))),
+    "antelope_duiker": Species(0.16, 0.7, 0.3, (0.24, 0.45), ((160, 106, 62), (124, 94, 74), (172, 126, 80))),
+    "bird": Species(0.11, 0.7, 0.0, (0.12, 0.30), ((74, 76, 90), (120, 88, 60), (48, 52, 58))),
     "blank": Species(0.20, 1.0, 0.4, (0.0, 0.0), ((0, 0, 0),)),
-    "civet_genet": Species(0.13, 0.6, 0.8, (0.11, 0.24), ((140, 126, 100), (160, 140, 108))),
-    "hog": Species(0.07, 0.0, 0.4, (0.16, 0.36), ((78, 65, 58), (106, 76, 54), (62, 58, 54))),
-    "leopard": Species(0.12, 0.6, 0.6, (0.17, 0.38), ((196, 154, 86), (178, 138, 82))),
-    "monkey_prosimian": Species(0.13, 0.6, 0.1, (0.16, 0.38), ((108, 98, 72), (74, 66, 62), (130, 114, 92))),
-    "rodent": Species(0.12, 0.6, 0.7, (0.06, 0.13), ((118, 92, 66), (98, 86, 78), (134, 108, 76))),
+    "civet_genet": Species(0.13, 0.6, 0.8, (0.14, 0.27), ((140, 126, 100), (160, 140, 108))),
+    "hog": Species(0.07, 0.0, 0.4, (0.20, 0.42), ((78, 65, 58), (106, 76, 54), (62, 58, 54))),
+    "leopard": Species(0.12, 0.6, 0.6, (0.19, 0.40), ((196, 154, 86), (178, 138, 82))),
+    "monkey_prosimian": Species(0.13, 0.6, 0.1, (0.20, 0.45), ((108, 98, 72), (74, 66, 62), (130, 114, 92))),
+    "rodent": Species(0.12, 0.6, 0.7, (0.07, 0.20), ((118, 92, 66), (98, 86, 78), (134, 108, 76))),
 }
 SPOTS = {"leopard": (0.13, 0.05, True), "civet_genet": (0.085, 0.027, False)}  # spacing, radius, hollow
 CLASSES = tuple(SPECIES)
 Visit = tuple[int, int, datetime]  # label, frame of the burst, time
 HOMES = 5  # sites where a class is sure to be seen
-CONCENTRATION = 4.0  # of the Dirichlet distribution of classes at a site: the lower, the more lopsided
-BURST_SHARES = (0.4, 0.3, 0.2, 0.1)  # bursts of 1, 2, 3, 4 frames
+CONCENTRATION = 5.0  # of the Dirichlet distribution of classes at a site: the lower, the more lopsided
+BURST_SHARES = (0.5, 0.3, 0.13, 0.07)  # bursts of 1, 2, 3, 4 frames
 DAMAGES = ("empty", "truncated", "text", "missing")
 MANY_IMAGES = 100  # from here on a part has every kind of damage
 TASK_IMAGES = 40
@@ -280,7 +280,7 @@ def meet(random: Random, scene: Scene, label: str, night: bool) -> Encounter:
     species, plans = SPECIES[label], BODY_PLANS.get(label, ())
     strokes = parse_plan(str(random.choice(plans))) if plans else ()
     parts = {stroke.part for stroke in strokes}
-    near = random.beta(1.3, 1.8)
+    near = random.beta(2.2, 1.5)
     height = species.heights[0] + near * (species.heights[1] - species.heights[0])
     aloft = bool(parts & {"wing", "branch"})
     ground = scene.horizon + (0.93 - scene.horizon) * (0.25 + 0.7 * near)
@@ -293,11 +293,11 @@ def meet(random: Random, scene: Scene, label: str, night: bool) -> Encounter:
         palette=coat_palette(random, species, night),
         night=night,
         height=height,
-        x=random.uniform(0.12, 0.88),
+        x=random.uniform(0.15, 0.85),
         feet=random.uniform(0.3, 0.65) if aloft else ground + random.normal(0, 0.03),
         pace=0.0 if "branch" in parts else facing * random.exponential(0.03),
         facing=facing,
-        light=(random.uniform(0.65, 1.2) * random.uniform(0.94, 1.06, 3)).astype(np.float32),
+        light=(random.uniform(0.75, 1.2) * random.uniform(0.94, 1.06, 3)).astype(np.float32),
         wind=random.normal(0, 0.12),
         clutter=tuple(kind for kind, present in zip(drawing.CLUTTER, clutter, strict=True) if present),
         aloft=aloft,

@@ -327,9 +327,9 @@ def draw_scene(random: Random, width: int, height: int) -> Scene:
         blades=blades,
         horizon=horizon,
         tilt=tilt,
-        haze=random.uniform(0, 0.35),
+        haze=random.uniform(0, 0.25),
         grain=random.uniform(1, 6),
-        light=(random.uniform(0.7, 1.2) * random.uniform(0.92, 1.08, 3)).astype(np.float32),
+        light=(random.uniform(0.8, 1.25) * random.uniform(0.92, 1.08, 3)).astype(np.float32),
     )
 
 

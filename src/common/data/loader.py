@@ -7,11 +7,11 @@ and the same for an epoch that is run again after a restart.
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -20,6 +20,7 @@ from common.data.augment import Augmentation
 from common.data.canonical import decode_packed
 from common.data.prepared import PackedPart
 from common.errors import TraplineError
+from common.processes import prepare_worker
 
 Key: TypeAlias = tuple[int, int]  # epoch, row
 MOST_WORKERS = 16
@@ -52,7 +53,7 @@ class PackedImages(Dataset[Batch | TraplineError]):
         return len(self.part)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch | TraplineError:
-        """The batch, or the error to raise: one raised here would arrive wrapped in this process's traceback."""
+        """The batch, or the error to raise: raised here it would arrive wrapped in a traceback."""
         try:
             return self._batch(keys)
         except TraplineError as error:
@@ -154,7 +155,7 @@ def make_loader(
         collate_fn=_identity,
         num_workers=workers,
         pin_memory=pin,
-        worker_init_fn=_one_thread_each,
+        worker_init_fn=_prepare,
         generator=torch.Generator(),  # or the loader would draw from the generator that dropout uses
         **options,
     )
@@ -165,8 +166,9 @@ def _identity(batch: Any) -> Any:
     return batch
 
 
-def _one_thread_each(worker: int) -> None:
-    cv2.setNumThreads(1)
+def _prepare(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
+    prepare_worker()
 
 
 def default_workers(device_type: str) -> int:

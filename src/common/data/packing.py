@@ -9,7 +9,6 @@ import hashlib
 import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import cv2
-
 from common.data.canonical import ImageProblem, PixelSettings, canonicalise, encode_jpeg
 from common.data.quarantine import DECODER_CRASHED, MISSING, UNREADABLE
+from common.processes import prepare_worker
 
 CHUNK = 16  # images that travel to a process together
 CHUNKS_AHEAD = 3  # chunks in flight for each process: what bounds the memory
@@ -129,17 +127,8 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _prepare_worker() -> None:
-    cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever: it holds both ends of the queue."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    prepare_worker()
 
 
 def _pack_chunk(paths: list[str], settings: PixelSettings, quality: int, pack_one: PackOne) -> list[Result]:

@@ -1,7 +1,7 @@
 """What a training job has reached: its history, its best epoch, and whether it is done."""
 
 import csv
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ class Progress:
 
     def state(self) -> dict[str, Any]:
         """The fields, for a checkpoint."""
-        return asdict(self)
+        return dict(vars(self))
 
     def write_csv(self, path: Path) -> None:
         """Write the history, one row per epoch, with the numbers as the `[METRICS]` lines print them."""

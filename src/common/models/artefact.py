@@ -1,0 +1,200 @@
+"""The model artefact: what a training job leaves for evaluation, serving and the next phase.
+
+model.safetensors   the best epoch's tensors
+last.safetensors    the last epoch's
+model.json          all that is needed to use them (ModelDescription)
+code/               what serves them
+model.pth, last.pth the same tensors as state dicts, when asked for
+"""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from common.errors import TraplineError, UsageError
+from common.models.build import Normalisation, build_on_meta
+from common.models.weights import copy_tensors, match_tensors, name_some, read_tensors
+from common.storage import read_json, write_json
+
+DESCRIPTION = "model.json"
+STEMS = {"best": "model", "last": "last"}
+STAGING = ".artefact-"
+
+
+class ModelDescription(BaseModel):
+    """The contents of model.json; unknown keys and impossible values are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    architecture: str
+    classes: list[str] = Field(min_length=1, description="in the order of the model's outputs")
+    image_size: int = Field(gt=0, description="side of the square input, in pixels")
+    normalisation: Normalisation
+    pixels: dict[str, Any] = Field(description="how pixels are made from an image file")
+    task: Literal["multiclass", "multilabel"]
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="divides the logits")
+    configuration: dict[str, Any]
+    data_fingerprint: str
+    versions: dict[str, str]
+    metrics: dict[str, Any]
+    best_epoch: int = Field(ge=0)
+    epochs: int = Field(ge=0)
+    parameters: int = Field(ge=0)
+    weights: dict[str, Any] = Field(description="what the training started from")
+
+
+def write_artefact(
+    model_dir: Path,
+    description: ModelDescription,
+    best: Mapping[str, Tensor],
+    last: Mapping[str, Tensor],
+    code: Sequence[tuple[Path, str]],
+    pth: bool,
+) -> None:
+    """Write the artefact into `model_dir`, in place of an earlier one.
+
+    `best` and `last` are state dicts on any device. `code` lists (file or folder, its name inside code/); a
+    folder named "" is spread out in code/ itself. `pth` adds the state dicts in torch's own format.
+
+    All is written to a hidden folder first and moved at the end, model.json last: who sees it sees the whole
+    artefact. NaN and infinity become null in model.json: an undefined metric must not cost the model.
+
+    Raises TraplineError when the folder cannot be written, the disk is full, the code is missing, or
+    `description` holds something that JSON cannot.
+    """
+    try:
+        with _staging_folder(model_dir) as staging:
+            _write_tensors(staging, {"best": best, "last": last}, pth)
+            _copy_code(code, staging / "code")
+            write_json(staging / DESCRIPTION, description.model_dump(mode="json"))
+            _move_in_place(staging, model_dir)
+    # What a full disk raises depends on the writer: Python, safetensors, or torch's zip writer.
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise TraplineError(
+            f"{model_dir}: the model cannot be written ({error}); check its permissions and the free space"
+        ) from error
+    except ValueError as error:
+        raise TraplineError(
+            f"{model_dir / DESCRIPTION}: {error}; metrics and settings must be plain values"
+        ) from error
+
+
+@contextlib.contextmanager
+def _staging_folder(model_dir: Path) -> Iterator[Path]:
+    model_dir.mkdir(parents=True, exist_ok=True)
+    for leftover in model_dir.glob(f"{STAGING}*"):
+        shutil.rmtree(leftover)  # of a run that was killed: it would be packed with the model
+    with tempfile.TemporaryDirectory(prefix=STAGING, dir=model_dir) as folder:
+        yield Path(folder)
+
+
+def _write_tensors(folder: Path, states: Mapping[str, Mapping[str, Tensor]], pth: bool) -> None:
+    for which, state in states.items():
+        # Copies: safetensors refuses tensors that share memory, and torch.save writes a view's whole storage.
+        tensors = {
+            name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for name, tensor in state.items()
+        }
+        save_file(tensors, folder / f"{STEMS[which]}.safetensors", metadata={"format": "pt"})
+        if pth:
+            torch.save(tensors, folder / f"{STEMS[which]}.pth")
+
+
+def _copy_code(code: Sequence[tuple[Path, str]], target: Path) -> None:
+    target.mkdir()
+    for source, name in code:
+        if not source.exists():
+            raise TraplineError(f"{source}: no such file or folder of code; the model could not be served")
+        if source.is_file():
+            _copy_file(source, target / (name or source.name))
+            continue
+        for path in sorted(source.rglob("*")):
+            relative = path.relative_to(source)
+            if path.is_file() and _belongs(relative):
+                _copy_file(path, target / name / relative)
+
+
+def _belongs(relative: Path) -> bool:
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
+    return not hidden and relative.suffix != ".pyc"
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(
+        source, target
+    )  # contents only: a read-only source would make files that no one can replace
+
+
+def _move_in_place(staging: Path, model_dir: Path) -> None:
+    stale = [f"{stem}.{suffix}" for stem in STEMS.values() for suffix in ("safetensors", "pth")]
+    # model.json first, so that nobody reads it beside tensors that it does not describe.
+    for name in (DESCRIPTION, *stale):
+        (model_dir / name).unlink(missing_ok=True)
+    if (model_dir / "code").exists():
+        shutil.rmtree(model_dir / "code")
+    for path in sorted(staging.iterdir(), key=lambda path: path.name == DESCRIPTION):
+        path.rename(model_dir / path.name)
+
+
+def read_description(model_dir: Path) -> ModelDescription:
+    """Read model.json. Raises TraplineError when it is missing, damaged, or of another format."""
+    path = model_dir / DESCRIPTION
+    if not path.is_file():
+        raise TraplineError(f"{path}: no such file; {model_dir} does not hold a whole model artefact")
+    content = read_json(path)
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > 1:
+        raise TraplineError(f"{path}: written in format {version} by a newer Trapline; update this one")
+    try:
+        return ModelDescription.model_validate(content)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, item['loc'])) or 'all of it'}: {item['msg']}" for item in error.errors()
+        ]
+        raise TraplineError(f"{path}: not a model description ({name_some(problems)})") from None
+
+
+def load_model(
+    model_dir: Path, *, which: Literal["best", "last"] = "best"
+) -> tuple[nn.Module, ModelDescription]:
+    """The model of an artefact on the CPU in evaluation mode, and its description.
+
+    Raises TraplineError when a file is missing or damaged, or when model.json and the tensors disagree.
+    """
+    description = read_description(model_dir)
+    path = model_dir / f"{STEMS[which]}.safetensors"
+    tensors = read_tensors(path)
+    try:
+        # Without initialisation, which would take seconds for a transformer and be overwritten at once.
+        model = build_on_meta(
+            description.architecture, len(description.classes), image_size=description.image_size
+        )
+    except UsageError as error:
+        raise TraplineError(f"{model_dir / DESCRIPTION}: {error}") from None
+    _check_agreement(path, model.state_dict(), tensors)
+    model = model.to_empty(device="cpu")
+    copy_tensors(model, tensors)
+    return model.eval(), description
+
+
+def _check_agreement(path: Path, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    match = match_tensors(own, tensors)
+    different = [f"{name} {shapes}" for name, shapes in match.different.items()]
+    problems = {"missing": match.missing, "of another shape": different, "unknown": match.unused}
+    found = [f"{len(names)} tensors {what} ({name_some(names)})" for what, names in problems.items() if names]
+    if found:
+        raise TraplineError(
+            f"{path}: does not agree with {DESCRIPTION}: {'; '.join(found)};"
+            " the two come from different runs, or the classes were edited"
+        )

@@ -1,0 +1,261 @@
+"""Architectures by name: building them, their heads, and what an optimizer or a device must know of them."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torchvision.ops import StochasticDepth
+
+from common.errors import UsageError
+
+WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
+TRANSFORMERS = ("maxvit", "swin", "vit_")
+
+# Where channels_last (NHWC) is faster, by the start of the architecture's name. Measured: on the CPU, two
+# threads, 224 px, resnet18 trains 12.7 -> 11.6 img/s in fp32 but 31.6 in bf16, and swin_t 1.7 -> 1.6 and 8.5;
+# on a GPU under AMP (timm's tables) resnet18 2764 -> 3482, resnet50 826 -> 1218, swin_t 647 -> 649 (neutral)
+# and regnety_016 954 -> 650. The other names on the GPU row are built of the same dense convolutions; one
+# without a measurement stays out.
+CHANNELS_LAST_ON_CUDA = ("resnet", "resnext", "wide_resnet", "vgg", "googlenet", "inception")
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of the red, green and blue channel, for pixels scaled to 0..1."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET_NORMALISATION = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class DropoutLinear(nn.Linear):
+    """A linear layer with dropout on its input; its tensors bear the names of a plain linear layer's."""
+
+    def __init__(self, linear: nn.Linear, rate: float) -> None:
+        # On the meta device the layer draws no random numbers: dropout does not change the weights of a seed.
+        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
+        self.weight, self.bias = linear.weight, linear.bias
+        self.rate = rate
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Logits [..., out_features] from features [..., in_features]."""
+        return super().forward(nn.functional.dropout(input, self.rate, self.training))
+
+
+class _ParametersOnMeta(TorchFunctionMode):
+    """Parameters take no memory, yet RegNet's builder can still compute its widths with real tensors."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        if function is torch.empty:
+            options["device"] = "meta"
+        # There is nothing to initialise, and torch would take half of the building time to find that out.
+        if getattr(function, "__module__", None) == "torch.nn.init" and "tensor" in options:
+            return options["tensor"]
+        if function in (Tensor.normal_, Tensor.uniform_) and args[0].is_meta:
+            return args[0]
+        return function(*args, **options)
+
+
+@lru_cache(maxsize=1)
+def _architectures() -> tuple[str, ...]:
+    return tuple(torchvision.models.list_models(module=torchvision.models))
+
+
+def architectures() -> list[str]:
+    """The names of torchvision's classification architectures, sorted."""
+    return list(_architectures())
+
+
+def check_architecture(arch: str) -> None:
+    """Raise UsageError, with the names that come close, when torchvision has no such architecture."""
+    if arch not in _architectures():
+        close = difflib.get_close_matches(arch, _architectures(), n=4)
+        advice = f"did you mean {', '.join(close)}?" if close else "for instance resnet18 or swin_t"
+        raise UsageError(f"arch: no architecture is called {arch!r}; {advice}")
+
+
+def build_model(
+    arch: str,
+    classes: int,
+    *,
+    image_size: int = 224,
+    dropout: float | None = None,
+    stochastic_depth: float | None = None,
+) -> nn.Module:
+    """Build a torchvision classification architecture with new weights and a head for `classes` outputs.
+
+    The model maps float32 [batch, 3, image_size, image_size] to logits [batch, classes]. GoogLeNet and
+    Inception v3 come without auxiliary heads. `dropout` (before the last layer) and `stochastic_depth` are
+    rates in 0..1; None leaves the architecture's own. The names of the tensors never depend on them.
+
+    Raises UsageError for an unknown name, a rate out of range, an `image_size` that the architecture cannot
+    be built for, or `stochastic_depth` where it has no residual branches to drop.
+    """
+    _check_rates(dropout, stochastic_depth)
+    model = _construct(arch, classes, image_size)
+    if dropout is not None:
+        _set_dropout(model, dropout)
+    if stochastic_depth is not None:
+        _set_stochastic_depth(model, stochastic_depth, arch)
+    return model
+
+
+def build_on_meta(arch: str, classes: int, *, image_size: int = 224) -> nn.Module:
+    """The model of `build_model` on the meta device: names and shapes without memory or initialisation."""
+    with torch.random.fork_rng(devices=[]), _ParametersOnMeta():
+        model = _construct(arch, classes, image_size)
+    return model.to("meta")
+
+
+def _check_rates(dropout: float | None, stochastic_depth: float | None) -> None:
+    for name, rate in (("dropout", dropout), ("stochastic_depth", stochastic_depth)):
+        if rate is not None and not 0 <= rate < 1:
+            raise UsageError(f"{name}: {rate} is not a rate; give a number from 0 to below 1")
+
+
+def _construct(arch: str, classes: int, image_size: int) -> nn.Module:
+    check_architecture(arch)
+    if classes < 1:
+        raise UsageError(f"classes: {classes} is too few; a model needs at least one")
+    options: dict[str, Any] = {"num_classes": classes}
+    if arch in WITH_AUXILIARY_HEADS:
+        # transform_input as for torchvision's ImageNet weights: it belongs to the weights, and so to serving.
+        options |= {"aux_logits": False, "transform_input": True, "init_weights": False}
+    if arch.startswith("vit_"):
+        options["image_size"] = image_size
+    if arch.startswith("maxvit"):
+        options["input_size"] = (image_size, image_size)
+    try:
+        model: nn.Module = torchvision.models.get_model(arch, weights=None, **options)
+    except (AssertionError, ValueError) as error:
+        raise _image_size_error(arch, image_size, error) from None
+    return model
+
+
+def _image_size_error(arch: str, image_size: int, error: Exception) -> UsageError:
+    weights = torchvision.models.get_model_weights(arch)
+    usual = weights.DEFAULT.transforms().crop_size[0] if len(weights) else 224
+    reason = (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(".")
+    return UsageError(f"image_size: {arch} cannot take images of {image_size} px ({reason}); try {usual}")
+
+
+def check_image_size(arch: str, image_size: int, classes: int) -> None:
+    """Raise UsageError when the architecture cannot take square images of `image_size` pixels."""
+    if image_size < 1:
+        raise UsageError(f"image_size: {image_size} is not a number of pixels; give 1 or more")
+    model = build_on_meta(arch, classes, image_size=image_size).eval()
+    try:
+        with torch.no_grad():
+            model(torch.empty(2, 3, image_size, image_size, device="meta"))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise _image_size_error(arch, image_size, error) from None
+
+
+def _last_layer(model: nn.Module) -> str:
+    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    return layers[-1]
+
+
+def _set_dropout(model: nn.Module, rate: float) -> None:
+    path = _last_layer(model)
+    owner_path, _, name = path.rpartition(".")
+    owner = model.get_submodule(owner_path)
+    own = [module for module in owner.children() if isinstance(module, nn.Dropout)]
+    for module in own:
+        module.p = rate
+    last = model.get_submodule(path)
+    if not own and isinstance(last, nn.Linear):
+        setattr(owner, name, DropoutLinear(last, rate))
+
+
+def _set_stochastic_depth(model: nn.Module, rate: float, arch: str) -> None:
+    """Linear over the blocks, from 0 to `rate`: Huang et al., Deep Networks with Stochastic Depth, 2016."""
+    modules = [module for module in model.modules() if isinstance(module, StochasticDepth)]
+    if not modules:
+        raise UsageError(f"stochastic_depth: {arch} has no stochastic depth; leave it out")
+    # A block may hold several (MaxViT); torchvision's own rates rise from block to block and tell them apart.
+    blocks = sorted({module.p for module in modules})
+    for module in modules:
+        module.p = rate * blocks.index(module.p) / (len(blocks) - 1)
+
+
+@lru_cache(maxsize=128)
+def head_parameters(arch: str, image_size: int = 224) -> frozenset[str]:
+    """The names of the tensors whose shape depends on the number of classes."""
+    two, three = (build_on_meta(arch, classes, image_size=image_size).state_dict() for classes in (2, 3))
+    return frozenset(name for name in two if two[name].shape != three[name].shape)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """The number of trainable weights."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _is_decayed(name: str, parameter: Tensor) -> bool:
+    # Matrices and kernels are called "weight"; class tokens, position tables and scales are not. The network
+    # that makes Swin v2's position biases is left out, as in the code of its authors (Liu et al. 2022).
+    return parameter.ndim > 1 and name.endswith("weight") and "cpb_mlp" not in name
+
+
+def parameter_groups(
+    model: nn.Module, weight_decay: float, lr: float, head_lr_multiplier: float, head: frozenset[str]
+) -> list[dict[str, Any]]:
+    """Groups for a torch optimizer: body and head, each with and without weight decay; empty ones left out.
+
+    Norm layers, biases, class tokens, position embeddings and position bias tables are not decayed. `head`
+    names the tensors that learn at `lr * head_lr_multiplier` (see `head_parameters`). Every trainable
+    parameter is in exactly one group; each group has `name`, `params`, `lr` and `weight_decay`.
+    """
+    rates = {"body": lr, "head": lr * head_lr_multiplier}
+    decays = {"decayed": weight_decay, "not_decayed": 0.0}
+    groups: dict[tuple[str, str], list[nn.Parameter]] = {
+        (part, kind): [] for part in rates for kind in decays
+    }
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            part = "head" if name in head else "body"
+            kind = "decayed" if _is_decayed(name, parameter) else "not_decayed"
+            groups[part, kind].append(parameter)
+    return [
+        {"name": f"{part}_{kind}", "params": members, "lr": rates[part], "weight_decay": decays[kind]}
+        for (part, kind), members in groups.items()
+        if members
+    ]
+
+
+def channels_last_pays(arch: str, device_type: str, precision: str) -> bool:
+    """Whether the memory format channels_last is faster; `precision` is fp32, bf16 or fp16.
+
+    From measurements, listed where CHANNELS_LAST_ON_CUDA is; False where there is none.
+    """
+    if device_type == "cpu":
+        return precision == "bf16" and (not arch.startswith(TRANSFORMERS) or arch.startswith("swin"))
+    if device_type == "cuda":
+        return precision in ("bf16", "fp16") and arch.startswith(CHANNELS_LAST_ON_CUDA)
+    return False
+
+
+def normalisation_for(arch: str, weights: str) -> Normalisation:
+    """The normalisation that torchvision's ImageNet weights of `arch` were trained with.
+
+    For `weights` other than `imagenet`, ImageNet's own mean and standard deviation.
+    """
+    check_architecture(arch)
+    available: Mapping[str, Any] = torchvision.models.get_model_weights(arch).__members__
+    if weights != "imagenet" or not available:
+        return IMAGENET_NORMALISATION
+    preset = torchvision.models.get_model_weights(arch).DEFAULT.transforms()
+    red, green, blue = (float(value) for value in preset.mean)
+    spread_red, spread_green, spread_blue = (float(value) for value in preset.std)
+    return Normalisation((red, green, blue), (spread_red, spread_green, spread_blue))

@@ -1,0 +1,126 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from common.config import make_config
+from common.data.loader import Batch
+from common.errors import TraplineError
+from common.models.build import Normalisation
+from common.training.execution import Execution
+from common.training.loop import Learner, Tally, group_sizes, timed, train_epoch
+from common.training.optimisation import make_loss, make_optimizer, make_schedule
+
+CPU = Execution(torch.device("cpu"), "fp32", channels_last=False)
+
+
+def small_model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 3))
+
+
+def learner(model, **settings):
+    config = make_config({"optimizer": "sgd", "momentum": 0, "lr": 0.05, "weight_decay": 0, **settings})
+    optimizer = make_optimizer(config, model, frozenset())
+    return Learner(
+        model=model,
+        optimizer=optimizer,
+        schedule=make_schedule(config, optimizer, 10),
+        scaler=CPU.scaler(),
+        loss=make_loss(config, torch.arange(3).numpy(), "abc", CPU.device),
+        config=config,
+        execution=CPU,
+        normalisation=Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+    )
+
+
+def images(count):
+    generator = torch.Generator().manual_seed(1)
+    return Batch(
+        torch.randint(0, 256, (count, 8, 8, 3), dtype=torch.uint8, generator=generator),
+        torch.randint(0, 3, (count,), generator=generator),
+        torch.ones(count),
+    )
+
+
+def cut(batch, sizes):
+    pieces = zip(
+        batch.images.split(sizes), batch.labels.split(sizes), batch.weights.split(sizes), strict=True
+    )
+    return [Batch(*piece) for piece in pieces]
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=12), st.integers(1, 5))
+def test_each_micro_batch_knows_the_images_of_its_step(sizes, accumulation):
+    totals = group_sizes(sizes, accumulation)
+    for number, total in enumerate(totals):
+        first = number // accumulation * accumulation
+        assert total == sum(sizes[first : first + accumulation])
+
+
+@pytest.mark.parametrize("sizes", [[4, 4, 4], [5, 4, 3], [11, 1]])
+def test_accumulated_ragged_micro_batches_train_as_one_batch(sizes):
+    whole, parts = small_model(), small_model()
+    batch = images(12)
+    one = train_epoch(learner(whole), [batch], [12], epoch=1)
+    many = train_epoch(learner(parts, accumulation=len(sizes)), cut(batch, sizes), sizes, epoch=1)
+    for expected, found in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    assert many.metrics() == pytest.approx(one.metrics())
+
+
+def test_an_incomplete_last_step_is_taken_too():
+    model = small_model()
+    job = learner(model, accumulation=2)
+    train_epoch(job, cut(images(9), [3, 3, 3]), [3, 3, 3], epoch=1)
+    assert job.schedule.last_epoch == 2
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_an_image_of_weight_0_teaches_nothing():
+    batch = images(6)
+    weighted = Batch(batch.images, batch.labels, torch.tensor([1.0, 1, 1, 0, 0, 0]))
+    altered = batch.images.clone()
+    altered[3:] = 0
+    models = [small_model(), small_model()]
+    for model, pixels in zip(models, (batch.images, altered), strict=True):
+        train_epoch(learner(model), [Batch(pixels, weighted.labels, weighted.weights)], [6], epoch=1)
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_clipping_bounds_the_step():
+    model = small_model()
+    before = copy.deepcopy(model)
+    train_epoch(learner(model, clip_norm=1e-3, lr=1.0), [images(6)], [6], epoch=1)
+    pairs = zip(model.parameters(), before.parameters(), strict=True)
+    moved = torch.cat([(after - start).detach().flatten() for after, start in pairs]).norm()
+    assert 0 < float(moved) <= 1.001e-3
+
+
+def test_a_loss_that_is_no_number_ends_the_epoch_with_advice():
+    model = small_model()
+    with torch.no_grad():
+        model[0].weight.fill_(float("nan"))
+    with pytest.raises(TraplineError, match=r"loss became nan in epoch 3, by batch 1: lower lr \(now 0.05\)"):
+        train_epoch(learner(model), [images(6)], [6], epoch=3)
+
+
+def test_metrics_of_a_pass_are_means_over_images():
+    tally = Tally(torch.zeros(()))
+    tally.add(torch.tensor([1.0, 2.0]), torch.tensor([[1.0, 0], [1, 0]]), torch.tensor([0, 1]))
+    tally.add(torch.tensor([6.0]), torch.tensor([[0.0, 1]]), torch.tensor([1]))
+    metrics = tally.metrics()
+    assert metrics["train_loss"] == pytest.approx(3.0)
+    assert metrics["train_acc"] == pytest.approx(2 / 3)
+
+
+def test_waiting_is_counted_and_nothing_is_lost(monkeypatch):
+    ticks = iter(range(100))
+    monkeypatch.setattr("common.training.loop.time.perf_counter", lambda: next(ticks))
+    tally = Tally(torch.zeros(()))
+    assert list(timed("abc", tally)) == ["a", "b", "c"]
+    assert tally.waited == 3

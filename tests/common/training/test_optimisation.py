@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
+from torch.nn import functional
+
+from common.config import make_config
+from common.errors import UsageError
+from common.training.optimisation import (
+    balanced_weights,
+    learning_rate_factor,
+    make_loss,
+    make_optimizer,
+    make_schedule,
+)
+
+
+def rates(steps_per_epoch=10, **settings):
+    """The learning rate at every optimizer step."""
+    config = make_config({"lr": 0.5, "epochs": 4, **settings})
+    optimizer = make_optimizer(config, torch.nn.Linear(2, 2), frozenset())
+    schedule = make_schedule(config, optimizer, steps_per_epoch)
+    seen = []
+    for _ in range(config.epochs * steps_per_epoch):
+        seen.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return seen
+
+
+def test_constant_stays_at_lr():
+    assert set(rates()) == {0.5}
+
+
+def test_cosine_falls_from_lr_to_nearly_0():
+    seen = rates(schedule="cosine")
+    assert seen[0] == 0.5
+    assert seen == sorted(seen, reverse=True)
+    assert seen[20] == pytest.approx(0.25)
+    assert 0 < seen[-1] < 0.005
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_warm_up_rises_to_lr_once(schedule):
+    seen = rates(schedule=schedule, warmup_epochs=1)
+    assert seen[:11] == sorted(seen[:11])
+    assert 0 < seen[0] < 0.1
+    assert max(seen) == seen[10] == 0.5
+
+
+def test_onecycle_rises_to_lr_and_falls_far_below_the_start():
+    seen = rates(schedule="onecycle")
+    assert max(seen) == pytest.approx(0.5)
+    assert seen[0] == pytest.approx(0.5 / 25)
+    assert seen[-1] < seen[0] / 100
+
+
+@given(st.integers(1, 300), st.integers(0, 299), st.booleans())
+def test_the_factor_is_a_share_of_the_peak(steps, warmup, cosine):
+    shape = {"steps": steps, "warmup": min(warmup, steps - 1), "cosine": cosine}
+    factors = [learning_rate_factor(step, **shape) for step in range(steps)]
+    assert all(0 < factor <= 1 for factor in factors)
+    assert max(factors) == 1
+
+
+def test_the_head_has_its_own_rate():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
+    config = make_config({"lr": 0.1, "head_lr_multiplier": 10})
+    optimizer = make_optimizer(config, model, frozenset({"1.weight", "1.bias"}))
+    by_size = {p.numel(): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert by_size[6] == pytest.approx(1.0) or by_size[2] == pytest.approx(1.0)
+    assert min(group["lr"] for group in optimizer.param_groups) == pytest.approx(0.1)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1).map(lambda extra: [0, 1, 2, 3, *extra]))
+def test_balanced_weights_are_those_of_scikit_learn(labels):
+    expected = compute_class_weight("balanced", classes=np.arange(4), y=np.array(labels))
+    assert balanced_weights(np.array(labels), "abcd") == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_class_without_training_images_cannot_be_balanced():
+    with pytest.raises(UsageError, match="no training image of hog"):
+        balanced_weights(np.array([0, 0, 2]), ["bird", "hog", "leopard"])
+
+
+def test_the_loss_is_one_value_per_image_and_its_mean_the_usual_one():
+    logits, targets = torch.randn(6, 3, generator=torch.manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
+    loss = make_loss(make_config({"label_smoothing": 0.1}), targets.numpy(), "abc", torch.device("cpu"))
+    assert loss(logits, targets).shape == (6,)
+    expected = functional.cross_entropy(logits, targets, label_smoothing=0.1)
+    assert loss(logits, targets).mean() == pytest.approx(expected.item())
+
+
+def test_the_loss_of_half_precision_logits_is_computed_in_full_precision():
+    loss = make_loss(make_config({}), np.array([0, 1]), "ab", torch.device("cpu"))
+    assert loss(torch.zeros(2, 2, dtype=torch.bfloat16), torch.tensor([0, 1])).dtype == torch.float32
+
+
+def test_rare_classes_weigh_more_when_balanced():
+    labels = np.array([0, 0, 0, 1])
+    loss = make_loss(make_config({"class_weights": "balanced"}), labels, "ab", torch.device("cpu"))
+    values = loss(torch.zeros(2, 2), torch.tensor([0, 1]))
+    assert values[1] / values[0] == pytest.approx(3.0)

@@ -1,0 +1,68 @@
+import csv
+
+import pytest
+import torch
+
+from common.config import make_config
+from common.training.progress import Progress, copy_weights
+
+
+def run(values, **settings):
+    """A job whose validation metric takes these values, and the epoch after which it ends."""
+    config = make_config({"epochs": 20, "best_metric": "val_acc", **settings})
+    progress, model = Progress(), torch.nn.Linear(1, 1)
+    for epoch, value in enumerate(values, 1):
+        with torch.no_grad():
+            model.weight.fill_(epoch)
+        progress.add({"epoch": epoch, "val_acc": value}, model, config)
+        if progress.finished(config):
+            break
+    return progress
+
+
+def test_the_best_epochs_weights_are_kept():
+    progress = run([0.5, 0.7, 0.6])
+    assert progress.best_epoch == 2
+    assert float(progress.best_weights["weight"]) == 2.0
+
+
+def test_a_tie_goes_to_the_earlier_epoch():
+    assert run([0.5, 0.5]).best_epoch == 1
+
+
+def test_patience_counts_epochs_without_a_better_value():
+    assert run([0.5, 0.6, 0.6, 0.55, 0.7], patience=2).epoch == 4
+
+
+def test_small_gains_do_not_renew_patience_but_still_count_as_best():
+    progress = run([0.50, 0.51, 0.52, 0.53], patience=2, min_delta=0.05)
+    assert (progress.epoch, progress.best_epoch) == (3, 3)
+
+
+def test_slow_but_steady_gains_renew_patience():
+    assert run([0.50, 0.53, 0.56, 0.59, 0.62], patience=2, min_delta=0.05).epoch == 5
+
+
+def test_the_state_makes_the_same_progress_again():
+    progress = run([0.5, 0.7])
+    again = Progress(**progress.state())
+    assert again.history == progress.history
+    assert (again.best_epoch, again.best_value, again.stale_epochs) == (2, 0.7, 0)
+    assert torch.equal(again.best_weights["weight"], progress.best_weights["weight"])
+
+
+def test_the_csv_has_the_printed_numbers(tmp_path):
+    run([1 / 3, 1e-7]).write_csv(tmp_path / "metrics.csv")
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [{"epoch": "1", "val_acc": "0.333333"}, {"epoch": "2", "val_acc": "1e-07"}]
+
+
+def test_copied_weights_do_not_follow_the_model():
+    model = torch.nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
+    copied = copy_weights(model)
+    before = copied["weight"].clone()
+    torch.nn.init.zeros_(model.weight)
+    assert torch.equal(copied["weight"], before)
+    assert copied["weight"].is_contiguous()
+    assert before.norm() == pytest.approx(float(copied["weight"].norm()))

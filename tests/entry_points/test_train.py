@@ -1,0 +1,273 @@
+import csv
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from common import metrics
+from common.models.artefact import load_model
+from tests.conftest import ENTRY_POINTS
+
+QUICK = [
+    "--weights",
+    "none",
+    "--image-size",
+    "32",
+    "--batch-size",
+    "32",
+    "--num-workers",
+    "0",
+    "--lr",
+    "1e-3",
+]
+THREE_EPOCHS = [*QUICK, "--epochs", "3", "--dropout", "0.3", "--augment", "heavy", "--schedule", "cosine"]
+
+
+@pytest.fixture(scope="module")
+def trained(small_demo, tmp_path_factory, run_script):
+    """An undisturbed job of three epochs: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = run_script("train.py", "--prepared", small_demo, "--output", folder, *THREE_EPOCHS)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def history(folder):
+    with (folder / "output" / "data" / "metrics.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def deterministic(rows):
+    names = [metric.name for metric in metrics.REGISTRY if metric.deterministic]
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def tensors(folder, name="model"):
+    return load_file(folder / "model" / f"{name}.safetensors")
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_artefact_holds_best_and_last_weights_and_can_be_loaded(trained):
+    folder, _ = trained
+    model, description = load_model(folder / "model")
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 8)
+    assert description.classes[0] == "antelope_duiker"
+    assert description.epochs == 3
+    assert description.metrics["best"]["val_loss"] == min(
+        row["val_loss"] for row in description.metrics.values()
+    )
+    assert (folder / "model" / "code" / "common" / "data" / "canonical.py").exists()
+    assert not list((folder / "model").rglob("__pycache__"))
+    best_is_last = description.best_epoch == description.epochs
+    assert same(tensors(folder), tensors(folder, "last")) is best_is_last
+
+
+def test_the_best_epoch_has_the_lowest_validation_log_loss(trained):
+    folder, _ = trained
+    losses = [row["val_loss"] for row in history(folder)]
+    best = json.loads((folder / "model" / "model.json").read_text())["best_epoch"]
+    assert best == 1 + losses.index(min(losses))
+
+
+def test_what_the_regexes_read_from_the_log_is_what_the_csv_holds(trained):
+    folder, log = trained
+    lines = [line for line in log.splitlines() if line.startswith(metrics.START)]
+    assert [metrics.read_values(line) for line in lines] == history(folder)
+    assert len(lines) == 3
+    assert all(math.isfinite(value) for row in history(folder) for value in row.values())
+
+
+def test_memory_is_logged_at_every_point(trained):
+    _, log = trained
+    points = re.findall(r"\[MEMORY\] point=(\w+) rss_mb=\d+ gpu_mb=\d+", log)
+    expected = ["start", "data_loaded", "model_built", "model_on_device"]
+    expected += [f"epoch_{epoch}_{moment}" for epoch in (1, 2, 3) for moment in ("start", "end")]
+    assert points == expected
+
+
+def test_the_profile_is_printed(trained):
+    _, log = trained
+    assert "[PROFILE] arch=resnet18 weights=none image_size=32" in log
+    assert re.search(r"\[PROFILE\] device=\w+ runs_in=\w+ .* train_images=\d+", log)
+
+
+def test_no_checkpoint_is_left_and_none_is_in_the_model(trained):
+    folder, _ = trained
+    assert list((folder / "checkpoints").iterdir()) == []
+    assert not list((folder / "model").rglob("*.pt"))
+
+
+def kill_in_epoch(number, small_demo, folder, *flags):
+    """Start the job and kill it with SIGKILL when `number` has begun and a batch of it is under way."""
+    command = [
+        sys.executable,
+        ENTRY_POINTS / "train.py",
+        "--prepared",
+        small_demo,
+        "--output",
+        folder,
+        *flags,
+    ]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if f"point=epoch_{number}_start" in line:
+            time.sleep(0.3)
+            break
+    process.kill()
+    rest = process.stdout.read()
+    process.wait()
+    assert f"epoch_{number}_end" not in rest
+
+
+def test_a_killed_job_ends_like_one_never_killed(trained, small_demo, tmp_path, run_script):
+    kill_in_epoch(2, small_demo, tmp_path, *THREE_EPOCHS)
+    kill_in_epoch(3, small_demo, tmp_path, *THREE_EPOCHS, "--num-workers", "1")  # changes no weight
+    done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, *THREE_EPOCHS)
+    assert done.returncode == 0, done.stderr
+    assert "resumed after epoch 2" in done.stdout
+    assert same(tensors(tmp_path), tensors(trained[0]))
+    assert same(tensors(tmp_path, "last"), tensors(trained[0], "last"))
+    assert deterministic(history(tmp_path)) == deterministic(history(trained[0]))
+
+
+def test_with_a_damaged_newest_checkpoint_the_one_before_it_is_used(
+    trained, small_demo, tmp_path, run_script
+):
+    kill_in_epoch(3, small_demo, tmp_path, *THREE_EPOCHS)
+    newest = max((tmp_path / "checkpoints").rglob("epoch-*.pt"))
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, *THREE_EPOCHS)
+    assert "is damaged: set aside" in done.stdout
+    assert "resumed after epoch 1" in done.stdout
+    assert same(tensors(tmp_path, "last"), tensors(trained[0], "last"))
+    assert deterministic(history(tmp_path)) == deterministic(history(trained[0]))
+
+
+def test_another_configuration_or_fresh_starts_at_the_beginning(small_demo, tmp_path, run_script):
+    one_epoch = [*QUICK, "--epochs", "2"]
+    kill_in_epoch(2, small_demo, tmp_path, *one_epoch)
+    changed = run_script(
+        "train.py", "--prepared", small_demo, "--output", tmp_path, *QUICK, "--epochs", "1", "--seed", "1"
+    )
+    assert "resumed" not in changed.stdout
+    assert len(list((tmp_path / "checkpoints").rglob("epoch-*.pt"))) == 1
+    fresh = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, *one_epoch, "--fresh")
+    assert fresh.returncode == 0
+    assert "resumed" not in fresh.stdout
+    assert len(history(tmp_path)) == 2
+
+
+def test_state_dicts_are_written_when_asked(small_demo, tmp_path, run_script):
+    done = run_script(
+        "train.py", "--prepared", small_demo, "--output", tmp_path, *QUICK, "--epochs", "1", "--export-pth"
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("model", "last"):
+        state = torch.load(tmp_path / "model" / f"{name}.pth", weights_only=True)
+        assert same(state, tensors(tmp_path, name))
+
+
+def test_a_second_job_starts_from_the_first_ones_weights(trained, small_demo, tmp_path, run_script):
+    weights = trained[0] / "model" / "model.safetensors"
+    flags = [*QUICK, "--weights", weights, "--epochs", "1", "--lr", "1e-9"]
+    done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+    best = min(row["val_loss"] for row in history(trained[0]))
+    assert history(tmp_path)[0]["val_loss"] == pytest.approx(best, abs=0.3)
+
+
+def test_patience_ends_the_job_early(small_demo, tmp_path, run_script):
+    flags = [*QUICK, "--epochs", "9", "--patience", "1", "--min-delta", "50"]
+    done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, *flags)
+    assert "stopped: no better val_loss in 1 epochs" in done.stdout
+    assert len(history(tmp_path)) == 2
+
+
+def test_a_loss_that_is_no_number_ends_the_job(small_demo, tmp_path, run_script):
+    flags = [*QUICK, "--epochs", "3", "--optimizer", "sgd", "--lr", "100"]
+    done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, *flags)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"error: the training loss became (nan|inf) in epoch \d, .* lower lr.*\n", done.stderr
+    )
+    assert not (tmp_path / "model" / "model.json").exists()
+
+
+WRONG_USAGE = {
+    "no data": [],
+    "no such data": ["--prepared", "absent"],
+    "a flag without value": ["--lr"],
+    "an unknown flag": ["--learning-rate", "1"],
+    "a hyperparameter out of range": ["--lr", "-1"],
+    "a hyperparameter of another type": ["--epochs", "two"],
+    "an unknown choice": ["--optimizer", "lion"],
+    "an unknown architecture": ["--arch", "resnet19"],
+    "an image size that the architecture refuses": ["--arch", "vit_b_16", "--image-size", "33"],
+    "stochastic depth without residual branches": ["--arch", "vgg11", "--stochastic-depth", "0.1"],
+    "fp16 on a CPU": ["--precision", "fp16"],
+    "an image size above the packed one": ["--image-size", "96"],
+    "weights of an unknown kind": ["--weights", "model.h5"],
+}
+
+
+@pytest.mark.parametrize("flags", WRONG_USAGE.values(), ids=WRONG_USAGE)
+def test_wrong_usage_ends_with_2_and_at_most_two_lines(flags, small_demo, tmp_path, run_script):
+    if "fp16" in flags and torch.cuda.is_available():
+        pytest.skip("speaks of a machine without a GPU")
+    data = [] if not flags or "--prepared" in flags else ["--prepared", small_demo]
+    done = run_script(
+        "train.py", *data, "--output", tmp_path, "--weights", "none", "--image-size", "32", *flags
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert 1 <= len(done.stderr.splitlines()) <= 2
+
+
+def test_the_way_out_of_a_packed_size_that_is_too_small_is_a_command(small_demo, tmp_path, run_script):
+    done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, "--image-size", 96)
+    expected = f"python entry_points/prepare.py --input demo --output {small_demo} --short-side 96"
+    assert done.stderr.splitlines()[1] == expected
+
+
+def test_a_damaged_set_and_an_output_that_is_a_file_end_with_1(small_demo, tmp_path, run_script):
+    copy = shutil.copytree(small_demo, tmp_path / "prepared")
+    next((copy / "train").iterdir()).write_bytes(b"damaged")
+    done = run_script("train.py", "--prepared", copy, "--output", tmp_path / "out", *QUICK)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "prepare the data again" in done.stderr
+    (tmp_path / "file").touch()
+    done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path / "file", *QUICK)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+
+
+def test_a_damaged_image_is_named_without_a_traceback(small_demo, tmp_path, run_script):
+    copy = shutil.copytree(small_demo, tmp_path / "prepared")
+    path = next((copy / "train").iterdir())
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\xff\xd8\xff")] = 0
+    path.write_bytes(content)
+    done = run_script(
+        "train.py", "--prepared", copy, "--output", tmp_path / "out", *QUICK, "--num-workers", "1"
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*train: image ZJ\d+ is damaged \(.*\); prepare again\n", done.stderr)
+
+
+def test_help_and_a_typing_error_need_no_torch():
+    script = (
+        f"import sys; sys.argv = ['train.py', '--epoch', '3']; sys.path.insert(0, {str(ENTRY_POINTS)!r})\n"
+    )
+    script += "import train\ntry:\n    train.main()\nexcept SystemExit:\n    pass\n"
+    script += "print({'torch', 'pandas', 'cv2', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
