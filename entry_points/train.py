@@ -32,7 +32,7 @@ def main() -> None:
     paths: TrainingPaths = training_paths(flags.prepared, flags.output, os.environ)
     from common.training.job import run_training  # late: --help and a typing error need no torch
 
-    run_training(config, paths, Path(__file__).parent, fresh=flags.fresh)
+    run_training(config, paths, Path(__file__).resolve().parent, fresh=flags.fresh)
 
 
 if __name__ == "__main__":

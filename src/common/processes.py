@@ -1,10 +1,17 @@
-"""What every worker process of ours does first."""
+"""Worker processes: how many, and what each does first."""
 
 import multiprocessing
 import os
 import threading
 
 import cv2
+
+
+def available_cores() -> int:
+    """The cores that this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def prepare_worker() -> None:

@@ -9,7 +9,6 @@ import csv
 import functools
 import itertools
 import multiprocessing
-import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ import simplejpeg
 from common.data import demo_drawing as drawing
 from common.data.demo_drawing import Encounter, Picture, Points, Random, Scene, Stroke, Tones
 from common.errors import UsageError
+from common.processes import available_cores, prepare_worker
 from common.storage import atomic_file
 
 
@@ -358,7 +358,7 @@ def draw_tasks(tasks: list[Task], processes: int) -> None:
             draw_task(task)
         return
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawn, cv2.setNumThreads, (1,)) as pool:
+    with ProcessPoolExecutor(processes, spawn, prepare_worker) as pool:
         list(pool.map(draw_task, tasks))  # a list, so that a failure in a process is raised here
 
 
@@ -392,7 +392,7 @@ def draw_demo(folder: Path, settings: DemoSettings, processes: int | None = None
     for name in FOLDERS:
         (folder / name).mkdir(parents=True)
     parts = [plan_part(settings, part) for part in range(len(FOLDERS))]
-    draw_tasks(split_tasks(folder, settings, parts[0] + parts[1]), processes or os.cpu_count() or 1)
+    draw_tasks(split_tasks(folder, settings, parts[0] + parts[1]), processes or available_cores())
     write_tables(folder, parts)
     with atomic_file(folder / "README.txt", "w", encoding="utf-8") as file:
         file.write(README.format(settings=settings))  # last: where it lies, the set is complete

@@ -6,7 +6,6 @@ and the same for an epoch that is run again after a restart.
 """
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from common.data.augment import Augmentation
 from common.data.canonical import decode_packed
 from common.data.prepared import PackedPart
 from common.errors import TraplineError
-from common.processes import prepare_worker
+from common.processes import available_cores, prepare_worker
 
 Key: TypeAlias = tuple[int, int]  # epoch, row
 MOST_WORKERS = 16
@@ -173,5 +172,5 @@ def _prepare(worker: int) -> None:
 
 def default_workers(device_type: str) -> int:
     """How many loader processes: all cores (at most 16) beside a GPU; one in four where the CPU trains."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     return min(MOST_WORKERS, cores if device_type != "cpu" else max(1, cores // 4))

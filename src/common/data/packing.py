@@ -7,7 +7,6 @@ in a process of its own, so that it alone is lost.
 
 import hashlib
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from typing import TypeAlias
 
 from common.data.canonical import ImageProblem, PixelSettings, canonicalise, encode_jpeg
 from common.data.quarantine import DECODER_CRASHED, MISSING, UNREADABLE
-from common.processes import prepare_worker
+from common.processes import available_cores, prepare_worker
 
 CHUNK = 16  # images that travel to a process together
 CHUNKS_AHEAD = 3  # chunks in flight for each process: what bounds the memory
@@ -83,7 +82,7 @@ def pack_files(
 ) -> Iterator[Result]:
     """Pack `paths` on `processes` processes (None: all cores) and yield a result for each, in their order."""
     chunks = [list(paths[start : start + CHUNK]) for start in range(0, len(paths), CHUNK)]
-    workers = max(1, min(processes or len(os.sched_getaffinity(0)), len(chunks)))
+    workers = max(1, min(processes or available_cores(), len(chunks)))
     waiting = deque(chunks)
     while waiting:  # once, and once more after each crash
         yield from _until_crash(waiting, settings, quality, workers, pack_one)

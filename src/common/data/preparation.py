@@ -3,20 +3,15 @@
 import contextlib
 import hashlib
 import json
-import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
-import PIL
-import pyarrow as pa
 
-import common
 from common.channels import ensure_writable
 from common.console import progress, table
 from common.data.canonical import PixelSettings
@@ -39,6 +34,7 @@ from common.data.summary import summarise
 from common.data.transform_input import TRANSFORM_FOLDER, write_transform_input
 from common.errors import TraplineError
 from common.storage import write_json
+from common.versions import versions
 
 DEMO = "demo"
 SUMMARY = "summary.json"
@@ -213,7 +209,7 @@ def _describe(
         parts=parts,
         counts=counts,
         fingerprint=_fingerprint(options, source.classes, images),
-        versions=_versions(),
+        versions=versions("numpy", "opencv-python-headless", "pillow", "pyarrow", "simplejpeg"),
     )
 
 
@@ -232,17 +228,6 @@ def _fingerprint(options: Preparation, classes: list[str], images: pd.DataFrame)
     for row in images[["id", "sha256", "label", "site", "part"]].itertuples(index=False):
         digest.update(json.dumps([str(value) for value in row]).encode())
     return digest.hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "trapline": common.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "pillow": PIL.__version__,
-        "pyarrow": pa.__version__,
-    }
 
 
 def _replace(output: Path, new: Path) -> None:

@@ -131,9 +131,8 @@ def _belongs(relative: Path) -> bool:
 
 def _copy_file(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(
-        source, target
-    )  # contents only: a read-only source would make files that no one can replace
+    # The contents alone: with its mode, a read-only source would make files that no one can replace.
+    shutil.copyfile(source, target)
 
 
 def _move_in_place(staging: Path, model_dir: Path) -> None:

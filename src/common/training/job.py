@@ -1,13 +1,11 @@
 """A training job from a prepared data set to a model artefact, in one readable sequence."""
 
-import platform
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 
 import common
 from common import metrics
@@ -39,6 +37,7 @@ from common.training.execution import (
 from common.training.loop import Learner, train_epoch
 from common.training.optimisation import make_loss, make_optimizer, make_schedule
 from common.training.progress import Progress, copy_weights
+from common.versions import versions
 
 
 @dataclass(frozen=True)
@@ -234,7 +233,7 @@ def _write_model(
         task=described.task,
         configuration=config.record(),
         data_fingerprint=described.fingerprint,
-        versions=_versions(),
+        versions=versions("torch", "torchvision", "albumentations", "safetensors"),
         metrics={"best": state.history[state.best_epoch - 1], "last": state.history[-1]},
         best_epoch=state.best_epoch,
         epochs=state.epoch,
@@ -253,12 +252,3 @@ def _write_model(
     best = state.history[state.best_epoch - 1]
     numbers = " ".join(f"{name}={best[name]:.4f}" for name in ("val_loss", "val_acc", "val_macro_f1"))
     print(f"model: {model_dir} (best epoch {state.best_epoch} of {state.epoch}: {numbers})", flush=True)
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "trapline": common.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
