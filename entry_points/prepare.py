@@ -69,7 +69,7 @@ def parser() -> ArgumentParser:
     demo = arguments.add_argument_group("demo data")
     demo.add_argument("--demo-images", type=number(int, 1, 500_000), default=2400, help="labelled images")
     demo.add_argument("--demo-unlabeled", type=number(int, 0, 500_000), default=240, help="unlabelled images")
-    demo.add_argument("--demo-sites", type=number(int, 3, 5000), default=24, help="labelled sites")
+    demo.add_argument("--demo-sites", type=number(int, 3, 5000), default=60, help="labelled sites")
     return arguments
 
 

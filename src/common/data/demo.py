@@ -132,8 +132,8 @@ class DemoSettings:
 
     images: int = 2400
     unlabeled: int = 240
-    sites: int = 24
-    unlabeled_sites: int = 6
+    sites: int = 60
+    unlabeled_sites: int = 12
     seed: int = 0
     width: int = 480
     height: int = 270

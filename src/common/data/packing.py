@@ -111,12 +111,16 @@ def _until_crash(
 def _one_by_one(
     paths: list[str], settings: PixelSettings, quality: int, pack_one: PackOne
 ) -> Iterator[Result]:
-    """Yield the results of a chunk in which a process died, each image in a process of its own."""
-    for path in paths:
+    """Yield the results of a chunk in which a process died, one image at a time in a process apart."""
+    waiting = deque(paths)
+    while waiting:
         with _pool(1) as pool:
             try:
-                yield from pool.submit(_pack_chunk, [path], settings, quality, pack_one).result()
+                while waiting:
+                    yield pool.submit(pack_one, waiting[0], settings, quality).result()
+                    waiting.popleft()
             except BrokenProcessPool:
+                waiting.popleft()
                 yield Unusable(DECODER_CRASHED, "the decoder's process died on it")
 
 

@@ -75,6 +75,7 @@ def prepare(options: Preparation) -> None:
     TraplineError when the source cannot be read or too much of it is unusable; `quarantine.csv` is written
     all the same.
     """
+    SplitPolicy("random", options.shares or HONEST_SHARES, options.seed)  # impossible shares: before the work
     ensure_writable(options.output)
     (options.output / DESCRIPTION).unlink(missing_ok=True)
     with _work_folder(options.output) as work:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import common
@@ -34,7 +35,7 @@ from common.training.execution import (
     peak_gpu_mb,
     seed_everything,
 )
-from common.training.loop import Learner, train_epoch
+from common.training.loop import Learner, divergence, train_epoch
 from common.training.optimisation import make_loss, make_optimizer, make_schedule
 from common.training.progress import Progress, copy_weights
 from common.versions import versions
@@ -199,6 +200,10 @@ def _run_epoch(learner: Learner, data: Data, state: Progress) -> None:
     tally = train_epoch(learner, bar, sizes, epoch)
     seconds = time.perf_counter() - started
     predictions = predict(learner.model, data.val.epoch(epoch), learner.execution, learner.normalisation)
+    if not np.isfinite(
+        predictions.logits
+    ).all():  # the last step can ruin the weights after its loss was seen
+        raise divergence(f"the model's outputs are no numbers after epoch {epoch}", learner.config)
     row = {
         "epoch": epoch,
         **tally.metrics(),

@@ -116,13 +116,17 @@ def step(learner: Learner, tally: Tally) -> None:
 
 
 def check_finite(tally: Tally, config: TrainingConfig, epoch: int, number: int) -> None:
-    """Raise TraplineError, saying what to change, when the summed loss is NaN or infinite."""
+    """Raise TraplineError when the summed loss is NaN or infinite."""
     loss = float(tally.loss)
     if not math.isfinite(loss):
-        raise TraplineError(
-            f"the training loss became {loss} in epoch {epoch}, by batch {number}: lower lr "
-            f"(now {config.lr:g}), set clip_norm (now {config.clip_norm}), or use precision fp32"
-        )
+        raise divergence(f"the training loss became {loss} in epoch {epoch}, by batch {number}", config)
+
+
+def divergence(what: str, config: TrainingConfig) -> TraplineError:
+    """The error for a training that has run away, saying what to change."""
+    return TraplineError(
+        f"{what}: lower lr (now {config.lr:g}), set clip_norm (now {config.clip_norm}), or use precision fp32"
+    )
 
 
 def timed(items: Iterable[Item], tally: Tally) -> Iterator[Item]:

@@ -1,0 +1,44 @@
+"""Small training jobs for tests, and what they leave behind."""
+
+import csv
+
+import torch
+from safetensors.torch import load_file
+
+from common import metrics
+
+QUICK = [
+    "--weights",
+    "none",
+    "--image-size",
+    "32",
+    "--batch-size",
+    "32",
+    "--num-workers",
+    "0",
+    "--lr",
+    "1e-3",
+]
+THREE_EPOCHS = [*QUICK, "--epochs", "3", "--dropout", "0.3", "--augment", "heavy", "--schedule", "cosine"]
+
+
+def history(folder):
+    """The rows of a job's metrics.csv."""
+    with (folder / "output" / "data" / "metrics.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def deterministic(rows):
+    """Rows without the columns that a clock or the machine decides."""
+    names = [metric.name for metric in metrics.REGISTRY if metric.deterministic]
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def tensors(folder, name="model"):
+    """The `model` or the `last` weights of a job."""
+    return load_file(folder / "model" / f"{name}.safetensors")
+
+
+def same(one, other):
+    """Whether two state dicts are equal, bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -1,0 +1,68 @@
+"""Killed jobs: started again, they end like jobs that were never killed."""
+
+import subprocess
+import sys
+import time
+
+from tests.conftest import ENTRY_POINTS
+from tests.entry_points.jobs import QUICK, THREE_EPOCHS, deterministic, history, same, tensors
+
+
+def kill_in_epoch(number, small_demo, folder, *flags):
+    """Start the job and kill it with SIGKILL when `number` has begun and a batch of it is under way."""
+    command = [
+        sys.executable,
+        ENTRY_POINTS / "train.py",
+        "--prepared",
+        small_demo,
+        "--output",
+        folder,
+        *flags,
+    ]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if f"point=epoch_{number}_start" in line:
+            time.sleep(0.3)
+            break
+    process.kill()
+    rest = process.stdout.read()
+    process.wait()
+    assert f"epoch_{number}_end" not in rest
+
+
+def test_a_killed_job_ends_like_one_never_killed(trained, small_demo, tmp_path, run_script):
+    kill_in_epoch(2, small_demo, tmp_path, *THREE_EPOCHS)
+    kill_in_epoch(3, small_demo, tmp_path, *THREE_EPOCHS, "--num-workers", "1")  # changes no weight
+    done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, *THREE_EPOCHS)
+    assert done.returncode == 0, done.stderr
+    assert "resumed after epoch 2" in done.stdout
+    assert same(tensors(tmp_path), tensors(trained[0]))
+    assert same(tensors(tmp_path, "last"), tensors(trained[0], "last"))
+    assert deterministic(history(tmp_path)) == deterministic(history(trained[0]))
+
+
+def test_with_a_damaged_newest_checkpoint_the_one_before_it_is_used(
+    trained, small_demo, tmp_path, run_script
+):
+    kill_in_epoch(3, small_demo, tmp_path, *THREE_EPOCHS)
+    newest = max((tmp_path / "checkpoints").rglob("epoch-*.pt"))
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, *THREE_EPOCHS)
+    assert "is damaged: set aside" in done.stdout
+    assert "resumed after epoch 1" in done.stdout
+    assert same(tensors(tmp_path, "last"), tensors(trained[0], "last"))
+    assert deterministic(history(tmp_path)) == deterministic(history(trained[0]))
+
+
+def test_another_configuration_or_fresh_starts_at_the_beginning(small_demo, tmp_path, call_script):
+    one_epoch = [*QUICK, "--epochs", "2"]
+    kill_in_epoch(2, small_demo, tmp_path, *one_epoch)
+    changed = call_script(
+        "train.py", "--prepared", small_demo, "--output", tmp_path, *QUICK, "--epochs", "1", "--seed", "1"
+    )
+    assert "resumed" not in changed.stdout
+    assert len(list((tmp_path / "checkpoints").rglob("epoch-*.pt"))) == 1
+    fresh = call_script("train.py", "--prepared", small_demo, "--output", tmp_path, *one_epoch, "--fresh")
+    assert fresh.returncode == 0
+    assert "resumed" not in fresh.stdout
+    assert len(history(tmp_path)) == 2
