@@ -1,4 +1,4 @@
-"""Timing two ways of doing the same thing in one run: rounds alternate, so that noise meets both alike."""
+"""Timing two ways of doing the same thing in one run, in turn, so that noise meets both alike."""
 
 import platform
 import statistics
@@ -11,14 +11,14 @@ import torch
 def compare(
     baseline: tuple[str, Callable[[], int]], candidate: tuple[str, Callable[[], int]], rounds: int
 ) -> float:
-    """Run both `rounds` times in turn, print images/s (median) and return candidate over baseline.
+    """Print both ways' images/s (median of `rounds`) and return candidate over baseline.
 
-    A callable does its work and returns the number of images. The ratio is the median over the rounds of the
+    Each goes first in every other round. A callable does its work and returns the number of images. The ratio is the median over the rounds of the
     ratio within a round: a machine that slows down between rounds does not move it.
     """
     rates: dict[str, list[float]] = {baseline[0]: [], candidate[0]: []}
-    for _ in range(rounds):
-        for name, work in (baseline, candidate):
+    for number in range(rounds):
+        for name, work in (baseline, candidate) if number % 2 == 0 else (candidate, baseline):
             started = time.perf_counter()
             images = work()
             rates[name].append(images / (time.perf_counter() - started))

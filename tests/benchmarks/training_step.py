@@ -15,7 +15,7 @@ from common.training.execution import Execution, choose_execution
 from common.training.loop import Learner, train_epoch
 from common.training.optimisation import make_loss, make_optimizer, make_schedule
 
-SIZE, BATCH, STEPS, ROUNDS, CLASSES = 224, 32, 3, 5, 8
+SIZE, BATCH, STEPS, ROUNDS, CLASSES = 224, 32, 2, 8, 8
 
 
 def main() -> None:

@@ -47,9 +47,8 @@ class Execution:
         mean = torch.tensor(normalisation.mean, device=self.device).view(1, 3, 1, 1) * 255
         scale = 1 / (torch.tensor(normalisation.std, device=self.device).view(1, 3, 1, 1) * 255)
         pixels = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        if not self.channels_last:  # the permuted pixels are in channels_last order already
-            pixels = pixels.contiguous()
-        return (pixels.float() - mean) * scale
+        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
+        return pixels.to(torch.float32, memory_format=memory_format).sub_(mean).mul_(scale)
 
 
 def choose_execution(config: TrainingConfig) -> Execution:
