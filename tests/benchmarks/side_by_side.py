@@ -13,8 +13,8 @@ def compare(
 ) -> float:
     """Print both ways' images/s (median of `rounds`) and return candidate over baseline.
 
-    Each goes first in every other round. A callable does its work and returns the number of images. The ratio is the median over the rounds of the
-    ratio within a round: a machine that slows down between rounds does not move it.
+    Each goes first in every other round. A callable does its work and returns the number of images. The ratio
+    is the median over the rounds of the ratio within a round: a machine that slows down does not move it.
     """
     rates: dict[str, list[float]] = {baseline[0]: [], candidate[0]: []}
     for number in range(rounds):
