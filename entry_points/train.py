@@ -30,7 +30,10 @@ def main() -> None:
     flags = parser().parse_args(hyphenated(sys.argv[1:]))
     config = read_config(flags, os.environ)
     paths: TrainingPaths = training_paths(flags.prepared, flags.output, os.environ)
-    from common.training.job import run_training  # late: --help and a typing error need no torch
+    # Threads that spin while they wait make training many times slower where they must share a core, and gain
+    # nothing where not. Read when torch loads, which comes late: --help and a typing error need no torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from common.training.job import run_training
 
     run_training(config, paths, Path(__file__).resolve().parent, fresh=flags.fresh)
 
