@@ -20,6 +20,7 @@ def test_the_artefact_holds_best_and_last_weights_and_can_be_loaded(trained):
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 8)
     assert description.classes[0] == "antelope_duiker"
     assert description.epochs == 3
+    assert description.weights == {"source": "none", "identity": "", "loaded": 0, "new": 122, "unused": 0}
     assert description.metrics["best"]["val_loss"] == min(
         row["val_loss"] for row in description.metrics.values()
     )

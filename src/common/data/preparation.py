@@ -40,6 +40,7 @@ DEMO = "demo"
 SUMMARY = "summary.json"
 SUBMISSION_FORMAT = "submission_format.csv"
 WORK = ".preparing"
+NOTES_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -251,8 +252,10 @@ def _report(output: Path, description: DatasetDescription, inputs: Inputs, notes
         f"{description.parts['unlabeled'].images} unlabelled, {len(inputs.quarantined)} in {FILE_NAME}"
         + (f" ({reasons})" if reasons else "")
     )
-    for note in notes:
+    for note in notes[:NOTES_SHOWN]:
         print(f"note: {note}")
+    if len(notes) > NOTES_SHOWN:
+        print(f"note: {len(notes) - NOTES_SHOWN} more in {SUMMARY}")
     if not description.split.unseen_sites:
         print("note: nothing can be claimed about cameras that were not seen in training")
     print(f"prepared: {output}", flush=True)

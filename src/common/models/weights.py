@@ -43,6 +43,11 @@ class WeightsReport:
     new: tuple[str, ...]
     unused: tuple[str, ...]
 
+    def summary(self) -> dict[str, Any]:
+        """What model.json keeps: the source, and counts instead of names."""
+        counts = {"loaded": self.loaded, "new": len(self.new), "unused": len(self.unused)}
+        return {"source": self.source, "identity": self.identity, **counts}
+
     def __str__(self) -> str:
         """One line for the log."""
         parts = [f"{self.loaded} tensors loaded"]

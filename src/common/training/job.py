@@ -1,7 +1,7 @@
 """A training job from a prepared data set to a model artefact, in one readable sequence."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,7 @@ def _setup_learner(config: TrainingConfig, data: Data, execution: Execution) -> 
     )
     head = head_parameters(config.arch, config.image_size)
     report = load_weights(model, config.weights, arch=config.arch, head=head, cache=None)
+    print(report, flush=True)
     log_memory("model_built", execution.device)
     model = execution.place(model)
     log_memory("model_on_device", execution.device)
@@ -243,7 +244,7 @@ def _write_model(
         best_epoch=state.best_epoch,
         epochs=state.epoch,
         parameters=count_parameters(learner.model),
-        weights=asdict(report),
+        weights=report.summary(),
     )
     code = [(entry_points, ""), (Path(common.__file__).parent, "common")]
     write_artefact(
