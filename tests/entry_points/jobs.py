@@ -19,7 +19,19 @@ QUICK = [
     "--lr",
     "1e-3",
 ]
-THREE_EPOCHS = [*QUICK, "--epochs", "3", "--dropout", "0.3", "--augment", "heavy", "--schedule", "cosine"]
+THREE_EPOCHS = [
+    *QUICK,
+    "--batch-size",
+    "8",
+    "--epochs",
+    "3",
+    "--dropout",
+    "0.3",
+    "--augment",
+    "heavy",
+    "--schedule",
+    "cosine",
+]
 
 
 def history(folder):

@@ -22,7 +22,7 @@ def kill_in_epoch(number, small_demo, folder, *flags):
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if f"point=epoch_{number}_start" in line:
-            time.sleep(0.3)
+            time.sleep(0.15)
             break
     process.kill()
     rest = process.stdout.read()
@@ -55,7 +55,7 @@ def test_with_a_damaged_newest_checkpoint_the_one_before_it_is_used(
 
 
 def test_another_configuration_or_fresh_starts_at_the_beginning(small_demo, tmp_path, call_script):
-    one_epoch = [*QUICK, "--epochs", "2"]
+    one_epoch = [*QUICK, "--batch-size", "8", "--epochs", "2"]
     kill_in_epoch(2, small_demo, tmp_path, *one_epoch)
     changed = call_script(
         "train.py", "--prepared", small_demo, "--output", tmp_path, *QUICK, "--epochs", "1", "--seed", "1"

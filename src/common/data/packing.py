@@ -7,6 +7,7 @@ in a process of its own, so that it alone is lost.
 
 import hashlib
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from typing import TypeAlias
 
 from common.data.canonical import ImageProblem, PixelSettings, canonicalise, encode_jpeg
 from common.data.quarantine import DECODER_CRASHED, MISSING, UNREADABLE
+from common.errors import TraplineError
 from common.processes import available_cores, prepare_worker
 
 CHUNK = 16  # images that travel to a process together
@@ -115,6 +117,7 @@ def _one_by_one(
     waiting = deque(paths)
     while waiting:
         with _pool(1) as pool:
+            _check_start(pool)
             try:
                 while waiting:
                     yield pool.submit(pack_one, waiting[0], settings, quality).result()
@@ -122,6 +125,16 @@ def _one_by_one(
             except BrokenProcessPool:
                 waiting.popleft()
                 yield Unusable(DECODER_CRASHED, "the decoder's process died on it")
+
+
+def _check_start(pool: ProcessPoolExecutor) -> None:
+    """Tell a machine on which no process can start from an image on which one dies."""
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        raise TraplineError(
+            "worker processes die at their start: too little memory, or a broken set-up"
+        ) from None
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
