@@ -19,10 +19,11 @@ SIZE, BATCH, STEPS, ROUNDS, CLASSES = 224, 32, 2, 8, 8
 
 
 def main() -> None:
-    """Compare in the precision that `auto` chooses, and in fp32."""
+    """Compare in the precision that `auto` chooses, in fp32, and the plain loop with itself: the noise."""
     describe_machine()
     batches = make_batches()
     plain = ("plain loop, fp32", plain_loop(batches))
+    compare(plain, ("plain loop, fp32, once more", plain_loop(batches)), ROUNDS)
     for precision in ("auto", "fp32"):
         config = make_config({"precision": precision, "weights": "none", "num_workers": 0})
         execution = choose_execution(config)
