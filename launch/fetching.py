@@ -1,0 +1,233 @@
+"""Where a run lies and what it left: on this machine, in S3, or behind the name of a SageMaker job."""
+
+import contextlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from common.console import ArgumentParser
+from common.errors import TraplineError, UsageError
+from launch.aws_errors import explained
+
+MODEL, OUTPUT, METRICS = "model.tar.gz", "output.tar.gz", "metrics.csv"
+DESCRIPTION, RECORD, LOG = "model.json", "job.json", "log.txt"
+COMPLETED = "Completed"
+JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+# Where a model, a history and a log lie in the folders that launchers, train.py and SageMaker leave.
+MODELS = (MODEL, f"output/{MODEL}", f"model/{DESCRIPTION}", DESCRIPTION)
+HISTORIES = (METRICS, f"output/data/{METRICS}", f"output/{OUTPUT}", OUTPUT)
+HINT = "a run on this machine is named by its folder"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run and the places of what it left. A place is a path or an s3:// URI."""
+
+    name: str
+    model: Path | str | None  # a model.tar.gz, or a folder with a model.json
+    history: Path | str | None = None  # a metrics.csv, or an output.tar.gz with one in it
+    status: str = COMPLETED  # as SageMaker words it: Completed, Failed, Stopped, InProgress
+    reason: str = ""  # why it failed or stopped
+    log: Path | None = None
+    code: str = ""  # where the code of its job lies
+    metrics: Mapping[str, float] = field(default_factory=dict)  # the last that SageMaker read from its log
+
+
+def add_runs_argument(parser: ArgumentParser) -> None:
+    """Add `--runs`, the folder of the runs on this machine."""
+    parser.add_argument(
+        "--runs",
+        metavar="DIR",
+        type=Path,
+        default=Path("runs"),
+        help="where runs on this machine lie (default: %(default)s)",
+    )
+
+
+def find_run(name: str, runs: Path) -> Run:
+    """The run that `name` names: a path, an s3:// URI, a folder in `runs`, or a SageMaker job, in this order.
+
+    Raises UsageError for what cannot be any of them, TraplineError where there is no such run or AWS cannot
+    be asked. A run that failed or goes on is returned with its status.
+    """
+    if name.startswith("s3://"):
+        return _run_in_s3(name)
+    for path in (Path(name), runs / name):
+        if path.exists():
+            return local_run(path)
+    if not JOB_NAME.fullmatch(name):
+        raise UsageError(f"{name}: no such file or folder, no run in {runs}, and no possible name of a job")
+    return _sagemaker_run(name, runs)
+
+
+def require_finished(run: Run) -> Run:
+    """Return `run` if its job ended well. Raises TraplineError that says how it stands."""
+    if run.status == COMPLETED:
+        return run
+    reason = f": {run.reason}" if run.reason else ""
+    advice = {
+        "Failed": "; its log says more",
+        "InProgress": "; wait for its end, or start it again if it was killed",
+    }
+    what = {"Failed": "has failed", "InProgress": "has not ended", "Stopped": "was stopped before its end"}
+    raise TraplineError(
+        f"{run.name}: the job {what.get(run.status, f'is {run.status}')}{reason}{advice.get(run.status, '')}"
+    )
+
+
+def local_run(path: Path) -> Run:
+    """The run at a path: a model.tar.gz, or a folder that a launcher, train.py or SageMaker's layout left."""
+    folder = path if path.is_dir() else path.parent
+    record = _record(folder / RECORD)
+    model = _first(folder, MODELS) if path.is_dir() else path
+    if model is not None and model.name == DESCRIPTION:
+        model = model.parent
+    status = str(record.get("status") or COMPLETED)
+    if model is None and status == COMPLETED:
+        raise TraplineError(
+            f"{path}: holds neither {' nor '.join(MODELS[:3])}; it is no run, or has not ended"
+        )
+    top = folder.parent if folder.name in ("model", "output") else folder
+    log = top / LOG
+    return Run(
+        name=str(record.get("job_name") or top.resolve().name),
+        model=model,
+        history=_first(top, HISTORIES),
+        status=status,
+        reason=str(record.get("failure_reason") or ""),
+        log=log if log.is_file() else None,
+    )
+
+
+def local_runs(runs: Path) -> list[Path]:
+    """The folders in `runs` that hold a run, finished or not, by name."""
+    if not runs.is_dir():
+        raise TraplineError(
+            f"{runs}: no such folder of runs; name the runs, or give their folder with --runs"
+        )
+    folders = sorted(path for path in runs.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [folder for folder in folders if _first(folder, (RECORD, *MODELS))]
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """The launcher's record of a run; {} where there is none. A damaged one says nothing about the model."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _run_in_s3(uri: str) -> Run:
+    bucket, key = split_uri(uri)
+    if not key.endswith(".tar.gz"):
+        prefix = key.rstrip("/") + "/" if key else ""
+        key = _existing(uri, bucket, [f"{prefix}output/{MODEL}", f"{prefix}{MODEL}"])
+    folder = key.rpartition("/")[0]
+    job = folder.removesuffix("/output").rpartition("/")[2]
+    return Run(
+        name=job or bucket,
+        model=f"s3://{bucket}/{key}",
+        history=f"s3://{bucket}/{f'{folder}/' if folder else ''}{OUTPUT}",
+    )
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of an s3:// URI. Raises UsageError where there is no bucket."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise UsageError(f"{uri}: no bucket in it; give s3://bucket/key")
+    return bucket, key
+
+
+def _existing(uri: str, bucket: str, keys: list[str]) -> str:
+    """The first of `keys` that is an object."""
+    import boto3
+    from botocore.exceptions import ClientError
+
+    with explained(uri, HINT):
+        client = boto3.client("s3")
+        for key in keys:
+            try:
+                client.head_object(Bucket=bucket, Key=key)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ("404", "NoSuchKey", "NotFound"):
+                    raise
+            else:
+                return key
+        client.head_bucket(Bucket=bucket)  # a missing bucket looks like a missing object until here
+    raise TraplineError(f"{uri}: neither {' nor '.join(keys)} is there; give the URI of a {MODEL}")
+
+
+def _sagemaker_run(name: str, runs: Path) -> Run:
+    import boto3
+
+    with explained(f"{name} (no file, no run in {runs}; as a SageMaker job)", HINT):
+        job = boto3.client("sagemaker").describe_training_job(TrainingJobName=name)
+    status = job["TrainingJobStatus"]
+    outputs = job.get("OutputDataConfig", {}).get("S3OutputPath", "").rstrip("/")
+    return Run(
+        name=name,
+        model=job.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
+        history=f"{outputs}/{name}/output/{OUTPUT}" if outputs else None,
+        status="InProgress" if status == "Stopping" else status,
+        reason=job.get("FailureReason", ""),
+        code=_submitted_code(job.get("HyperParameters", {})),
+        metrics={metric["MetricName"]: metric["Value"] for metric in job.get("FinalMetricDataList", [])},
+    )
+
+
+def _submitted_code(hyperparameters: Mapping[str, str]) -> str:
+    """Where the SDK put the code of a job; it writes hyperparameters as JSON."""
+    value = hyperparameters.get("sagemaker_submit_directory", "")
+    with contextlib.suppress(ValueError):
+        value = json.loads(value)
+    return str(value)
+
+
+@contextlib.contextmanager
+def opened(place: Path | str) -> Iterator[IO[bytes]]:
+    """The bytes of a file or an object in S3 as a stream; no more of it is transferred than is read."""
+    if isinstance(place, Path):
+        with place.open("rb") as file:
+            yield file
+        return
+    import boto3
+
+    bucket, key = split_uri(place)
+    with explained(place, HINT):
+        body = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"]
+        with contextlib.closing(body):
+            yield body
+
+
+@contextlib.contextmanager
+def downloaded(place: Path | str, folder: Path) -> Iterator[IO[bytes]]:
+    """The same as a local file; an object in S3 comes first into a nameless file in `folder`.
+
+    Raises TraplineError when the disk is full or AWS refuses.
+    """
+    if isinstance(place, Path):
+        with opened(place) as file:
+            yield file
+        return
+    with tempfile.TemporaryFile(dir=folder) as file:
+        _download(place, file)
+        file.seek(0)
+        yield file
+
+
+def _download(uri: str, file: IO[bytes]) -> None:
+    import boto3
+
+    bucket, key = split_uri(uri)
+    with explained(uri, HINT):
+        boto3.client("s3").download_fileobj(bucket, key, file)

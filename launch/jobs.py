@@ -1,0 +1,78 @@
+"""Jobs as plain data: what a launcher decides, before any SDK turns it into requests."""
+
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import UsageError
+
+NAME_LENGTH = 63  # of a SageMaker job's name
+NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+PREPARED = "prepared"  # the training channel, and the output of a prepare job
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What a job runs on."""
+
+    instance_type: str
+    count: int = 1
+    volume_gb: int = 100
+
+
+@dataclass(frozen=True)
+class Image:
+    """The container image: an address, or AWS's deep-learning image of a framework version."""
+
+    uri: str | None
+    framework_version: str
+    py_version: str
+
+
+@dataclass(frozen=True)
+class PrepareJob:
+    """A processing job that runs prepare.py. URIs are file:// or s3://."""
+
+    name: str
+    code: Path  # the staged source folder
+    arguments: tuple[str, ...]  # of prepare.py, without input and output
+    input: str | None  # None: the demo is drawn
+    site_csv: str | None
+    output: str  # gets the prepared set
+    machines: Machines
+    image: Image
+    role: str | None
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A training job that runs train.py. URIs are file:// or s3://."""
+
+    name: str
+    code: Path  # the staged source folder
+    hyperparameters: dict[str, object]
+    prepared: str  # a prepared set
+    output: str  # gets <name>/output/model.tar.gz on AWS, model.tar.gz here
+    machines: Machines
+    image: Image
+    role: str | None
+    input_mode: str = "File"
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def job_name(base: str, moment: float | None = None) -> str:
+    """`base-YYYY-MM-DD-HH-MM-SS-mmm` in UTC, cut in the base where it would be too long."""
+    moment = time.time() if moment is None else moment
+    stamp = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime(moment)) + f"-{int(moment * 1000) % 1000:03d}"
+    return f"{base[: NAME_LENGTH - len(stamp) - 1]}-{stamp}"
+
+
+def check_job_name(name: str) -> str:
+    """`name`, or a UsageError saying what SageMaker accepts."""
+    if len(name) > NAME_LENGTH or not NAME_PATTERN.fullmatch(name):
+        raise UsageError(
+            f"--job-name {name}: must be 1 to {NAME_LENGTH} letters, digits and hyphens, "
+            "without a hyphen at either end"
+        )
+    return name

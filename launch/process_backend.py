@@ -1,0 +1,304 @@
+"""The process backend: a launch on this machine, by SageMaker's local mode with processes for containers.
+
+A run's results stay in <output>/<job name>/: model.tar.gz, metrics.csv, curves.png, log.txt, job.json. Prepared
+sets stay in <output>/prepared/, where the next launch with the same data and options finds them, and checkpoints
+in <output>/checkpoints/ until the run is complete, so that the same command goes on after a kill.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.errors import TraplineError, UsageError
+from common.s3 import is_s3
+from common.storage import folder_digest
+from launch.flags import Plan
+from launch.jobs import Image, Machines, PrepareJob, TrainingJob
+from launch.records import Record
+from launch.staging import COMMON, ENTRY_POINTS, stage_code
+from launch.terminal import JobOutput
+from launch.workspace import Workspace, locked_folder, open_workspace
+
+if TYPE_CHECKING:
+    from launch.process_session import Job
+
+KEY_LENGTH = 16
+STOP_PATIENCE = 15.0  # seconds for the supervisor to end its processes
+INSTANCE = "local"  # what local mode calls this machine
+IMAGE = Image(uri="processes", framework_version="", py_version="")  # there is none; local mode wants a name
+ROLE = "role/processes"  # a name without a slash would be looked up in the account
+
+
+@dataclass(frozen=True)
+class Run:
+    """A launch in progress."""
+
+    plan: Plan
+    output: Path  # of all runs
+    folder: Path  # of this one
+    workspace: Workspace
+    code: Path  # the staged sources
+
+    @property
+    def name(self) -> str:
+        """The training job's name."""
+        return self.plan.job_name
+
+
+def launch(plan: Plan) -> None:
+    """Run the plan's jobs here. Raises TraplineError where one fails, KeyboardInterrupt on Ctrl-C."""
+    check_sources(plan)
+    if plan.dry_run:
+        from launch.dry_run import print_local_requests
+
+        print_local_requests(plan)
+        return
+    output = Path(plan.output or "runs")
+    folder = _make_run_folder(output, plan.job_name)
+    with Record(folder / "job.json", plan).kept() as record, stop_on_signals() as signals:
+        with open_workspace(folder / ".work") as workspace:
+            run = Run(plan, output, folder, workspace, stage_code(workspace.entry / "code"))
+            prepared = plan.prepared or str(_prepared_set(run))
+            record.note(prepared=prepared)
+            _train(run, prepared)
+        signals.check()
+    _say_results(folder)
+
+
+def check_sources(plan: Plan) -> None:
+    """Raise UsageError where a local folder or file that the plan names does not exist."""
+    for flag, value in (("--data", plan.data), ("--prepared", plan.prepared)):
+        if value and value != "demo" and not is_s3(value) and not Path(local_path(value)).is_dir():
+            raise UsageError(f"{flag} {value}: no such folder")
+    if plan.prepared and not is_s3(plan.prepared):
+        described = Path(local_path(plan.prepared)) / "dataset.json"
+        if not described.is_file():
+            raise UsageError(f"--prepared {plan.prepared}: holds no dataset.json; --data takes raw images")
+    sites = plan.prepare_options.get("site-csv")
+    if sites and not Path(sites).is_file():
+        raise UsageError(f"--prepare site-csv={sites}: no such file")
+
+
+def local_path(text: str) -> str:
+    """The path of a `file://` URI, or the text itself."""
+    return text.removeprefix("file://")
+
+
+def _make_run_folder(output: Path, name: str) -> Path:
+    folder = output / name
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise UsageError(f"--job-name {name}: {folder} exists; choose another name") from None
+    except OSError as error:
+        raise TraplineError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
+    return folder
+
+
+def _prepared_set(run: Run) -> Path:
+    """The prepared set of the plan's data: an earlier one where nothing has changed, else a new one."""
+    target = run.output / "prepared" / _prepared_key(run.plan)
+    if (target / "dataset.json").is_file():
+        print(f"prepared data: {target} (same data, options and code as then)", flush=True)
+        return target
+    made = run.workspace.root / "prepared"
+    made.mkdir()
+    job = PrepareJob(
+        name=f"{run.name}-prepare",
+        code=run.code,
+        arguments=run.plan.prepare_arguments(),
+        input=_source_uri(run, run.plan.data),
+        site_csv=_site_csv_uri(run),
+        output=f"file://{made}",
+        machines=Machines(INSTANCE),
+        image=IMAGE,
+        role=ROLE,
+    )
+    _run_processing(run, job)
+    target.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(OSError):  # another launch was quicker: its set is the same
+        made.resolve().rename(target)
+    print(f"prepared data: {target}", flush=True)
+    return target
+
+
+def _prepared_key(plan: Plan) -> str:
+    """A name for the prepared set: a digest of code, options, and the names, sizes and times of the files."""
+    digest = hashlib.sha256(folder_digest([ENTRY_POINTS, COMMON / "data"]).encode())
+    digest.update(json.dumps([plan.data, sorted(plan.prepare_options.items())]).encode())
+    for source in (plan.data, plan.prepare_options.get("site-csv")):
+        if source and source != "demo" and not is_s3(source):
+            for path in _files_below(Path(local_path(source))):
+                state = path.stat(follow_symlinks=False)
+                digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    if plan.data and is_s3(plan.data):
+        digest.update(plan.job_name.encode())  # what lies in S3 may have changed: prepared anew each time
+    return f"{Path(plan.data or '').name or 'data'}-{digest.hexdigest()[:KEY_LENGTH]}"
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    if root.is_file():
+        yield root
+        return
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        yield from (Path(folder, name) for name in sorted(names))
+
+
+def _source_uri(run: Run, source: str | None) -> str | None:
+    if source is None or source == "demo":
+        return None
+    return source if is_s3(source) else f"file://{run.workspace.link('data', Path(local_path(source)))}"
+
+
+def _site_csv_uri(run: Run) -> str | None:
+    given = run.plan.prepare_options.get("site-csv")
+    if given is None:
+        return None
+    folder = run.workspace.root / "sites"
+    folder.mkdir()
+    shutil.copy(given, folder / "sites.csv")
+    return f"file://{folder}/sites.csv"
+
+
+def _run_processing(run: Run, job: PrepareJob) -> None:
+    from launch import sdk
+
+    sdk.import_sdk()
+    from launch.process_session import ProcessSession, processes_for_containers
+
+    output = JobOutput(run.folder / "prepare-log.txt")
+    with contextlib.closing(output), processes_for_containers():
+        session = ProcessSession(_job(run, output, checkpoints=None))
+        sdk.make_processor(job, session).run(
+            inputs=sdk.processing_inputs(job),
+            outputs=sdk.processing_outputs(job),
+            arguments=sdk.processing_arguments(job),
+            wait=False,
+            logs=False,
+            job_name=job.name,
+        )
+
+
+def _train(run: Run, prepared: str) -> None:
+    from launch import sdk
+
+    sdk.import_sdk()
+    from launch.process_session import ProcessSession, processes_for_containers
+
+    plan = run.plan
+    output = JobOutput(run.folder / "log.txt", plan.config.epochs)
+    with _checkpoint_folder(run, prepared) as checkpoints, contextlib.closing(output):
+        job = TrainingJob(
+            name=run.name,
+            code=run.code,
+            hyperparameters=plan.config.record(),
+            prepared=_channel_uri(run, prepared),
+            output=f"file://{run.workspace.link('results', run.folder)}",
+            machines=Machines(INSTANCE, plan.instance_count),
+            image=IMAGE,
+            role=ROLE,
+        )
+        with processes_for_containers():
+            session = ProcessSession(_job(run, output, checkpoints))
+            sdk.make_estimator(job, session).fit(sdk.training_inputs(job), wait=False, job_name=job.name)
+
+
+def _channel_uri(run: Run, prepared: str) -> str:
+    return prepared if is_s3(prepared) else f"file://{run.workspace.link('set', Path(local_path(prepared)))}"
+
+
+@contextlib.contextmanager
+def _checkpoint_folder(run: Run, prepared: str) -> Iterator[Path]:
+    """The folder that the same command would use again, or one of its own where that is in use."""
+    code = folder_digest([ENTRY_POINTS, COMMON])
+    settings = [code, run.plan.config.digest(), prepared, run.plan.instance_count]
+    key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:KEY_LENGTH]
+    shared = run.output / "checkpoints" / key
+    with locked_folder(shared) as folder:
+        if folder is None:
+            print("checkpoints: the same job is running already; this one starts from the beginning", flush=True)
+            folder = run.workspace.root / "checkpoints"
+            folder.mkdir()
+            yield folder
+            return
+        if run.plan.fresh:
+            for path in folder.iterdir():
+                shutil.rmtree(path)
+        yield run.workspace.link("checkpoints", folder)
+    with contextlib.suppress(OSError):  # not empty: other jobs have some
+        shared.parent.rmdir()
+
+
+def _job(run: Run, output: JobOutput, checkpoints: Path | None) -> "Job":
+    from launch.process_session import Job
+
+    def stream(process: "subprocess.Popen[bytes]") -> int:
+        return follow(process, output)
+
+    return Job(run.workspace, checkpoints, run.folder, stream)
+
+
+def follow(process: "subprocess.Popen[bytes]", output: JobOutput) -> int:
+    """Show the output of the supervisor to its end and return its exit code; on Ctrl-C stop it first."""
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            output.line(line)
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_PATIENCE)
+        process.kill()
+        process.wait()
+        raise TraplineError("interrupted") from None  # the SDK would swallow a KeyboardInterrupt
+    finally:
+        process.stdout.close()
+
+
+class Signals:
+    """Remembers a signal: the SDK swallows KeyboardInterrupt in places."""
+
+    def __init__(self) -> None:
+        self.caught = False
+
+    def handle(self, *_: Any) -> None:
+        """The first signal interrupts; later ones leave the cleaning up alone."""
+        if not self.caught:
+            self.caught = True
+            raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if there was a signal."""
+        if self.caught:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[Signals]:
+    """Turn the first Ctrl-C or SIGTERM into KeyboardInterrupt, whatever the SDK makes of it."""
+    signals = Signals()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signals.handle) for number in numbers]
+    try:
+        yield signals
+    except TraplineError:
+        signals.check()
+        raise
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _say_results(folder: Path) -> None:
+    names = [name for name in ("model.tar.gz", "metrics.csv", "curves.png", "log.txt") if (folder / name).exists()]
+    print(f"results: {folder}/ ({', '.join(names)})", flush=True)

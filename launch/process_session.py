@@ -1,0 +1,269 @@
+"""SageMaker's local mode with processes in the place of containers.
+
+The SDK (v2.257) writes down what a container would get, runs a command in the place of `docker compose up` and
+collects the results; here that command is `launch/supervisor.py`. Every private name of the SDK that this takes
+is in this module, and tests/launch/test_sdk_contract.py fails where the SDK changes one.
+"""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import sagemaker.local.image
+import sagemaker.local.local_session
+import sagemaker.telemetry.telemetry_logging
+from sagemaker.local import LocalSession
+from sagemaker.local.image import _SageMakerContainer, _Volume
+
+from common.errors import TraplineError
+from launch.workspace import MARKER, Workspace
+
+OPT_ML = "/opt/ml"
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
+REGION = "us-east-1"  # the SDK wants one; nothing is sent there
+INHERITED = (  # of the launcher's environment; the rest would make a job depend on the terminal it came from
+    "ALL_PROXY AWS_ CUDA_ CURL_CA_BUNDLE FSSPEC_ HOME HTTPS_PROXY HTTP_PROXY LANG LC_ LD_LIBRARY_PATH LOGNAME "
+    "MKL_ NO_PROXY NVIDIA_ OMP_ REQUESTS_CA_BUNDLE SSL_CERT_ TMPDIR TORCH_ TZ USER VIRTUAL_ENV XDG_CACHE_HOME "
+    "all_proxy http_proxy https_proxy no_proxy"
+).split()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a local job needs besides its request."""
+
+    workspace: Workspace
+    checkpoints: Path | None  # becomes /opt/ml/checkpoints
+    results: Path  # gets output/data, and the failure's evidence
+    stream: Callable[["subprocess.Popen[bytes]"], int]  # shows the output to its end, returns the exit code
+
+
+class JobFailed(TraplineError):
+    """A job that ended with an error; the message is its own."""
+
+
+class ProcessSession(LocalSession):
+    """A local session whose jobs run as processes below `job.workspace`."""
+
+    def __init__(self, job: Job) -> None:
+        region = boto3.Session().region_name or REGION
+        super().__init__(boto_session=boto3.Session(region_name=region))
+        self.job = job
+        self.sagemaker_config: dict[str, Any] = {}  # the account's defaults are not for jobs on this machine
+        self.config = {"local": {"container_root": str(job.workspace.root), "local_code": True}}
+
+    def default_bucket(self) -> str:
+        """A name for URIs that are made before it is clear that nothing is uploaded."""
+        return "process-backend"
+
+    def upload_data(self, path: str, *_: Any, **__: Any) -> str:
+        """Nothing is uploaded: a folder stays where it is."""
+        return path if path.startswith("file:") else f"file://{path}"
+
+    def process(self, *arguments: Any, **settings: Any) -> None:
+        """Run a processing job; a parameter stands for its default value."""
+        super().process(*arguments, **_resolved(settings))
+
+
+def _resolved(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _resolved(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolved(item) for item in value]
+    return getattr(value, "default_value", value)
+
+
+@contextlib.contextmanager
+def processes_for_containers() -> Iterator[None]:
+    """While the block runs, the SDK's local jobs are processes, and it sends no telemetry."""
+    replacements = [
+        (sagemaker.local.local_session, "_SageMakerContainer", NodeProcesses),
+        (sagemaker.local.image, "_stream_output", _stream),
+        (sagemaker.telemetry.telemetry_logging, "_send_telemetry_request", lambda *_, **__: None),
+    ]
+    originals = [getattr(module, name) for module, name, _ in replacements]
+    for module, name, replacement in replacements:
+        setattr(module, name, replacement)
+    try:
+        yield
+    finally:
+        for (module, name, _), original in zip(replacements, originals, strict=True):
+            setattr(module, name, original)
+
+
+_streams: dict[str, Callable[["subprocess.Popen[bytes]"], int]] = {}
+
+
+def _stream(process: "subprocess.Popen[bytes]") -> int:
+    """The SDK's own loses the last lines of a process that ends quickly, and swallows Ctrl-C."""
+    nodes_file = str(process.args[-1])  # type: ignore[index]
+    return _streams[nodes_file](process)
+
+
+class NodeProcesses(_SageMakerContainer):
+    """The container of a local job, as processes: one for each instance, with a loopback address each."""
+
+    def __init__(
+        self,
+        instance_type: str,
+        instance_count: int,
+        image: str,
+        sagemaker_session: ProcessSession,
+        container_entrypoint: list[str] | None = None,
+        container_arguments: list[str] | None = None,
+    ) -> None:
+        """The arguments are those of the class that this replaces, which would look for docker."""
+        self.instance_type = instance_type
+        self.instance_count = instance_count
+        self.image = image
+        self.sagemaker_session = sagemaker_session
+        self.container_entrypoint = container_entrypoint
+        self.container_arguments = container_arguments
+        self.is_studio = False
+        self.hosts = loopback_addresses(instance_count)
+        self.container_root: str | None = None
+        self.container = None
+        self.job: Job = sagemaker_session.job
+        self.exit_code: int | None = None
+
+    def _generate_compose_file(
+        self,
+        command: str,
+        additional_volumes: list[Any] | None = None,
+        additional_env_vars: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        folders = {"train": {"output", "output/data", "input"}, "process": {"output", "config"}}[command]
+        services, nodes = {}, []
+        for host in self.hosts:
+            volumes = [*self._build_optml_volumes(host, folders), *(additional_volumes or [])]
+            services[host] = {"volumes": [volume.map for volume in volumes]}
+            nodes.append(self._node(host, command, volumes, additional_env_vars or {}))
+        self._nodes_file.write_text(json.dumps(nodes), encoding="utf-8")
+        return {"services": services}
+
+    @property
+    def _nodes_file(self) -> Path:
+        assert self.container_root is not None
+        return Path(self.container_root) / "nodes.json"
+
+    def _build_optml_volumes(self, host: str, subdirs: set[str]) -> list[Any]:
+        volumes = super()._build_optml_volumes(host, subdirs)
+        if self.job.checkpoints and "input" in subdirs:
+            volumes.append(_Volume(str(self.job.checkpoints), f"{OPT_ML}/checkpoints"))
+        return list(volumes)
+
+    def _node(
+        self, host: str, command: str, volumes: list[Any], environment: dict[str, str]
+    ) -> dict[str, Any]:
+        base = self._nodes_file.parent / host
+        for file in base.rglob("*.json"):
+            file.write_text(file.read_text().replace(OPT_ML, str(base)).replace('"eth0"', '"lo"'))
+        own = [sys.executable, "-m", "sagemaker_training.cli.train"]
+        given = [*(self.container_entrypoint or []), *(self.container_arguments or [])]
+        words = own if command == "train" else [sys.executable if word == "python3" else word for word in given]
+        return {
+            "name": f"node {self.hosts.index(host) + 1}",
+            "command": [word.replace(OPT_ML, str(base)) for word in words],
+            "environment": self._environment(base, environment),
+            "folder": str(base),
+            "links": _links(base, volumes),
+        }
+
+    def _environment(self, base: Path, given: dict[str, str]) -> dict[str, str]:
+        endpoint = "AWS_ENDPOINT_URL_S3"  # the SDK names the region's own; S3 libraries know it better
+        own = {name: value for name, value in given.items() if name != endpoint}
+        several = {
+            "SAGEMAKER_TRAINING_MODULE": "sagemaker_pytorch_container.training:main",
+            "GLOO_SOCKET_IFNAME": "lo",
+        }
+        return {
+            **inherited_environment(),
+            **own,
+            **(several if self.instance_count > 1 else {}),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            "PYTHONUNBUFFERED": "1",
+            "SAGEMAKER_BASE_DIR": str(base),
+            "SM_STUDIO_LOCAL_MODE": "True",  # no waiting until host names resolve
+            MARKER: self.job.workspace.identity,
+        }
+
+    def _compose(self, detached: bool = False) -> list[str]:
+        _streams[str(self._nodes_file)] = self._follow
+        return [sys.executable, "-IS", str(SUPERVISOR), str(self._nodes_file)]
+
+    def _follow(self, process: "subprocess.Popen[bytes]") -> int:
+        del _streams[str(self._nodes_file)]
+        self.exit_code = self.job.stream(process)
+        if self.exit_code:
+            raise JobFailed(self._failure(self.exit_code))
+        return 0
+
+    def _failure(self, code: int) -> str:
+        """What the job wrote about its failure for the platform, or its exit code."""
+        for host in self.hosts:
+            for name in ("failure", "message"):
+                path = self._nodes_file.parent / host / "output" / name
+                if path.is_file():
+                    return path.read_text(encoding="utf-8", errors="replace")
+        killed = code - 128 if code > 128 else -code
+        what = f"was killed by signal {killed}" if code > 128 or code < 0 else f"ended with exit code {code}"
+        return f"the job {what} and left no message; its log says more"
+
+    def retrieve_artifacts(self, compose_data: Any, output_data_config: Any, job_name: str) -> str | None:
+        """Keep output/data, and pack the model of a job that succeeded; a failed one has none."""
+        output = self._nodes_file.parent / self.hosts[0] / "output" / "data"
+        shutil.copytree(output, self.job.results, dirs_exist_ok=True)
+        if self.exit_code != 0:
+            return None
+        if not (self._nodes_file.parent / "model" / "model.json").is_file():
+            raise JobFailed("the job ended without an error, but left no model")
+        location = super().retrieve_artifacts(compose_data, output_data_config, job_name)
+        (self.job.results / "output.tar.gz").unlink(missing_ok=True)  # its files lie beside it
+        return str(location)
+
+    def _upload_processing_outputs(self, data_dir: str, processing_output_config: Any) -> None:
+        if self.exit_code == 0:
+            super()._upload_processing_outputs(data_dir, processing_output_config)
+            return
+        for path in Path(data_dir).rglob("quarantine.csv"):  # the evidence
+            shutil.copy(path, self.job.results)
+
+
+def _links(base: Path, volumes: list[Any]) -> dict[str, str]:
+    """What stands for mounts: a place below `base` for each place below /opt/ml."""
+    links = {}
+    for volume in volumes:
+        target = str(base) + volume.container_dir.removeprefix(OPT_ML)
+        if target == volume.host_dir:
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            Path(target).rmdir()  # local mode makes an empty folder where a container would have its mount
+        links[target] = volume.host_dir
+    return links
+
+
+def loopback_addresses(count: int) -> list[str]:
+    """An address for each node. Several nodes meet on a fixed port, so that each job needs its own."""
+    if count == 1:
+        return ["127.0.0.1"]
+    network = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}"
+    return [f"{network}.{number}" for number in range(1, count + 1)]
+
+
+def inherited_environment() -> dict[str, str]:
+    """The part of this process's environment that jobs get."""
+    prefixes = tuple(name for name in INHERITED if name.endswith("_"))
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in INHERITED or (prefixes and name.startswith(prefixes))
+    }

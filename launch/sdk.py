@@ -1,0 +1,141 @@
+"""Jobs turned into objects of the SageMaker Python SDK v2: the one place that another SDK would replace."""
+
+import logging
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from common.metrics import definitions
+from launch.jobs import PREPARED, Image, Machines, PrepareJob, TrainingJob
+
+if TYPE_CHECKING:
+    from sagemaker.processing import Processor
+    from sagemaker.pytorch import PyTorch
+    from sagemaker.session import Session
+
+PROCESSING = "/opt/ml/processing"  # where a processing job finds its folders, by convention
+CODE = f"{PROCESSING}/input/code"
+INSTALL = (  # for deep-learning images; a processing job has no toolkit that would do it
+    f'python3 -m pip install --quiet -r {CODE}/requirements.txt && exec python3 {CODE}/prepare.py "$@"'
+)
+
+
+def import_sdk() -> None:
+    """Import the SDK, without its notices about its own version and its search for defaults files."""
+    os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
+    for name in ("sagemaker", "sagemaker.config", "botocore.credentials"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import sagemaker.pytorch  # noqa: F401
+    logging.getLogger("sagemaker.config").setLevel(logging.WARNING)  # the import sets it back
+
+
+def make_estimator(job: TrainingJob, session: "Session") -> "PyTorch":
+    """The PyTorch Estimator of a training job; several instances train under torchrun."""
+    from sagemaker.pytorch import PyTorch
+
+    several = job.machines.count > 1
+    return PyTorch(
+        entry_point="train.py",
+        source_dir=str(job.code),
+        role=job.role,
+        instance_type=job.machines.instance_type,
+        instance_count=job.machines.count,
+        volume_size=job.machines.volume_gb,
+        hyperparameters=dict(job.hyperparameters),
+        metric_definitions=definitions(),
+        output_path=job.output,
+        code_location=None if job.output.startswith("file:") else job.output,
+        input_mode=job.input_mode,
+        distribution={"torch_distributed": {"enabled": True}} if several else None,
+        environment=dict(job.environment),
+        container_log_level=logging.WARNING,  # the toolkit would print every setting twice
+        disable_profiler=True,
+        debugger_hook_config=False,
+        sagemaker_session=session,
+        **_image_arguments(job.image),
+    )
+
+
+def training_inputs(job: TrainingJob) -> dict[str, Any]:
+    """The channels of a training job."""
+    from sagemaker.inputs import TrainingInput
+
+    if job.prepared.startswith("file:"):
+        return {PREPARED: job.prepared}
+    return {PREPARED: TrainingInput(job.prepared, input_mode=job.input_mode)}
+
+
+def _image_arguments(image: Image) -> dict[str, str]:
+    if image.uri:
+        return {"image_uri": image.uri}
+    return {"framework_version": image.framework_version, "py_version": image.py_version}
+
+
+def processing_image(image: Image, machines: Machines, region: str) -> str:
+    """The image of a processing job: the given one, or the training image for that kind of instance."""
+    if image.uri:
+        return image.uri
+    from sagemaker import image_uris
+
+    return str(
+        image_uris.retrieve(
+            "pytorch",
+            region,
+            version=image.framework_version,
+            py_version=image.py_version,
+            instance_type=machines.instance_type,
+            image_scope="training",
+        )
+    )
+
+
+def make_processor(job: PrepareJob, session: "Session") -> "Processor":
+    """The Processor of a prepare job."""
+    from sagemaker.processing import Processor
+
+    installs = (job.code / "requirements.txt").exists()
+    entrypoint = ["bash", "-c", INSTALL, "prepare"] if installs else ["python3", f"{CODE}/prepare.py"]
+    return Processor(
+        role=job.role,
+        image_uri=processing_image(job.image, job.machines, session.boto_region_name),
+        entrypoint=entrypoint,
+        instance_type=job.machines.instance_type,
+        instance_count=job.machines.count,
+        volume_size_in_gb=job.machines.volume_gb,
+        sagemaker_session=session,
+    )
+
+
+def processing_arguments(job: PrepareJob) -> list[str]:
+    """The command line of prepare.py inside the container."""
+    data = f"{PROCESSING}/input/data" if job.input else "demo"
+    sites = ["--site-csv", f"{PROCESSING}/input/sites/{job.site_csv.rpartition('/')[2]}"] if job.site_csv else []
+    return ["--input", data, "--output", f"{PROCESSING}/output/{PREPARED}", *sites, *job.arguments]
+
+
+def processing_inputs(job: PrepareJob) -> list[Any]:
+    """The inputs of a prepare job: the code, and the images where they are not drawn."""
+    from sagemaker.processing import ProcessingInput
+
+    sources = {"code": f"file://{job.code}", "data": job.input, "sites": job.site_csv}
+    return [
+        ProcessingInput(source=source, destination=f"{PROCESSING}/input/{name}", input_name=name)
+        for name, source in sources.items()
+        if source
+    ]
+
+
+def processing_outputs(job: PrepareJob) -> list[Any]:
+    """The output of a prepare job. A parameter is left alone by the SDK, which would upload to file:// too."""
+    from sagemaker.processing import ProcessingOutput
+    from sagemaker.workflow.parameters import ParameterString
+
+    local = job.output.startswith("file:")
+    destination = ParameterString("PreparedUri", default_value=job.output) if local else job.output
+    return [
+        ProcessingOutput(
+            source=f"{PROCESSING}/output/{PREPARED}", destination=destination, output_name=PREPARED
+        )
+    ]
