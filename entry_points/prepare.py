@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from common.channels import ensure_local
 from common.console import ArgumentParser, run
 from common.errors import UsageError
 from common.hyperparameters import hyphenated
@@ -51,9 +52,9 @@ def parser() -> ArgumentParser:
     """The command line."""
     arguments = ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     add = arguments.add_argument
-    add("--input", required=True, metavar="DIR|demo", help="folder of raw images, or demo: draw some")
-    add("--output", required=True, type=Path, metavar="DIR", help="gets the prepared data set")
-    add("--site-csv", type=Path, metavar="FILE", help="CSV with filepath and site (class folders)")
+    add("--input", required=True, metavar="DIR|s3://...|demo", help="raw images, or demo: draw some")
+    add("--output", required=True, metavar="DIR", help="gets the prepared data set")
+    add("--site-csv", metavar="FILE|s3://...", help="CSV with filepath and site (class folders)")
     add("--site-regex", type=pattern, metavar="REGEX", help="finds (?P<site>...) in the path (class folders)")
     add("--split", choices=["site", "random"], help="default: by site where there are sites, else random")
     add("--shares", type=shares, metavar="T,V,T", help="train, val, test; default 0.65,0.20,0.15; "
@@ -78,6 +79,7 @@ def main() -> None:
     flags = parser().parse_args(hyphenated(sys.argv[1:]))
     if flags.site_csv and flags.site_regex:
         raise UsageError("--site-csv and --site-regex: give one of them")
+    ensure_local("--output", flags.output)
     from common.data.canonical import PixelSettings  # late: --help and a typing error need none of this
     from common.data.demo import DemoSettings
     from common.data.preparation import Preparation, prepare
@@ -86,7 +88,7 @@ def main() -> None:
     prepare(
         Preparation(
             input=flags.input,
-            output=flags.output,
+            output=Path(flags.output),
             demo=DemoSettings(
                 images=flags.demo_images,
                 unlabeled=flags.demo_unlabeled,

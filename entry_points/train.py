@@ -12,12 +12,14 @@ from common.channels import TrainingPaths, failure_file, training_paths
 from common.console import ArgumentParser, run
 from common.hyperparameters import add_arguments, hyphenated, read_config
 
+TRAINED_PARTS = ("train", "val")
+
 
 def parser() -> ArgumentParser:
     """The command line."""
     arguments = ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     arguments.add_argument(
-        "--prepared", metavar="DIR", help="prepared data set (default: SM_CHANNEL_PREPARED)"
+        "--prepared", metavar="DIR|s3://...", help="prepared data set (default: SM_CHANNEL_PREPARED)"
     )
     arguments.add_argument("--output", metavar="DIR", help="gets model/, output/ and checkpoints/")
     arguments.add_argument("--fresh", action="store_true", help="do not resume from an earlier checkpoint")
@@ -33,6 +35,10 @@ def main() -> None:
     # Threads that spin while they wait make training many times slower where they must share a core, and gain
     # nothing where not. Read when torch loads, which comes late: --help and a typing error need no torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if paths.prepared_uri:
+        from common.data.prepared import fetch_prepared
+
+        fetch_prepared(paths.prepared_uri, paths.prepared, TRAINED_PARTS)
     from common.training.job import run_training
 
     run_training(config, paths, Path(__file__).resolve().parent, fresh=flags.fresh)

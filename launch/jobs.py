@@ -35,7 +35,8 @@ class PrepareJob:
     """A processing job that runs prepare.py. URIs are file:// or s3://."""
 
     name: str
-    code: Path  # the staged source folder
+    code: str  # URI of the staged source folder
+    installs: bool  # first what the image lacks, from requirements.txt beside the code
     arguments: tuple[str, ...]  # of prepare.py, without input and output
     input: str | None  # None: the demo is drawn
     site_csv: str | None

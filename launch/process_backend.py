@@ -28,7 +28,7 @@ from launch.terminal import JobOutput
 from launch.workspace import Workspace, locked_folder, open_workspace
 
 if TYPE_CHECKING:
-    from launch.process_session import Job
+    from launch.process_session import OPT_ML, Job
 
 KEY_LENGTH = 16
 STOP_PATIENCE = 15.0  # seconds for the supervisor to end its processes
@@ -46,6 +46,7 @@ class Run:
     folder: Path  # of this one
     workspace: Workspace
     code: Path  # the staged sources
+    recorder: "LocalRecorder | None" = None  # of a dry run
 
     @property
     def name(self) -> str:
@@ -55,11 +56,9 @@ class Run:
 
 def launch(plan: Plan) -> None:
     """Run the plan's jobs here. Raises TraplineError where one fails, KeyboardInterrupt on Ctrl-C."""
-    check_sources(plan)
+    _check_sources(plan)
     if plan.dry_run:
-        from launch.dry_run import print_local_requests
-
-        print_local_requests(plan)
+        _print_requests(plan)
         return
     output = Path(plan.output or "runs")
     folder = _make_run_folder(output, plan.job_name)
@@ -73,7 +72,19 @@ def launch(plan: Plan) -> None:
     _say_results(folder)
 
 
-def check_sources(plan: Plan) -> None:
+def _print_requests(plan: Plan) -> None:
+    """The dry run: everything but the jobs, in a temporary folder."""
+    from launch.dry_run import LocalRecorder, chatter_to_stderr, show
+
+    recorder = LocalRecorder()
+    with open_workspace(None) as workspace, chatter_to_stderr():
+        folder = workspace.root
+        run = Run(plan, folder, folder, workspace, stage_code(workspace.entry / "code"), recorder)
+        _train(run, plan.prepared or str(_prepared_set(run)))
+    show(recorder.requests, [])
+
+
+def _check_sources(plan: Plan) -> None:
     """Raise UsageError where a local folder or file that the plan names does not exist."""
     for flag, value in (("--data", plan.data), ("--prepared", plan.prepared)):
         if value and value != "demo" and not is_s3(value) and not Path(local_path(value)).is_dir():
@@ -113,7 +124,8 @@ def _prepared_set(run: Run) -> Path:
     made.mkdir()
     job = PrepareJob(
         name=f"{run.name}-prepare",
-        code=run.code,
+        code=f"file://{run.code}",
+        installs=False,
         arguments=run.plan.prepare_arguments(),
         input=_source_uri(run, run.plan.data),
         site_csv=_site_csv_uri(run),
@@ -123,6 +135,8 @@ def _prepared_set(run: Run) -> Path:
         role=ROLE,
     )
     _run_processing(run, job)
+    if run.recorder:
+        return made
     target.parent.mkdir(exist_ok=True)
     with contextlib.suppress(OSError):  # another launch was quicker: its set is the same
         made.resolve().rename(target)
@@ -173,12 +187,11 @@ def _run_processing(run: Run, job: PrepareJob) -> None:
     from launch import sdk
 
     sdk.import_sdk()
-    from launch.process_session import ProcessSession, processes_for_containers
+    from launch.process_session import processes_for_containers
 
     output = JobOutput(run.folder / "prepare-log.txt")
     with contextlib.closing(output), processes_for_containers():
-        session = ProcessSession(_job(run, output, checkpoints=None))
-        sdk.make_processor(job, session).run(
+        sdk.make_processor(job, _session(run, output)).run(
             inputs=sdk.processing_inputs(job),
             outputs=sdk.processing_outputs(job),
             arguments=sdk.processing_arguments(job),
@@ -192,7 +205,7 @@ def _train(run: Run, prepared: str) -> None:
     from launch import sdk
 
     sdk.import_sdk()
-    from launch.process_session import ProcessSession, processes_for_containers
+    from launch.process_session import processes_for_containers
 
     plan = run.plan
     output = JobOutput(run.folder / "log.txt", plan.config.epochs)
@@ -208,7 +221,7 @@ def _train(run: Run, prepared: str) -> None:
             role=ROLE,
         )
         with processes_for_containers():
-            session = ProcessSession(_job(run, output, checkpoints))
+            session = _session(run, output, checkpoints)
             sdk.make_estimator(job, session).fit(sdk.training_inputs(job), wait=False, job_name=job.name)
 
 
@@ -238,13 +251,17 @@ def _checkpoint_folder(run: Run, prepared: str) -> Iterator[Path]:
         shared.parent.rmdir()
 
 
-def _job(run: Run, output: JobOutput, checkpoints: Path | None) -> "Job":
-    from launch.process_session import Job
+def _session(run: Run, output: JobOutput, checkpoints: Path | None = None) -> "ProcessSession":
+    from launch.process_session import OPT_ML, Job, ProcessSession
 
-    def stream(process: "subprocess.Popen[bytes]") -> int:
+    def stream(process: "subprocess.Popen[bytes]", bases: list[Path]) -> int:
+        output.folders = {str(base).encode(): OPT_ML.encode() for base in bases}
         return follow(process, output)
 
-    return Job(run.workspace, checkpoints, run.folder, stream)
+    session = ProcessSession(Job(run.workspace, checkpoints, run.folder, stream))
+    if run.recorder:
+        session.sagemaker_client = run.recorder
+    return session
 
 
 def follow(process: "subprocess.Popen[bytes]", output: JobOutput) -> int:

@@ -44,7 +44,8 @@ class Job:
     workspace: Workspace
     checkpoints: Path | None  # becomes /opt/ml/checkpoints
     results: Path  # gets output/data, and the failure's evidence
-    stream: Callable[["subprocess.Popen[bytes]"], int]  # shows the output to its end, returns the exit code
+    # Shows the output to its end and returns the exit code; the second argument lists folders to show as /opt/ml.
+    stream: Callable[["subprocess.Popen[bytes]", list[Path]], int]
 
 
 class JobFailed(TraplineError):
@@ -202,7 +203,7 @@ class NodeProcesses(_SageMakerContainer):
 
     def _follow(self, process: "subprocess.Popen[bytes]") -> int:
         del _streams[str(self._nodes_file)]
-        self.exit_code = self.job.stream(process)
+        self.exit_code = self.job.stream(process, [self._nodes_file.parent / host for host in self.hosts])
         if self.exit_code:
             raise JobFailed(self._failure(self.exit_code))
         return 0

@@ -95,8 +95,8 @@ def make_processor(job: PrepareJob, session: "Session") -> "Processor":
     """The Processor of a prepare job."""
     from sagemaker.processing import Processor
 
-    installs = (job.code / "requirements.txt").exists()
-    entrypoint = ["bash", "-c", INSTALL, "prepare"] if installs else ["python3", f"{CODE}/prepare.py"]
+    own = ["python3", f"{CODE}/prepare.py"]
+    entrypoint = ["bash", "-c", INSTALL, "prepare"] if job.installs else own
     return Processor(
         role=job.role,
         image_uri=processing_image(job.image, job.machines, session.boto_region_name),
@@ -119,7 +119,7 @@ def processing_inputs(job: PrepareJob) -> list[Any]:
     """The inputs of a prepare job: the code, and the images where they are not drawn."""
     from sagemaker.processing import ProcessingInput
 
-    sources = {"code": f"file://{job.code}", "data": job.input, "sites": job.site_csv}
+    sources = {"code": job.code, "data": job.input, "sites": job.site_csv}
     return [
         ProcessingInput(source=source, destination=f"{PROCESSING}/input/{name}", input_name=name)
         for name, source in sources.items()

@@ -22,9 +22,12 @@ class JobOutput:
         self.started = time.monotonic()
         self.first: tuple[float, float] | None = None  # epoch and time of the first one seen
         self.status = ""
+        self.folders: dict[bytes, bytes] = {}  # names in the output, and what is shown for them
 
     def line(self, raw: bytes) -> None:
         """Take one line of output, with its end."""
+        for folder, shown in self.folders.items():
+            raw = raw.replace(folder, shown)
         self.log.write(raw)
         self.log.flush()
         text = raw.decode(errors="replace").rstrip("\r\n")

@@ -47,8 +47,10 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def open_workspace(folder: Path) -> Iterator[Workspace]:
-    """A workspace whose bulk lies in `folder`, for as long as the block runs; sweeps up after killed jobs first.
+def open_workspace(folder: Path | None) -> Iterator[Workspace]:
+    """A workspace for as long as the block runs; sweeps up after killed jobs first.
+
+    Its bulk lies in `folder`, which must be new, or among the temporary files where that is None.
 
     Raises TraplineError when the temporary folder belongs to somebody else.
     """
@@ -57,8 +59,11 @@ def open_workspace(folder: Path) -> Iterator[Workspace]:
         sweep(registry)
         entry = Path(tempfile.mkdtemp(prefix="job-", dir=registry))
         lock = _try_lock(entry)
-        folder.mkdir(parents=True)
-        (entry / "work").symlink_to(folder.resolve(), target_is_directory=True)
+        if folder is None:
+            (entry / "work").mkdir()
+        else:
+            folder.mkdir(parents=True)
+            (entry / "work").symlink_to(folder.resolve(), target_is_directory=True)
     try:
         yield Workspace(entry)
     finally:

@@ -5,11 +5,14 @@ Without it the training toolkit's variables say where, and `SAGEMAKER_BASE_DIR` 
 has no variable of its own.
 """
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import TraplineError, UsageError
+from common.s3 import is_s3, split_uri
 
 PREPARED_CHANNEL = "prepared"
 
@@ -22,23 +25,27 @@ class TrainingPaths:
     model: Path  # becomes model.tar.gz
     output: Path  # metrics.csv; becomes output.tar.gz
     checkpoints: Path  # kept by SageMaker when an instance goes
+    prepared_uri: str | None = None  # where in S3 the data set lies, of which `prepared` is to be the copy
 
 
 def training_paths(prepared: str | None, output: str | None, environment: Mapping[str, str]) -> TrainingPaths:
     """The folders from the two flags and the toolkit's variables; flags win.
 
-    Raises UsageError when neither says where the data are or where results go.
+    Raises UsageError when neither says where the data are or where results go, or results would go to S3.
     """
+    ensure_local("--output", output)
     base = Path(output or environment.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
     if output is None and "SM_MODEL_DIR" not in environment:
         raise UsageError("--output: say in which folder the model and its checkpoints shall lie")
     model = base / "model" if output else Path(environment["SM_MODEL_DIR"])
     results = base / "output" / "data" if output else Path(environment["SM_OUTPUT_DATA_DIR"])
+    source = _prepared_source(prepared, environment)
     return TrainingPaths(
-        prepared=_prepared_folder(prepared, environment),
+        prepared=copy_folder(source, base) if is_s3(source) else Path(source),
         model=model,
         output=results,
         checkpoints=base / "checkpoints",
+        prepared_uri=source if is_s3(source) else None,
     )
 
 
@@ -49,16 +56,30 @@ def failure_file(environment: Mapping[str, str]) -> Path | None:
     return Path(environment.get("SAGEMAKER_BASE_DIR", "/opt/ml")) / "output" / "failure"
 
 
-def _prepared_folder(flag: str | None, environment: Mapping[str, str]) -> Path:
+def copy_folder(uri: str, base: Path) -> Path:
+    """The folder below `base` for a local copy of what lies at `uri` in S3: its name, and a digest of all."""
+    bucket, key = split_uri(uri)
+    name = key.rstrip("/").rpartition("/")[2] or bucket
+    digest = hashlib.sha256(f"{bucket}/{key.rstrip('/')}".encode()).hexdigest()
+    return base / "input" / "s3" / f"{re.sub(r'[^A-Za-z0-9_-]+', '-', name)[:60]}-{digest[:12]}"
+
+
+def ensure_local(flag: str, value: str | None) -> None:
+    """Raise UsageError when the `value` of `flag`, a folder for results, is an S3 URI."""
+    if value is not None and is_s3(value):
+        raise UsageError(f"{flag} {value}: results are written to a local folder; upload it afterwards")
+
+
+def _prepared_source(flag: str | None, environment: Mapping[str, str]) -> str:
     variable = f"SM_CHANNEL_{PREPARED_CHANNEL.upper()}"
     folder = flag or environment.get(variable)
     if folder is None:
         raise UsageError(
             "--prepared: say where the prepared data set lies; entry_points/prepare.py makes one"
         )
-    if not Path(folder).is_dir():
+    if not is_s3(folder) and not Path(folder).is_dir():
         raise UsageError(f"--prepared {folder}: no such folder; entry_points/prepare.py makes one")
-    return Path(folder)
+    return folder
 
 
 def ensure_writable(folder: Path) -> None:

@@ -39,7 +39,8 @@ class TrainingConfig(BaseModel):
 
     # data
     augment: Literal["none", "flip", "crops", "heavy"] = field("flip", "augmentation chain of the train part")
-    batch_size: int = field(64, "images per micro-batch", ge=1, le=65536)
+    mixup: float = field(0.0, "mixup: alpha of the share's Beta distribution; 0: off", ge=0, le=1000)
+    batch_size: int = field(64, "images per micro-batch and process", ge=1, le=65536)
     num_workers: int | None = field(
         None, "loader processes; None: chosen for the machine", digest=False, ge=0, le=256
     )

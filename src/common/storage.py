@@ -1,17 +1,16 @@
-"""Files: atomic writes, digests, and reading from a path or an S3 URI."""
+"""Files: atomic writes and digests."""
 
 import contextlib
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from common.errors import TraplineError
 
-CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes that are in memory while a file is copied
 
 
 @contextlib.contextmanager
@@ -69,26 +68,3 @@ def folder_digest(folders: list[Path]) -> str:
             digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode())
             digest.update(bytes.fromhex(file_digest(path)))
     return digest.hexdigest()
-
-
-def is_s3(uri: str) -> bool:
-    """Whether `uri` names an object or a prefix in S3."""
-    return uri.startswith("s3://")
-
-
-def fetch(uri: str, target: Path) -> Path:
-    """Copy an object in S3 to the local file `target` and return it.
-
-    Credentials, region and endpoint come from the usual AWS settings. Raises TraplineError when the
-    object is missing or cannot be read.
-    """
-    import s3fs
-
-    try:
-        with s3fs.S3FileSystem(anon=False).open(uri, "rb") as source, atomic_file(target) as file:
-            shutil.copyfileobj(source, file, CHUNK)
-    except FileNotFoundError:
-        raise TraplineError(f"{uri}: no such object in S3") from None
-    except Exception as error:  # botocore, aiohttp and s3fs each raise their own
-        raise TraplineError(f"{uri}: cannot be read from S3 ({type(error).__name__}: {error})") from error
-    return target

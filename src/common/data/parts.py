@@ -103,7 +103,7 @@ def write_parts(
 
 
 def _batches(packed: Path) -> Iterator[pa.RecordBatch]:
-    with pa.memory_map(str(packed)) as source:
+    with pa.OSFile(str(packed)) as source:  # read, not mapped: some mounts for results refuse mapping
         reader = pa.ipc.open_file(source)
         for number in range(reader.num_record_batches):
             yield reader.get_batch(number)

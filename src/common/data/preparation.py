@@ -4,8 +4,8 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from common.data.parts import PackedWriter, write_parts
 from common.data.prepared import DESCRIPTION, PARTS, DatasetDescription, PartFiles, Split
 from common.data.quarantine import (
     FILE_NAME,
+    MISSING,
     UNKNOWN_SITE,
+    UNREADABLE,
     Quarantined,
     check_share,
     counts_by_reason,
@@ -33,6 +35,8 @@ from common.data.splits import HONEST_SHARES, RANDOM_SHARES, SplitPolicy, split
 from common.data.summary import summarise
 from common.data.transform_input import TRANSFORM_FOLDER, write_transform_input
 from common.errors import TraplineError
+from common.s3 import fetch, is_s3
+from common.s3_folder import fetch_folder, remove_copy
 from common.storage import write_json
 from common.versions import versions
 
@@ -47,7 +51,7 @@ NOTES_SHOWN = 10
 class Preparation:
     """What to prepare and how. `split` None: by site where there are sites, else random."""
 
-    input: str  # a folder, or `demo`
+    input: str  # a folder, an S3 URI, or `demo`
     output: Path
     demo: DemoSettings
     rule: SiteRule
@@ -58,6 +62,15 @@ class Preparation:
     seed: int
     max_quarantine: float
     processes: int | None
+
+
+@dataclass(frozen=True)
+class RawInput:
+    """Where the raw images lie, the rule for sites, and the files of which S3 gave no bytes, by path."""
+
+    folder: Path
+    rule: SiteRule
+    lost: Mapping[str, Unusable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,10 +92,10 @@ def prepare(options: Preparation) -> None:
     SplitPolicy("random", options.shares or HONEST_SHARES, options.seed)  # impossible shares: before the work
     ensure_writable(options.output)
     (options.output / DESCRIPTION).unlink(missing_ok=True)
-    with _work_folder(options.output) as work:
-        source = read_source(_raw_folder(options, work), options.rule)
+    with _work_folder(options.output) as work, _raw_input(options, work) as raw:
+        source = _read(raw, options)
         policy = _split_policy(options, source)
-        inputs = _pack(source, options, policy, work)
+        inputs = _pack(source, raw.lost, options, policy, work)
         path = write_quarantine(options.output, inputs.quarantined)
         check_share(inputs.quarantined, inputs.total, options.max_quarantine, path)
         images, notes = _divide(inputs.images, source.classes, policy)
@@ -112,12 +125,57 @@ def _work_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def _raw_input(options: Preparation, work: Path) -> Iterator[RawInput]:
+    """The raw images as local files: where they lie, drawn, or copied from S3 and removed in the end."""
+    rule = options.rule
+    if is_s3(str(rule.csv)):
+        rule = replace(rule, csv=fetch(str(rule.csv), work / "sites.csv"))
+    if not is_s3(options.input):
+        yield RawInput(_raw_folder(options, work), rule)
+        return
+    # Beside the results and not in them: a platform may upload what lies there while it is made.
+    output = options.output.resolve()
+    copy = output.with_name(f".{output.name}.s3")
+    try:
+        yield RawInput(copy, rule, _copied_from_s3(options.input, copy))
+    finally:
+        remove_copy(copy)
+
+
 def _raw_folder(options: Preparation, work: Path) -> Path:
     if options.input != DEMO:
         return Path(options.input)
     print(f"drawing {options.demo.images} demo images: artificial, not photographs", flush=True)
     draw_demo(work / "raw", options.demo)
     return work / "raw"
+
+
+def _read(raw: RawInput, options: Preparation) -> Source:
+    """List the inputs; messages name what lies in S3, not its copy."""
+    try:
+        return read_source(raw.folder, raw.rule)
+    except TraplineError as error:
+        message = str(error)
+        for copy, original in ((raw.folder, options.input), (raw.rule.csv, str(options.rule.csv))):
+            if is_s3(original):
+                message = message.replace(str(copy), original.rstrip("/"))
+        raise type(error)(message) from None
+
+
+def _copied_from_s3(uri: str, folder: Path) -> dict[str, Unusable]:
+    """Copy the raw images; an object that gives no bytes becomes a link to nowhere, listed but unreadable.
+
+    Tables at the top must be there: without its labels a set would pass for an unlabelled one.
+    """
+    problems = fetch_folder(uri, folder, may_fail=lambda name: "/" in name or not name.endswith(".csv"))
+    lost = {}
+    for name, problem in problems.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(folder / "no bytes from S3" / "no such file")
+        lost[str(path)] = Unusable(MISSING if problem.missing else UNREADABLE, problem.detail)
+    return lost
 
 
 def _split_policy(options: Preparation, source: Source) -> SplitPolicy:
@@ -129,13 +187,16 @@ def _split_policy(options: Preparation, source: Source) -> SplitPolicy:
     return SplitPolicy("site" if kind == "site" else "random", shares, options.seed)
 
 
-def _pack(source: Source, options: Preparation, policy: SplitPolicy, work: Path) -> Inputs:
+def _pack(
+    source: Source, lost: Mapping[str, Unusable], options: Preparation, policy: SplitPolicy, work: Path
+) -> Inputs:
     quarantined = list(source.quarantined)
     writer = PackedWriter(work / "packed.arrow")
     facts: list[tuple[int, int, int, str]] = []
     results = pack_files(source.images["path"].tolist(), options.pixels, options.quality, options.processes)
     bar = progress(results, "packing", len(source.images))
-    for image, result in zip(_rows(source.images), bar, strict=True):
+    for image, packed in zip(_rows(source.images), bar, strict=True):
+        result = lost.get(image.path, packed)
         problem = result if isinstance(result, Unusable) else _without_site(image, policy)
         if isinstance(problem, Unusable):
             quarantined.append(Quarantined(image.id, image.filepath, problem.reason, problem.detail))

@@ -4,8 +4,11 @@
 image, memory-mapped when read: a random row costs microseconds and no memory.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import atexit
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +18,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.errors import TraplineError
+from common.s3_folder import fetch_folder
 from common.storage import read_json
 
 FORMAT_VERSION = 1
@@ -112,17 +116,33 @@ class PreparedSet:
 
     folder: Path
     description: DatasetDescription
+    copies: Mapping[str, Path] = field(default_factory=dict)  # of files that cannot be mapped where they lie
 
     def part(self, name: str) -> PackedPart:
         """The images of `train`, `val`, `test` or `unlabeled`."""
         files = self.description.parts[name].files if name in self.description.parts else []
-        return PackedPart(tuple(self.folder / file for file in files))
+        return PackedPart(tuple(self.copies.get(file, self.folder / file) for file in files))
+
+
+def fetch_prepared(uri: str, folder: Path, parts: Sequence[str] = PARTS) -> None:
+    """Copy the description and the `parts` of the prepared data set at `uri` in S3 to `folder`.
+
+    What an earlier call has copied and is unchanged is not copied again. Raises TraplineError as
+    `fetch_folder` does, and when there is no prepared data set.
+    """
+    fetch_folder(uri, folder, only=(DESCRIPTION, *(f"{part}/" for part in parts)))
+    if not (folder / DESCRIPTION).exists():
+        raise TraplineError(
+            f"{uri.rstrip('/')}/{DESCRIPTION}: no such object; entry_points/prepare.py makes a prepared set"
+        )
 
 
 def open_prepared(folder: Path, parts: Sequence[str] = PARTS) -> PreparedSet:
     """Open the prepared data set in `folder` and check that its `parts` are whole.
 
-    Raises TraplineError naming the file that is missing, damaged or of another version.
+    Files that cannot be memory-mapped where they lie, as on some mounts, are copied to a temporary folder
+    that goes when the process ends; nothing is written to `folder`. Raises TraplineError naming the file that
+    is missing, damaged or of another version.
     """
     path = folder / DESCRIPTION
     if not path.exists():
@@ -133,10 +153,39 @@ def open_prepared(folder: Path, parts: Sequence[str] = PARTS) -> PreparedSet:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise TraplineError(f"{path}: {place}: {first['msg']}; prepare the data again") from None
-    prepared = PreparedSet(folder, description)
+    files = [file for name in parts if name in description.parts for file in description.parts[name].files]
+    prepared = PreparedSet(folder, description, _copies_where_mapping_fails(folder, files))
     for name in parts:
         _check_part(prepared, name)
     return prepared
+
+
+def _copies_where_mapping_fails(folder: Path, files: Sequence[str]) -> dict[str, Path]:
+    unmappable = [file for file in files if (folder / file).is_file() and not _can_be_mapped(folder / file)]
+    if not unmappable:
+        return {}
+    # Not removed with the PreparedSet: a part outlives it, in other processes too, which map the files later.
+    place = Path(tempfile.mkdtemp(prefix="trapline-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    print(f"{folder}: files cannot be memory-mapped there; copying {len(unmappable)} to {place}", flush=True)
+    copies = {file: place / f"{number:05d}.arrow" for number, file in enumerate(unmappable)}
+    for file, copy in copies.items():
+        try:
+            shutil.copyfile(folder / file, copy)
+        except OSError as error:
+            raise TraplineError(
+                f"{folder / file}: cannot be copied to {place} ({error.strerror or error}); "
+                "check the mount, or set TMPDIR to a larger disk"
+            ) from None
+    return copies
+
+
+def _can_be_mapped(path: Path) -> bool:
+    try:
+        pa.memory_map(str(path)).close()
+    except OSError:  # a mount may refuse with ENODEV, EINVAL, EOPNOTSUPP ...
+        return False
+    return True
 
 
 def _check_part(prepared: PreparedSet, name: str) -> None:

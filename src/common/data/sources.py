@@ -28,9 +28,12 @@ COLUMNS = ["id", "filepath", "path", "label", "site", "sequence"]
 
 @dataclass(frozen=True)
 class SiteRule:
-    """Where class folders get their sites from: a CSV (filepath, site) or a pattern on the relative path."""
+    """Where class folders get their sites from: a CSV (filepath, site) or a pattern on the relative path.
 
-    csv: Path | None = None
+    `csv` may be an S3 URI, which whoever reads the source replaces by a local copy.
+    """
+
+    csv: Path | str | None = None
     pattern: re.Pattern[str] | None = None
 
 
@@ -253,7 +256,7 @@ def _loose_images(folder: Path) -> list[Quarantined]:
 
 def _with_sites(images: pd.DataFrame, folder: Path, rule: SiteRule) -> pd.DataFrame:
     if rule.csv is not None:
-        return _sites_from_csv(images, folder, rule.csv)
+        return _sites_from_csv(images, folder, Path(rule.csv))
     if rule.pattern is not None:
         return _sites_from_pattern(images, rule.pattern)
     return images

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from common.errors import TraplineError, UsageError
 from common.models.build import check_architecture
-from common.storage import fetch, file_digest, is_s3
+from common.s3 import fetch, is_s3
+from common.storage import file_digest
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 CONTAINERS = ("state_dict", "model_state_dict", "model")

@@ -12,6 +12,7 @@ from common.config import TrainingConfig
 from common.console import resident_mb
 from common.errors import UsageError
 from common.models.build import Normalisation, channels_last_pays
+from common.training.distributed import ALONE, Ranks
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -51,9 +52,9 @@ class Execution:
         return pixels.to(torch.float32, memory_format=memory_format).sub_(mean).mul_(scale)
 
 
-def choose_execution(config: TrainingConfig) -> Execution:
+def choose_execution(config: TrainingConfig, ranks: Ranks = ALONE) -> Execution:
     """The execution that `config` asks for on this machine. Raises UsageError where it cannot be had."""
-    device = torch.device(_device_type())
+    device = torch.device(_device_type()) if ranks.count == 1 else ranks.device
     precision = _fastest_precision(device) if config.precision == "auto" else config.precision
     if precision == "fp16" and device.type == "cpu":
         raise UsageError("precision fp16: needs a GPU; use auto, bf16 or fp32 on a CPU")

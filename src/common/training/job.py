@@ -1,5 +1,6 @@
 """A training job from a prepared data set to a model artefact, in one readable sequence."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,17 @@ from common.models.build import (
 from common.models.weights import WeightsReport, load_weights
 from common.storage import folder_digest
 from common.training.checkpoint import Checkpoints, job_key
-from common.training.evaluation import classification_metrics, predict
+from common.training.distributed import (
+    Ranks,
+    average_running_statistics,
+    from_first,
+    gather_rows,
+    joined,
+    parallel,
+    ranks_from,
+    seed_dropout,
+)
+from common.training.evaluation import Predictions, classification_metrics, predict
 from common.training.execution import (
     Execution,
     choose_execution,
@@ -38,6 +49,7 @@ from common.training.execution import (
 from common.training.loop import Learner, divergence, train_epoch
 from common.training.optimisation import make_loss, make_optimizer, make_schedule
 from common.training.progress import Progress, copy_weights
+from common.training.resuming import random_states, resume_or_start, snapshot
 from common.versions import versions
 
 
@@ -59,32 +71,45 @@ def run_training(config: TrainingConfig, paths: TrainingPaths, entry_points: Pat
     """Train, choose the best epoch on validation, and write the artefact to `paths.model`.
 
     `entry_points` is the folder of the scripts that go into the artefact beside `common`. An unfinished job
-    with the same code, data and configuration goes on from its last checkpoint unless `fresh`. Raises
-    UsageError for a configuration that does not fit the data or the machine, TraplineError for a failed run.
+    with the same code, data and configuration goes on from its last checkpoint unless `fresh`. Started by
+    torchrun, its processes train the one model together, and the first of them writes. Raises UsageError for
+    a configuration that does not fit the data or the machine, TraplineError for a failed run.
     """
+    ranks = ranks_from(os.environ)
+    with joined(ranks):
+        _train(config, paths, entry_points, ranks, fresh=fresh)
+
+
+def _train(
+    config: TrainingConfig, paths: TrainingPaths, entry_points: Path, ranks: Ranks, *, fresh: bool
+) -> None:
     seed_everything(config.seed, config.deterministic)
-    execution = choose_execution(config)
-    for folder in (paths.model, paths.output, paths.checkpoints):
-        ensure_writable(folder)
+    execution = choose_execution(config, ranks)
+    if ranks.first:
+        for folder in (paths.model, paths.output, paths.checkpoints):
+            ensure_writable(folder)
     log_memory("start", execution.device)
-    data = _setup_data(config, paths.prepared, execution)
+    data = _setup_data(config, paths.prepared, execution, ranks)
     log_memory("data_loaded", execution.device)
-    learner, report = _setup_learner(config, data, execution)
+    learner, report = _setup_learner(config, data, execution, ranks)
     _print_profile(config, data, learner)
-    checkpoints = _setup_checkpoints(config, paths, data, entry_points, report)
-    state = _resume_or_start(learner, checkpoints, fresh=fresh)
+    checkpoints = _setup_checkpoints(config, paths, data, entry_points, report, ranks)
+    state = resume_or_start(learner, checkpoints, fresh=fresh)
     while not state.finished(config):
         _run_epoch(learner, data, state)
-        state.write_csv(paths.output / "metrics.csv")
-        checkpoints.save(state.epoch, _snapshot(learner, state))
+        random = random_states(execution.device, ranks)
+        if ranks.first:
+            state.write_csv(paths.output / "metrics.csv")
+            checkpoints.save(state.epoch, snapshot(learner, state, random))
     if state.out_of_patience(config):
         print(f"stopped: no better {config.best_metric} in {config.patience} epochs", flush=True)
-    state.write_csv(paths.output / "metrics.csv")
-    _write_model(learner, data, state, paths.model, entry_points, report)
-    checkpoints.clear()
+    if ranks.first:
+        state.write_csv(paths.output / "metrics.csv")
+        _write_model(learner, data, state, paths.model, entry_points, report)
+        checkpoints.clear()
 
 
-def _setup_data(config: TrainingConfig, folder: Path, execution: Execution) -> Data:
+def _setup_data(config: TrainingConfig, folder: Path, execution: Execution, ranks: Ranks) -> Data:
     prepared = open_prepared(folder, parts=("train", "val"))
     description = prepared.description
     packed = description.pixels["short_side"]
@@ -97,20 +122,26 @@ def _setup_data(config: TrainingConfig, folder: Path, execution: Execution) -> D
     for part in ("train", "val"):
         if not len(prepared.part(part)):
             raise TraplineError(f"{folder / part}: holds no image; prepare the data with other --shares")
-    workers = default_workers(execution.device.type) if config.num_workers is None else config.num_workers
+    workers = config.num_workers
+    if workers is None:
+        workers = default_workers(execution.device.type, ranks.local_count)
     shared: dict[str, Any] = {
         "size": config.image_size,
         "batch_size": config.batch_size,
         "seed": config.seed,
         "workers": workers,
         "pin": execution.device.type == "cuda",
+        "rank": ranks.rank,
+        "ranks": ranks.count,
     }
     train = make_loader(prepared.part("train"), chain=config.augment, shuffle=True, **shared)
     val = make_loader(prepared.part("val"), chain="none", shuffle=False, **shared)
     return Data(prepared, train, val)
 
 
-def _setup_learner(config: TrainingConfig, data: Data, execution: Execution) -> tuple[Learner, WeightsReport]:
+def _setup_learner(
+    config: TrainingConfig, data: Data, execution: Execution, ranks: Ranks
+) -> tuple[Learner, WeightsReport]:
     check_image_size(config.arch, config.image_size, len(data.classes))
     model = build_model(
         config.arch,
@@ -136,7 +167,10 @@ def _setup_learner(config: TrainingConfig, data: Data, execution: Execution) -> 
         config=config,
         execution=execution,
         normalisation=normalisation_for(config.arch, config.weights),
+        ranks=ranks,
+        parallel=parallel(model, ranks),
     )
+    seed_dropout(config.seed, ranks)
     return learner, report
 
 
@@ -146,7 +180,8 @@ def _print_profile(config: TrainingConfig, data: Data, learner: Learner) -> None
     print(f"[PROFILE] {settings}")
     print(
         f"[PROFILE] device={execution.device} runs_in={execution.precision} "
-        f"channels_last={execution.channels_last} threads={torch.get_num_threads()} "
+        f"channels_last={execution.channels_last} ranks={learner.ranks.count} "
+        f"threads={torch.get_num_threads()} "
         f"workers={train.loader.num_workers} parameters={count_parameters(learner.model)} "
         f"classes={len(data.classes)} train_images={train.batches.rows} val_images={data.val.batches.rows} "
         f"split={data.prepared.description.split.kind} drawn={data.prepared.description.drawn}",
@@ -155,41 +190,18 @@ def _print_profile(config: TrainingConfig, data: Data, learner: Learner) -> None
 
 
 def _setup_checkpoints(
-    config: TrainingConfig, paths: TrainingPaths, data: Data, entry_points: Path, report: WeightsReport
+    config: TrainingConfig,
+    paths: TrainingPaths,
+    data: Data,
+    entry_points: Path,
+    report: WeightsReport,
+    ranks: Ranks,
 ) -> Checkpoints:
     code = folder_digest([entry_points, Path(common.__file__).parent])
-    fingerprint = data.prepared.description.fingerprint
-    return Checkpoints(paths.checkpoints, job_key(code, fingerprint, config.digest(), report.identity))
-
-
-def _resume_or_start(learner: Learner, checkpoints: Checkpoints, *, fresh: bool) -> Progress:
-    if fresh:
-        checkpoints.clear()
-    state = checkpoints.load()
-    if state is None:
-        return Progress()
-    learner.model.load_state_dict(state["model"])
-    learner.optimizer.load_state_dict(state["optimizer"])
-    learner.schedule.load_state_dict(state["schedule"])
-    learner.scaler.load_state_dict(state["scaler"])
-    torch.set_rng_state(state["random_cpu"])
-    if learner.execution.device.type == "cuda" and state["random_cuda"]:
-        torch.cuda.set_rng_state_all(state["random_cuda"])
-    reached = Progress(**state["progress"])
-    print(f"resumed after epoch {reached.epoch} from {checkpoints.folder}", flush=True)
-    return reached
-
-
-def _snapshot(learner: Learner, state: Progress) -> dict[str, Any]:
-    return {
-        "model": copy_weights(learner.model),
-        "optimizer": learner.optimizer.state_dict(),
-        "schedule": learner.schedule.state_dict(),
-        "scaler": learner.scaler.state_dict(),
-        "random_cpu": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "progress": state.state(),
-    }
+    digests = [code, data.prepared.description.fingerprint, config.digest(), report.identity]
+    if ranks.count > 1:
+        digests.append(f"ranks={ranks.count}")
+    return Checkpoints(paths.checkpoints, job_key(*digests))
 
 
 def _run_epoch(learner: Learner, data: Data, state: Progress) -> None:
@@ -197,15 +209,14 @@ def _run_epoch(learner: Learner, data: Data, state: Progress) -> None:
     log_memory(f"epoch_{epoch}_start", device)
     started = time.perf_counter()
     sizes = data.train.batches.sizes
-    bar = progress(data.train.epoch(epoch), f"epoch {epoch}/{learner.config.epochs}", len(sizes), "batches")
-    tally = train_epoch(learner, bar, sizes, epoch)
+    batches = data.train.epoch(epoch)
+    if learner.ranks.first:
+        batches = progress(batches, f"epoch {epoch}/{learner.config.epochs}", len(sizes), "batches")
+    tally = train_epoch(learner, batches, sizes, epoch)
+    average_running_statistics(learner.model, learner.ranks)
     seconds = time.perf_counter() - started
-    predictions = predict(learner.model, data.val.epoch(epoch), learner.execution, learner.normalisation)
-    if not np.isfinite(
-        predictions.logits
-    ).all():  # the last step can ruin the weights after its loss was seen
-        raise divergence(f"the model's outputs are no numbers after epoch {epoch}", learner.config)
-    row = {
+    predictions = _predict_val(learner, data.val, epoch)
+    row: dict[str, float] = {
         "epoch": epoch,
         **tally.metrics(),
         **classification_metrics(predictions),
@@ -216,9 +227,21 @@ def _run_epoch(learner: Learner, data: Data, state: Progress) -> None:
         "rss_mb": peak_resident_mb(),
         "gpu_mb": peak_gpu_mb(device),
     }
+    row = from_first(row, learner.ranks)  # what is decided by it must be decided alike
     state.add(row, learner.model, learner.config)
     metrics.emit(row)
     log_memory(f"epoch_{epoch}_end", device)
+
+
+def _predict_val(learner: Learner, val: Loader, epoch: int) -> Predictions:
+    own = predict(learner.model, val.epoch(epoch), learner.execution, learner.normalisation)
+    logits, labels = (
+        gather_rows(torch.from_numpy(rows), val.batches.shares, val.batches.sizes, learner.ranks).numpy()
+        for rows in (own.logits, own.labels)
+    )
+    if not np.isfinite(logits).all():  # the last step can ruin the weights after its loss was seen
+        raise divergence(f"the model's outputs are no numbers after epoch {epoch}", learner.config)
+    return Predictions(logits, labels)
 
 
 def _write_model(

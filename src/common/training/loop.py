@@ -1,15 +1,17 @@
 """One pass over the training images."""
 
+import contextlib
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 import torch
 from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -17,8 +19,10 @@ from common.config import TrainingConfig
 from common.data.loader import Batch
 from common.errors import TraplineError
 from common.models.build import Normalisation
+from common.training.distributed import ALONE, Ranks, gather_rows, total
 from common.training.evaluation import macro_f1
 from common.training.execution import Execution
+from common.training.mixup import Mixing, draw_mixing, leading_labels, mixed_images, mixed_losses
 from common.training.optimisation import Loss
 
 Item = TypeVar("Item")
@@ -37,11 +41,21 @@ class Learner:
     config: TrainingConfig
     execution: Execution
     normalisation: Normalisation
+    ranks: Ranks = ALONE
+    parallel: DistributedDataParallel | None = None  # `model` as several ranks call it in training
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(batch, classes) from normalised images (batch, 3, height, width), for training."""
+        result: Tensor = (self.model if self.parallel is None else self.parallel)(images)
+        return result
 
 
 @dataclass
 class Tally:
-    """What a pass leaves behind, on the device until the end: nothing waits for a GPU in between."""
+    """What a pass leaves behind, on the device until the end: nothing waits for a GPU in between.
+
+    Of this rank, padding included, until `over_all_ranks`.
+    """
 
     loss: Tensor
     predicted: list[Tensor] = field(default_factory=list)
@@ -78,29 +92,71 @@ def group_sizes(batch_sizes: list[int], accumulation: int) -> list[int]:
 
 
 def train_epoch(learner: Learner, batches: Iterable[Batch], batch_sizes: list[int], epoch: int) -> Tally:
-    """Train on every batch once. Raises TraplineError when the loss is no longer a number."""
+    """Train on every batch once; `batch_sizes` counts the images of each over all ranks.
+
+    Raises TraplineError, on every rank, when the loss is no longer a number.
+    """
     learner.model.train()
     tally = Tally(torch.zeros((), device=learner.execution.device))
     sizes = group_sizes(batch_sizes, learner.config.accumulation)
     for number, batch in enumerate(timed(batches, tally), 1):
-        backward(learner, batch, sizes[number - 1], tally)
-        if number % learner.config.accumulation == 0 or number == len(batch_sizes):
+        last_of_step = number % learner.config.accumulation == 0 or number == len(batch_sizes)
+        mixing = mixing_of(learner, batch, batch_sizes[number - 1], epoch, number)
+        with gradients_averaged(learner, last_of_step):
+            backward(learner, batch, sizes[number - 1], tally, mixing)
+        if last_of_step:
             step(learner, tally)
         if number % STEPS_BETWEEN_CHECKS == 0 or number == len(batch_sizes):
-            check_finite(tally, learner.config, epoch, number)
-    return tally
+            check_finite(total(tally.loss, learner.ranks), learner.config, epoch, number)
+    return over_all_ranks(tally, batch_sizes, learner.ranks)
 
 
-def backward(learner: Learner, batch: Batch, group_images: int, tally: Tally) -> None:
-    """Add a micro-batch's gradients: its share of the mean loss over the optimizer step's images."""
+def mixing_of(learner: Learner, batch: Batch, batch_images: int, epoch: int, number: int) -> Mixing | None:
+    """The mixup of batch `number`, which has `batch_images` over all ranks; None where it is off."""
+    config, ranks = learner.config, learner.ranks
+    own_images = len(range(ranks.rank, batch_images, ranks.count))
+    return draw_mixing(config.mixup, (config.seed, epoch, number), own_images, len(batch.labels))
+
+
+def gradients_averaged(learner: Learner, now: bool) -> contextlib.AbstractContextManager[None]:
+    """Whether the ranks average their gradients in the block; accumulated ones need it once a step."""
+    if now or learner.parallel is None:
+        return contextlib.nullcontext()
+    waiting: contextlib.AbstractContextManager[None] = learner.parallel.no_sync()
+    return waiting
+
+
+def backward(
+    learner: Learner, batch: Batch, group_images: int, tally: Tally, mixing: Mixing | None = None
+) -> None:
+    """Add a micro-batch's gradients: its share of the mean loss over the optimizer step's images.
+
+    `group_images` counts those of all ranks, whose gradients are averaged and not summed: hence their number.
+    """
     device = learner.execution.device
     labels = batch.labels.to(device, non_blocking=True)
     weights = batch.weights.to(device, non_blocking=True)
     with learner.execution.autocast():
-        logits = learner.model(learner.execution.inputs(batch.images, learner.normalisation))
-    losses = learner.loss(logits, labels) * weights
-    learner.scaler.scale(losses.sum() / group_images).backward()
-    tally.add(losses, logits, labels)
+        images = learner.execution.inputs(batch.images, learner.normalisation)
+        logits = learner.logits(mixed_images(images, mixing))
+    losses = mixed_losses(learner.loss, logits, labels, weights, mixing)
+    learner.scaler.scale(losses.sum() / (group_images / learner.ranks.count)).backward()
+    tally.add(losses, logits, leading_labels(labels, mixing))
+
+
+def over_all_ranks(tally: Tally, batch_sizes: list[int], ranks: Ranks) -> Tally:
+    """The tally of all ranks' images, without padding; the waiting time is the ranks' mean."""
+    if ranks.count == 1:
+        return tally
+    shares = [len(piece) for piece in tally.labels]
+    return replace(
+        tally,
+        loss=total(tally.loss, ranks),
+        predicted=[gather_rows(torch.cat(tally.predicted), shares, batch_sizes, ranks)],
+        labels=[gather_rows(torch.cat(tally.labels), shares, batch_sizes, ranks)],
+        images=sum(batch_sizes),
+        waited=float(total(torch.tensor(tally.waited), ranks)) / ranks.count,
+    )
 
 
 def step(learner: Learner, tally: Tally) -> None:
@@ -115,11 +171,12 @@ def step(learner: Learner, tally: Tally) -> None:
     learner.schedule.step()
 
 
-def check_finite(tally: Tally, config: TrainingConfig, epoch: int, number: int) -> None:
+def check_finite(loss: Tensor, config: TrainingConfig, epoch: int, number: int) -> None:
     """Raise TraplineError when the summed loss is NaN or infinite."""
-    loss = float(tally.loss)
     if not math.isfinite(loss):
-        raise divergence(f"the training loss became {loss} in epoch {epoch}, by batch {number}", config)
+        raise divergence(
+            f"the training loss became {float(loss)} in epoch {epoch}, by batch {number}", config
+        )
 
 
 def divergence(what: str, config: TrainingConfig) -> TraplineError:
