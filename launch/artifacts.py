@@ -1,5 +1,6 @@
 """Fetch the model of a run and unpack it, checked: from this machine, from S3, or from a SageMaker job."""
 
+import argparse
 import os
 import shutil
 import sys
@@ -25,8 +26,12 @@ EXAMPLES = """examples:
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(description=__doc__, epilog=EXAMPLES, allow_abbrev=False)
-    arguments.formatter_class = _raw_epilog()
+    arguments = ArgumentParser(
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     arguments.add_argument(
         "run",
         metavar="JOB_OR_URI",
@@ -37,12 +42,6 @@ def parser() -> ArgumentParser:
     )
     add_runs_argument(arguments)
     return arguments
-
-
-def _raw_epilog() -> Any:
-    import argparse
-
-    return argparse.RawDescriptionHelpFormatter
 
 
 def main() -> None:

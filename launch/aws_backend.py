@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import TraplineError, UsageError
-from common.s3 import split_uri
+from common.s3 import is_s3, split_uri
 from launch.aws_errors import explain
 from launch.flags import Plan
-from launch.jobs import PREPARED, Machines, PrepareJob, TrainingJob
+from launch.jobs import PREPARED, Machines, PrepareJob, TrainingJob, prepare_job_name
 from launch.requirements import missing_from_aws_image
 from launch.staging import stage_code
 
@@ -39,7 +39,7 @@ class Account:
 
 
 def launch(plan: Plan) -> None:
-    """Send the plan's requests and wait for the jobs. Raises TraplineError with one message where one fails."""
+    """Send the plan's requests and wait for the jobs. Raises TraplineError, one message, where one fails."""
     try:
         if plan.dry_run:
             from launch.dry_run import print_aws_requests
@@ -78,6 +78,9 @@ def _check_sources(boto_session: "boto3.Session", plan: Plan) -> None:
     s3 = boto_session.client("s3")
     if plan.output:
         s3.head_bucket(Bucket=split_uri(plan.output)[0])
+    sites = plan.prepare_options.get("site-csv")
+    if sites and not is_s3(sites):
+        raise UsageError(f"--prepare site-csv={sites}: must be an s3:// URI for a job on AWS")
     for flag, uri in (("--data", plan.data), ("--prepared", plan.prepared)):
         if uri and uri != "demo":
             bucket, prefix = split_uri(uri)
@@ -114,7 +117,7 @@ def send(plan: Plan, account: Account) -> None:
 def _prepare(plan: Plan, account: Account, code: Path, *, installs: bool) -> str:
     from launch import sdk
 
-    name = f"{plan.job_name[:55].rstrip('-')}-prepare"
+    name = prepare_job_name(plan.job_name)
     job = PrepareJob(
         name=name,
         code=account.upload(code, name),
@@ -135,8 +138,8 @@ def _prepare(plan: Plan, account: Account, code: Path, *, installs: bool) -> str
         logs=False,
         job_name=job.name,
     )
-    print(f"processing job: {job.name}", flush=True)
     if not plan.dry_run:
+        print(f"processing job: {job.name}", flush=True)
         _wait(account, "processing", job.name)
         print(f"prepared data: {job.output} (--prepared takes it)", flush=True)
     return job.output
@@ -163,8 +166,10 @@ def _train(plan: Plan, account: Account, code: Path, prepared: str) -> None:
         if "role" not in str(error).lower():
             raise
         raise UsageError("--role: name the execution role of the job, or set SAGEMAKER_ROLE") from None
+    if plan.dry_run:
+        return
     print(f"training job: {job.name}", flush=True)
-    if plan.wait and not plan.dry_run:
+    if plan.wait:
         _wait(account, "training", job.name)
     print(f"model: {account.output}/{job.name}/output/model.tar.gz", flush=True)
     print(f"fetch it: python launch/artifacts.py {job.name} --to DIR", flush=True)

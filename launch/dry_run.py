@@ -43,7 +43,7 @@ def chatter_to_stderr() -> Iterator[None]:
 
 
 def print_aws_requests(plan: Plan) -> None:
-    """Print the aws backend's requests. Without an account this needs a region, --output, and --role as ARN."""
+    """Print the aws backend's requests; without an account: given a region, --output, and --role as ARN."""
     from launch import aws_backend
 
     boto_session = _session(plan)

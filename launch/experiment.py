@@ -20,7 +20,7 @@ class Experiment:
 
 
 def run_experiment(experiment: Experiment) -> NoReturn:
-    """Read the command line, run the experiment, and end the process: 0 done, 1 failed, 2 usage, 130 Ctrl-C."""
+    """Read the command line, run the experiment, end the process: 0 done, 1 failed, 2 usage, 130 Ctrl-C."""
     try:
         from common.console import run
         from launch.flags import read_plan

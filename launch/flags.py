@@ -43,7 +43,7 @@ class Plan:
     fresh: bool
 
     def prepare_arguments(self) -> tuple[str, ...]:
-        """The options of prepare.py as its command line, in a fixed order; the CSV of sites has its own input."""
+        """The options of prepare.py as its command line, in fixed order; the CSV of sites is an input."""
         options = {name: value for name, value in sorted(self.prepare_options.items()) if name != "site-csv"}
         return tuple(word for name, value in options.items() for word in (f"--{name}", value))
 
@@ -60,7 +60,7 @@ def parser(experiment: Experiment) -> ArgumentParser:
     )
     add = arguments.add_argument
     add("--backend", choices=["process", "local", "aws"], default="aws",
-        help="aws: SageMaker (default); process: here, without Docker or an account; local: Docker")  # fmt: skip
+        help="aws: SageMaker (default); process: here, without Docker or account; local: Docker")  # fmt: skip
     data = arguments.add_mutually_exclusive_group(required=True)
     data.add_argument("--data", metavar="URI|DIR|demo", help="raw images: a prepare job runs first")
     data.add_argument("--prepared", metavar="URI|DIR", help="a data set prepared earlier")
@@ -69,14 +69,20 @@ def parser(experiment: Experiment) -> ArgumentParser:
         help="options of entry_points/prepare.py, as in split=random crop-bottom=0.07")  # fmt: skip
     add("--output", metavar="URI|DIR", help="default: runs/, on aws the SDK's default bucket")
     add("--job-name", help=f"default: {experiment.name}-YYYY-MM-DD-HH-MM-SS-mmm")
-    add("--dry-run", action="store_true", help="print the requests that would be sent, as JSON; start nothing")
+    add(
+        "--dry-run", action="store_true", help="print the requests that would be sent, as JSON; start nothing"
+    )
     add("--fresh", action="store_true", help="process: do not go on from an interrupted run")
     aws = arguments.add_argument_group("machines")
     aws.add_argument("--instance-type", default=experiment.instance_type, help="default: %(default)s")
     aws.add_argument("--instance-count", type=_positive, default=1, metavar="N", help="above 1: torchrun")
     aws.add_argument("--prepare-instance-type", default="ml.m5.2xlarge", help="default: %(default)s")
-    aws.add_argument("--role", help="execution role, name or ARN; default: $SAGEMAKER_ROLE, the SDK's defaults file")
-    aws.add_argument("--image-uri", help="container image; default: AWS's PyTorch image of the versions below")
+    aws.add_argument(
+        "--role", help="execution role, name or ARN; default: $SAGEMAKER_ROLE, the SDK's defaults file"
+    )
+    aws.add_argument(
+        "--image-uri", help="container image; default: AWS's PyTorch image of the versions below"
+    )
     aws.add_argument("--framework-version", default=FRAMEWORK_VERSION, help="default: %(default)s")
     aws.add_argument("--py-version", default=PY_VERSION, help="default: %(default)s")
     aws.add_argument("--input-mode", choices=["File", "FastFile"], default="File", help="default: File")

@@ -9,6 +9,7 @@ from common.errors import UsageError
 
 NAME_LENGTH = 63  # of a SageMaker job's name
 NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
+PREPARE_SUFFIX = "-prepare"
 PREPARED = "prepared"  # the training channel, and the output of a prepare job
 
 
@@ -67,6 +68,11 @@ def job_name(base: str, moment: float | None = None) -> str:
     moment = time.time() if moment is None else moment
     stamp = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime(moment)) + f"-{int(moment * 1000) % 1000:03d}"
     return f"{base[: NAME_LENGTH - len(stamp) - 1]}-{stamp}"
+
+
+def prepare_job_name(name: str) -> str:
+    """The name of the prepare job that goes before the training job `name`."""
+    return f"{name[: NAME_LENGTH - len(PREPARE_SUFFIX)].rstrip('-')}{PREPARE_SUFFIX}"
 
 
 def check_job_name(name: str) -> str:

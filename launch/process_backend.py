@@ -1,8 +1,8 @@
 """The process backend: a launch on this machine, by SageMaker's local mode with processes for containers.
 
-A run's results stay in <output>/<job name>/: model.tar.gz, metrics.csv, curves.png, log.txt, job.json. Prepared
-sets stay in <output>/prepared/, where the next launch with the same data and options finds them, and checkpoints
-in <output>/checkpoints/ until the run is complete, so that the same command goes on after a kill.
+A run's results stay in <output>/<job name>/: model.tar.gz, metrics.csv, curves.png, log.txt, job.json.
+Prepared sets stay in <output>/prepared/, where the next launch with the same data and options finds them, and
+checkpoints in <output>/checkpoints/ until the run is complete: the same command goes on after a kill.
 """
 
 import contextlib
@@ -21,16 +21,18 @@ from common.errors import TraplineError, UsageError
 from common.s3 import is_s3
 from common.storage import folder_digest
 from launch.flags import Plan
-from launch.jobs import Image, Machines, PrepareJob, TrainingJob
+from launch.jobs import Image, Machines, PrepareJob, TrainingJob, prepare_job_name
 from launch.records import Record
 from launch.staging import COMMON, ENTRY_POINTS, stage_code
 from launch.terminal import JobOutput
 from launch.workspace import Workspace, locked_folder, open_workspace
 
 if TYPE_CHECKING:
-    from launch.process_session import OPT_ML, Job
+    from launch.dry_run import LocalRecorder
+    from launch.sdk_internals import ProcessSession
 
 KEY_LENGTH = 16
+RESULTS = ("model.tar.gz", "metrics.csv", "curves.png", "log.txt")
 STOP_PATIENCE = 15.0  # seconds for the supervisor to end its processes
 INSTANCE = "local"  # what local mode calls this machine
 IMAGE = Image(uri="processes", framework_version="", py_version="")  # there is none; local mode wants a name
@@ -123,7 +125,7 @@ def _prepared_set(run: Run) -> Path:
     made = run.workspace.root / "prepared"
     made.mkdir()
     job = PrepareJob(
-        name=f"{run.name}-prepare",
+        name=prepare_job_name(run.name),
         code=f"file://{run.code}",
         installs=False,
         arguments=run.plan.prepare_arguments(),
@@ -152,7 +154,9 @@ def _prepared_key(plan: Plan) -> str:
         if source and source != "demo" and not is_s3(source):
             for path in _files_below(Path(local_path(source))):
                 state = path.stat(follow_symlinks=False)
-                digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="surrogateescape"))
+                digest.update(
+                    f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="surrogateescape")
+                )
     if plan.data and is_s3(plan.data):
         digest.update(plan.job_name.encode())  # what lies in S3 may have changed: prepared anew each time
     return f"{Path(plan.data or '').name or 'data'}-{digest.hexdigest()[:KEY_LENGTH]}"
@@ -187,7 +191,7 @@ def _run_processing(run: Run, job: PrepareJob) -> None:
     from launch import sdk
 
     sdk.import_sdk()
-    from launch.process_session import processes_for_containers
+    from launch.sdk_internals import processes_for_containers
 
     output = JobOutput(run.folder / "prepare-log.txt")
     with contextlib.closing(output), processes_for_containers():
@@ -205,7 +209,7 @@ def _train(run: Run, prepared: str) -> None:
     from launch import sdk
 
     sdk.import_sdk()
-    from launch.process_session import processes_for_containers
+    from launch.sdk_internals import processes_for_containers
 
     plan = run.plan
     output = JobOutput(run.folder / "log.txt", plan.config.epochs)
@@ -238,7 +242,9 @@ def _checkpoint_folder(run: Run, prepared: str) -> Iterator[Path]:
     shared = run.output / "checkpoints" / key
     with locked_folder(shared) as folder:
         if folder is None:
-            print("checkpoints: the same job is running already; this one starts from the beginning", flush=True)
+            print(
+                "checkpoints: the same job is running already; this one starts from the beginning", flush=True
+            )
             folder = run.workspace.root / "checkpoints"
             folder.mkdir()
             yield folder
@@ -252,7 +258,7 @@ def _checkpoint_folder(run: Run, prepared: str) -> Iterator[Path]:
 
 
 def _session(run: Run, output: JobOutput, checkpoints: Path | None = None) -> "ProcessSession":
-    from launch.process_session import OPT_ML, Job, ProcessSession
+    from launch.sdk_internals import OPT_ML, Job, ProcessSession
 
     def stream(process: "subprocess.Popen[bytes]", bases: list[Path]) -> int:
         output.folders = {str(base).encode(): OPT_ML.encode() for base in bases}
@@ -317,5 +323,7 @@ def stop_on_signals() -> Iterator[Signals]:
 
 
 def _say_results(folder: Path) -> None:
-    names = [name for name in ("model.tar.gz", "metrics.csv", "curves.png", "log.txt") if (folder / name).exists()]
+    names = [
+        name for name in ("model.tar.gz", "metrics.csv", "curves.png", "log.txt") if (folder / name).exists()
+    ]
     print(f"results: {folder}/ ({', '.join(names)})", flush=True)

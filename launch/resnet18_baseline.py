@@ -3,9 +3,9 @@
     python launch/resnet18_baseline.py --data s3://BUCKET/PREFIX --role ROLE
     python launch/resnet18_baseline.py --backend process --data demo --set weights=none image_size=96
 
-Data: the eight-class competition's tables or class folders. The original reported a validation accuracy of 0.82
-on its random 75/25 split (--prepare split=random), where the same cameras are on both sides; without that flag
-the split is by site, and the score is lower and true of new cameras.
+Data: the eight-class competition's tables, or class folders. The original reported a validation
+accuracy of 0.86 with --prepare split=random, its split, where the same cameras are on both sides. Without
+that the split is by site: the score is lower, and true of new cameras.
 """
 
 from launch.experiment import Experiment, run_experiment

@@ -21,7 +21,7 @@ INSTALL = (  # for deep-learning images; a processing job has no toolkit that wo
 
 
 def import_sdk() -> None:
-    """Import the SDK, without its notices about its own version and its search for defaults files."""
+    """Import the SDK, without its telemetry and its notices about its version and defaults files."""
     os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
     for name in ("sagemaker", "sagemaker.config", "botocore.credentials"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -29,6 +29,9 @@ def import_sdk() -> None:
         warnings.simplefilter("ignore")
         import sagemaker.pytorch  # noqa: F401
     logging.getLogger("sagemaker.config").setLevel(logging.WARNING)  # the import sets it back
+    from launch.sdk_internals import silence_telemetry
+
+    silence_telemetry()
 
 
 def make_estimator(job: TrainingJob, session: "Session") -> "PyTorch":
@@ -43,7 +46,7 @@ def make_estimator(job: TrainingJob, session: "Session") -> "PyTorch":
         instance_type=job.machines.instance_type,
         instance_count=job.machines.count,
         volume_size=job.machines.volume_gb,
-        hyperparameters=dict(job.hyperparameters),
+        hyperparameters=job.hyperparameters,
         metric_definitions=definitions(),
         output_path=job.output,
         code_location=None if job.output.startswith("file:") else job.output,
@@ -111,7 +114,9 @@ def make_processor(job: PrepareJob, session: "Session") -> "Processor":
 def processing_arguments(job: PrepareJob) -> list[str]:
     """The command line of prepare.py inside the container."""
     data = f"{PROCESSING}/input/data" if job.input else "demo"
-    sites = ["--site-csv", f"{PROCESSING}/input/sites/{job.site_csv.rpartition('/')[2]}"] if job.site_csv else []
+    sites = (
+        ["--site-csv", f"{PROCESSING}/input/sites/{job.site_csv.rpartition('/')[2]}"] if job.site_csv else []
+    )
     return ["--input", data, "--output", f"{PROCESSING}/output/{PREPARED}", *sites, *job.arguments]
 
 
@@ -128,7 +133,7 @@ def processing_inputs(job: PrepareJob) -> list[Any]:
 
 
 def processing_outputs(job: PrepareJob) -> list[Any]:
-    """The output of a prepare job. A parameter is left alone by the SDK, which would upload to file:// too."""
+    """The output of a prepare job. The SDK would turn file:// into s3://, but leaves a parameter alone."""
     from sagemaker.processing import ProcessingOutput
     from sagemaker.workflow.parameters import ParameterString
 

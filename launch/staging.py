@@ -16,7 +16,7 @@ def stage_code(target: Path, requirements: list[str] | None = None) -> Path:
     """Copy the sources into the new folder `target` and return it; never `__pycache__`, which changes hashes.
 
     `requirements` become a requirements.txt, which AWS's training toolkit installs at job start: for
-    deep-learning images, that lack some of what the code needs. Raises TraplineError where the sources are not.
+    deep-learning images, that lack some of what the code needs. Raises TraplineError without sources.
     """
     if not ENTRY_POINTS.is_dir():
         raise TraplineError(f"{ENTRY_POINTS}: no such folder; run the launcher from a checkout of Trapline")

@@ -3,8 +3,8 @@
 Run: python launch/supervisor.py NODES.json
 
 NODES.json lists the nodes: command, environment, working folder, and the links that make up its /opt/ml. When
-one node fails, the others are stopped. Nothing that the nodes started outlives this process, and it does not
-outlive the launcher: as a subreaper (prctl(2)) it inherits whatever loses its parent, and kills it at the end.
+one node fails, the others are stopped. Nothing that the nodes started outlives this process: as a subreaper
+(prctl(2)) it inherits whatever loses its parent, and kills it at the end. Nor does it outlive the launcher.
 It uses the standard library alone, so that it starts in a few hundredths of a second.
 """
 
@@ -73,7 +73,7 @@ def _start(node: dict[str, Any], *, piped: bool) -> subprocess.Popen[bytes]:
     for target, source in node["links"].items():
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(source).mkdir(parents=True, exist_ok=True)
-        os.symlink(source, target)
+        Path(target).symlink_to(source)
     return subprocess.Popen(
         node["command"],
         env=node["environment"],
@@ -141,7 +141,8 @@ def _descendants() -> list[int]:
                 state = Path(entry.path, "stat").read_text().rpartition(")")[2].split()
                 if state[0] != "Z":
                     parents[int(entry.name)] = int(state[1])
-    found, generation = [], {os.getpid()}
+    found: list[int] = []
+    generation = {os.getpid()}
     while generation:
         generation = {pid for pid, parent in parents.items() if parent in generation}
         found += generation

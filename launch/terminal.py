@@ -11,7 +11,7 @@ CLEAR_LINE = "\r\x1b[K"
 
 
 class JobOutput:
-    """Follows one job. The log is written as it comes; on a terminal the last line says how far the job is."""
+    """Follows one job. The log is written as it comes; a terminal's last line says how far the job is."""
 
     def __init__(self, log: Path, epochs: int | None = None, stream: TextIO | None = None) -> None:
         """`epochs`: of a training job; without them there is no progress line."""

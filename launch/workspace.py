@@ -1,9 +1,9 @@
 """Where a local job works, and who cleans up after one that was killed.
 
-Every job has an entry `<temporary folder>/trapline-<user id>/<id>/`, locked (flock) while its launcher lives. An
-entry that is not locked belongs to a launcher that was killed: whoever starts the next job ends the processes
-that are left of it (they carry its id in their environment) and deletes its folders. Paths through the entry
-are safe to put into URIs and volume lists, whatever the user's own paths look like.
+Every job has an entry `<temporary folder>/trapline-<user id>/<id>/`, locked (flock) while its launcher lives.
+An entry that is not locked belongs to a launcher that was killed: whoever starts the next job ends the
+processes that are left of it (they carry its id in their environment) and deletes its folders. Paths through
+the entry are safe to put into URIs and volume lists, whatever the user's own paths look like.
 """
 
 import contextlib
@@ -123,7 +123,7 @@ def _clear(entry: Path) -> None:
 
 
 def end_processes(identity: str) -> None:
-    """Kill every process of this user that carries `identity` in its environment, and wait until it is gone."""
+    """Kill this user's processes that carry `identity` in their environment, and wait until they are gone."""
     deadline = time.monotonic() + PATIENCE
     while (found := _processes(identity)) and time.monotonic() < deadline:
         for pid in found:

@@ -1,8 +1,8 @@
-"""SageMaker's local mode with processes in the place of containers.
+"""What Trapline takes of the SDK's private parts: local mode with processes for containers, and telemetry.
 
-The SDK (v2.257) writes down what a container would get, runs a command in the place of `docker compose up` and
-collects the results; here that command is `launch/supervisor.py`. Every private name of the SDK that this takes
-is in this module, and tests/launch/test_sdk_contract.py fails where the SDK changes one.
+Local mode (v2.257) writes down what a container would get, runs a command (`docker compose up`) and collects
+the results; here that command is `launch/supervisor.py`. No other module uses a private name of the SDK, and
+tests/launch/test_sdk_contract.py fails where the SDK changes one that is used here.
 """
 
 import contextlib
@@ -30,11 +30,13 @@ from launch.workspace import MARKER, Workspace
 OPT_ML = "/opt/ml"
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 REGION = "us-east-1"  # the SDK wants one; nothing is sent there
-INHERITED = (  # of the launcher's environment; the rest would make a job depend on the terminal it came from
-    "ALL_PROXY AWS_ CUDA_ CURL_CA_BUNDLE FSSPEC_ HOME HTTPS_PROXY HTTP_PROXY LANG LC_ LD_LIBRARY_PATH LOGNAME "
-    "MKL_ NO_PROXY NVIDIA_ OMP_ REQUESTS_CA_BUNDLE SSL_CERT_ TMPDIR TORCH_ TZ USER VIRTUAL_ENV XDG_CACHE_HOME "
-    "all_proxy http_proxy https_proxy no_proxy"
-).split()
+# What a job inherits of the launcher's environment; with the rest it would depend on the terminal.
+INHERITED = frozenset(
+    {"ALL_PROXY", "CURL_CA_BUNDLE", "HOME", "HTTPS_PROXY", "HTTP_PROXY", "LANG", "LD_LIBRARY_PATH", "LOGNAME"}
+    | {"NO_PROXY", "REQUESTS_CA_BUNDLE", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV", "XDG_CACHE_HOME"}
+    | {"all_proxy", "http_proxy", "https_proxy", "no_proxy"}
+)
+INHERITED_PREFIXES = ("AWS_", "CUDA_", "FSSPEC_", "LC_", "MKL_", "NVIDIA_", "OMP_", "SSL_CERT_", "TORCH_")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Job:
     workspace: Workspace
     checkpoints: Path | None  # becomes /opt/ml/checkpoints
     results: Path  # gets output/data, and the failure's evidence
-    # Shows the output to its end and returns the exit code; the second argument lists folders to show as /opt/ml.
+    # Shows the output to its end and returns the exit code; the folders are shown as /opt/ml.
     stream: Callable[["subprocess.Popen[bytes]", list[Path]], int]
 
 
@@ -83,13 +85,17 @@ def _resolved(value: Any) -> Any:
     return getattr(value, "default_value", value)
 
 
+def silence_telemetry() -> None:
+    """Keep the SDK from reporting each call to its makers; opting out in its defaults file costs seconds."""
+    sagemaker.telemetry.telemetry_logging._send_telemetry_request = lambda *_, **__: None
+
+
 @contextlib.contextmanager
 def processes_for_containers() -> Iterator[None]:
-    """While the block runs, the SDK's local jobs are processes, and it sends no telemetry."""
+    """While the block runs, the SDK's local jobs are processes."""
     replacements = [
         (sagemaker.local.local_session, "_SageMakerContainer", NodeProcesses),
         (sagemaker.local.image, "_stream_output", _stream),
-        (sagemaker.telemetry.telemetry_logging, "_send_telemetry_request", lambda *_, **__: None),
     ]
     originals = [getattr(module, name) for module, name, _ in replacements]
     for module, name, replacement in replacements:
@@ -170,7 +176,9 @@ class NodeProcesses(_SageMakerContainer):
             file.write_text(file.read_text().replace(OPT_ML, str(base)).replace('"eth0"', '"lo"'))
         own = [sys.executable, "-m", "sagemaker_training.cli.train"]
         given = [*(self.container_entrypoint or []), *(self.container_arguments or [])]
-        words = own if command == "train" else [sys.executable if word == "python3" else word for word in given]
+        words = (
+            own if command == "train" else [sys.executable if word == "python3" else word for word in given]
+        )
         return {
             "name": f"node {self.hosts.index(host) + 1}",
             "command": [word.replace(OPT_ML, str(base)) for word in words],
@@ -262,9 +270,8 @@ def loopback_addresses(count: int) -> list[str]:
 
 def inherited_environment() -> dict[str, str]:
     """The part of this process's environment that jobs get."""
-    prefixes = tuple(name for name in INHERITED if name.endswith("_"))
     return {
         name: value
         for name, value in os.environ.items()
-        if name in INHERITED or (prefixes and name.startswith(prefixes))
+        if name in INHERITED or name.startswith(INHERITED_PREFIXES)
     }

@@ -1,0 +1,29 @@
+"""ResNet-50, the larger baseline of the camera-trap system.
+
+    python launch/resnet50_baseline.py --data s3://BUCKET/PREFIX --role ROLE
+    python launch/resnet50_baseline.py --backend process --data demo --set weights=none image_size=96
+
+Data: the eight-class competition's tables, or class folders. The original reported a validation
+accuracy of 0.82 with --prepare split=random, its split, where the same cameras are on both sides. Without
+that the split is by site: the score is lower, and true of new cameras.
+"""
+
+from launch.experiment import Experiment, run_experiment
+
+EXPERIMENT = Experiment(
+    name="resnet50-baseline",
+    description=__doc__,
+    hyperparameters={
+        "arch": "resnet50",
+        "epochs": 5,
+        "batch_size": 64,
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "image_size": 224,
+        "augment": "none",
+        "best_metric": "val_acc",
+    },
+)
+
+if __name__ == "__main__":
+    run_experiment(EXPERIMENT)
