@@ -5,12 +5,13 @@ in a folder for each class; `demo` draws an artificial set. What cannot be used 
 """
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from common.channels import ensure_local
+from common.channels import ensure_local, message_file
 from common.console import ArgumentParser, run
 from common.errors import UsageError
 from common.hyperparameters import hyphenated
@@ -67,6 +68,7 @@ def parser() -> ArgumentParser:
     add("--max-quarantine", type=number(float, 0, 1), default=0.05,
         help="largest share of unusable inputs (default: 0.05)")  # fmt: skip
     add("--processes", type=number(int, 1, 256), help="default: all cores")
+    add("--source-name", metavar="NAME", help="what the set names as its source (default: --input)")
     demo = arguments.add_argument_group("demo data")
     demo.add_argument("--demo-images", type=number(int, 1, 500_000), default=2400, help="labelled images")
     demo.add_argument("--demo-unlabeled", type=number(int, 0, 500_000), default=240, help="unlabelled images")
@@ -103,9 +105,10 @@ def main() -> None:
             seed=flags.seed,
             max_quarantine=flags.max_quarantine,
             processes=flags.processes,
+            source_name=flags.source_name or flags.input,
         )
     )
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, failure=lambda: message_file(os.environ))

@@ -42,6 +42,10 @@ def main() -> None:
     from common.training.job import run_training
 
     run_training(config, paths, Path(__file__).resolve().parent, fresh=flags.fresh)
+    if os.environ.get("RANK", "0") == "0":
+        from common.reports.curves import write_curves
+
+        write_curves(paths.output / "metrics.csv", paths.output / "curves.png", best_metric=config.best_metric)
 
 
 if __name__ == "__main__":

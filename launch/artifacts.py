@@ -104,7 +104,9 @@ def report(source: Run, description: "ModelDescription", target: Path, files: in
     best = description.metrics.get("best")
     row: dict[str, Any] = best if isinstance(best, dict) else {}
     numbers = [
-        f"{label} {row[name]:.4f}" for name, label in SHOWN_METRICS.items() if row.get(name) is not None
+        f"{label} {row[name]:.4f}"
+        for name, label in SHOWN_METRICS.items()
+        if isinstance(row.get(name), float)
     ]
     facts = {
         "model": f"{target} ({files} files)",

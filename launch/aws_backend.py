@@ -123,6 +123,7 @@ def _prepare(plan: Plan, account: Account, code: Path, *, installs: bool) -> str
         code=account.upload(code, name),
         installs=installs,
         arguments=plan.prepare_arguments(),
+        source_name=plan.data or "",
         input=None if plan.data == "demo" else plan.data,
         site_csv=plan.prepare_options.get("site-csv"),
         output=f"{account.output}/{name}/{PREPARED}",

@@ -2,10 +2,9 @@
 
 import argparse
 import csv
-import re
-import statistics
+import dataclasses
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,34 +12,21 @@ from typing import Any
 from common.console import ArgumentParser, run, table
 from common.errors import TraplineError
 from common.metrics import format_value
-from common.reports.history import parse_history, read_history
 from common.storage import atomic_file
-from launch.fetching import (
-    DESCRIPTION,
-    METRICS,
-    Run,
-    add_runs_argument,
-    find_run,
-    local_run,
-    local_runs,
-    opened,
-    require_finished,
-)
-from launch.unpacking import LARGEST_TEXT, read_texts
+from launch.fetching import add_runs_argument, find_run, local_runs, require_finished
+from launch.results import Result, read_result
 
-Value = str | float | None
-HISTORY_MEMBERS = (METRICS, f"data/{METRICS}")
-SPLIT = re.compile(r"^.*\[PROFILE\] .*\bsplit=(\w+)")
-EPILOG = """RUN is a folder, a model.tar.gz, an s3:// URI, or the name of a run in runs/ or of a SageMaker job.
-Without any, all runs in --runs are compared. Exit code 1 means that none could be read.
-gap is training accuracy less validation accuracy; training images are augmented."""
+UNKNOWN = "-"
+EPILOG = """RUN is a folder, a model.tar.gz, an s3:// URI, a run in runs/, or the name of a SageMaker job.
+Without any, all runs in --runs are compared. Runs that cannot be are listed below the table with the reason;
+exit code 1 means that none could be. gap: training less validation accuracy, training images augmented."""
 
 
 @dataclass(frozen=True)
 class Column:
     """A column of the table: how it is called, shown and sorted."""
 
-    title: str  # also its name on the command line and in the CSV file
+    title: str  # the name of a value of Result, also on the command line and in the CSV file
     shown: Callable[[Any], str]
     greatest_first: bool = False
     optional: bool = False  # not shown where no run has a value
@@ -65,6 +51,14 @@ COLUMNS = (
 BY_TITLE = {column.title: column for column in COLUMNS}
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that can be compared, and why others cannot."""
+
+    results: list[Result]
+    problems: list[str]
+
+
 def parser() -> ArgumentParser:
     """The command line."""
     arguments = ArgumentParser(
@@ -75,10 +69,13 @@ def parser() -> ArgumentParser:
     )
     arguments.add_argument("names", metavar="RUN", nargs="*", help="what to compare (default: all in --runs)")
     arguments.add_argument(
-        "--sort", metavar="COLUMN", choices=BY_TITLE, default="log_loss",
-        help=f"best first by this column (default: log_loss): {', '.join(BY_TITLE)}",
-    )  # fmt: skip
-    arguments.add_argument("--csv", metavar="FILE", type=Path, help="also write the table here")
+        "--sort",
+        metavar="COLUMN",
+        choices=list(BY_TITLE),
+        default="log_loss",
+        help=f"the best first by one of {', '.join(BY_TITLE)} (default: %(default)s)",
+    )
+    arguments.add_argument("--csv", metavar="FILE", type=Path, help="also write the table into this file")
     add_runs_argument(arguments)
     return arguments
 
@@ -86,76 +83,76 @@ def parser() -> ArgumentParser:
 def main() -> None:
     """Read the runs, print the table, and below it what could not be read."""
     flags = parser().parse_args(sys.argv[1:])
-    rows, problems, notes = read_runs(flags.names, flags.runs)
-    rows = ranked(rows, flags.sort)
-    if rows:
-        print(as_text(rows))
-    if flags.csv:
-        write_table(rows, flags.csv)
-    for line in [*notes, *(f"not compared: {problem}" for problem in problems)]:
+    comparison = compare(flags.names, flags.runs)
+    results = ranked(comparison.results, BY_TITLE[flags.sort])
+    if results:
+        print(as_text(results))
+        if flags.csv:
+            write_csv(results, flags.csv)
+    notes = [f"{result.run}: {note}" for result in results for note in result.notes]
+    for line in [*notes, *(f"not compared: {problem}" for problem in comparison.problems)]:
         print(line)
-    if not rows:
-        raise TraplineError(f"none of the {len(problems)} runs can be compared; the reasons are above")
+    if not results:
+        sys.stdout.flush()
+        raise TraplineError(f"none of the {len(comparison.problems)} runs can be compared")
 
 
-def read_runs(
-    names: Sequence[str], runs: Path
-) -> tuple[list[dict[str, Value]], list[str], list[str]]:
-    """A row for each run that can be read, why others cannot, and what to know about single rows.
+def compare(names: Sequence[str], runs: Path) -> Comparison:
+    """The results of the runs that `names` name, or of all runs in the folder `runs` where it is empty.
 
-    Without `names` the runs are those in the folder `runs`; raises TraplineError where there is none.
+    A run that has not ended well, or cannot be read, becomes a problem. Raises TraplineError when there is no
+    run at all.
     """
-    wanted: list[tuple[str, Callable[[], Run]]]
-    if names:
-        wanted = [(name, lambda name=name: find_run(name, runs)) for name in names]
-    else:
-        wanted = [(str(path), lambda path=path: local_run(path)) for path in local_runs(runs)]
-    if not wanted:
+    results: list[Result] = []
+    problems: list[str] = []
+    names = names or [str(path) for path in local_runs(runs)]
+    if not names:
         raise TraplineError(f"{runs}: no run in it yet; the scripts in launch/ make them")
-    rows, problems, notes = [], [], []
-    for name, find in wanted:
+    for name in dict.fromkeys(names):
         try:
-            row, note = read_row(require_finished(find()))
+            result = read_result(require_finished(find_run(name, runs)))
         except TraplineError as error:
             problems.append(str(error))
-            continue
         except OSError as error:
             problems.append(f"{error.filename or name}: {error.strerror or error}")
-            continue
-        if any(row["run"] == other["run"] for other in rows):
-            row["run"] = name  # two folders of one name
-        rows.append(row)
-        notes += [f"{row['run']}: {note}"] if note else []
-    return rows, problems, notes
+        else:
+            taken = any(result.run == other.run for other in results)
+            results.append(dataclasses.replace(result, run=name) if taken else result)
+    return Comparison(results, problems)
 
 
-def read_row(source: Run) -> tuple[dict[str, Value], str]:
-    """The values of one run by column, and what to know about them. Raises TraplineError, OSError."""
-    from common.models.artefact import ModelDescription
-
-    description: ModelDescription = _description(source)
-    history, note = _history(source)
-    best, metrics_note = _best(source, description.best_epoch, description.metrics, history)
-    peak = history[-1] if history else best
-    row: dict[str, Value] = {
-        "run": source.name,
-        "model": description.architecture,
-        "parameters": description.parameters,
-        "train_acc": best.get("train_acc"),
-        "val_acc": best.get("val_acc"),
-        "gap": _difference(best.get("train_acc"), best.get("val_acc")),
-        "log_loss": best.get("val_loss"),
-        "macro_f1": best.get("val_macro_f1"),
-        "best_epoch": description.best_epoch,
-        "epochs": description.epochs,
-        "s_per_epoch": _median([row["epoch_s"] for row in history if "epoch_s" in row]) or best.get("epoch_s"),
-        "rss_mb": peak.get("rss_mb"),
-        "gpu_mb": peak.get("gpu_mb") or None,
-        "split": _split_kind(source.log),
-    }
-    return row, "; ".join(text for text in (note, metrics_note) if text)
+def ranked(results: Sequence[Result], by: Column) -> list[Result]:
+    """The results with the best first, those without a value last; equals stay in order."""
+    known = [result for result in results if getattr(result, by.title) is not None]
+    unknown = [result for result in results if getattr(result, by.title) is None]
+    return [*sorted(known, key=lambda one: getattr(one, by.title), reverse=by.greatest_first), *unknown]
 
 
-def _description(source: Run) -> Any:
-    from common.models.artefact import parse_description
-    return None
+def as_text(results: Sequence[Result]) -> str:
+    """The table for a terminal."""
+    columns = [
+        column
+        for column in COLUMNS
+        if not column.optional or any(getattr(result, column.title) is not None for result in results)
+    ]
+    rows = [[_cell(result, column) for column in columns] for result in results]
+    return table([column.title.replace("_", " ") for column in columns], rows)
+
+
+def _cell(result: Result, column: Column) -> str:
+    value = getattr(result, column.title)
+    return UNKNOWN if value is None else column.shown(value)
+
+
+def write_csv(results: Sequence[Result], path: Path) -> None:
+    """Write all columns, with an empty cell for what is not known. Raises OSError."""
+    with atomic_file(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([column.title for column in COLUMNS])
+        for result in results:
+            values = [getattr(result, column.title) for column in COLUMNS]
+            writer.writerow([format_value(value) if isinstance(value, float) else value for value in values])
+
+
+if __name__ == "__main__":
+    run(main)

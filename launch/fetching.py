@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from common.console import ArgumentParser
 from common.errors import TraplineError, UsageError
+from common.s3 import is_s3, split_uri
 from launch.aws_errors import explained
 
 MODEL, OUTPUT, METRICS = "model.tar.gz", "output.tar.gz", "metrics.csv"
@@ -54,7 +55,7 @@ def find_run(name: str, runs: Path) -> Run:
     Raises UsageError for what cannot be any of them, TraplineError where there is no such run or AWS cannot
     be asked. A run that failed or goes on is returned with its status.
     """
-    if name.startswith("s3://"):
+    if is_s3(name):
         return _run_in_s3(name)
     for path in (Path(name), runs / name):
         if path.exists():
@@ -140,29 +141,27 @@ def _run_in_s3(uri: str) -> Run:
     )
 
 
-def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of an s3:// URI. Raises UsageError where there is no bucket."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not bucket:
-        raise UsageError(f"{uri}: no bucket in it; give s3://bucket/key")
-    return bucket, key
-
-
 def _existing(uri: str, bucket: str, keys: list[str]) -> str:
     """The first of `keys` that is an object."""
     import boto3
     from botocore.exceptions import ClientError
 
+    denied = None
     with explained(uri, HINT):
         client = boto3.client("s3")
         for key in keys:
             try:
                 client.head_object(Bucket=bucket, Key=key)
             except ClientError as error:
-                if error.response["Error"]["Code"] not in ("404", "NoSuchKey", "NotFound"):
+                code = error.response["Error"]["Code"]
+                if code not in ("403", "404", "NoSuchKey", "NotFound"):
                     raise
+                # Who may not list a bucket is told of a missing object that access is denied.
+                denied = error if code == "403" else denied
             else:
                 return key
+        if denied:
+            raise denied
         client.head_bucket(Bucket=bucket)  # a missing bucket looks like a missing object until here
     raise TraplineError(f"{uri}: neither {' nor '.join(keys)} is there; give the URI of a {MODEL}")
 

@@ -39,6 +39,7 @@ class PrepareJob:
     code: str  # URI of the staged source folder
     installs: bool  # first what the image lacks, from requirements.txt beside the code
     arguments: tuple[str, ...]  # of prepare.py, without input and output
+    source_name: str  # what the set names as its source
     input: str | None  # None: the demo is drawn
     site_csv: str | None
     output: str  # gets the prepared set

@@ -129,6 +129,7 @@ def _prepared_set(run: Run) -> Path:
         code=f"file://{run.code}",
         installs=False,
         arguments=run.plan.prepare_arguments(),
+        source_name=run.plan.data or "",
         input=_source_uri(run, run.plan.data),
         site_csv=_site_csv_uri(run),
         output=f"file://{made}",

@@ -117,7 +117,8 @@ def processing_arguments(job: PrepareJob) -> list[str]:
     sites = (
         ["--site-csv", f"{PROCESSING}/input/sites/{job.site_csv.rpartition('/')[2]}"] if job.site_csv else []
     )
-    return ["--input", data, "--output", f"{PROCESSING}/output/{PREPARED}", *sites, *job.arguments]
+    own = ["--input", data, "--output", f"{PROCESSING}/output/{PREPARED}", "--source-name", job.source_name]
+    return [*own, *sites, *job.arguments]
 
 
 def processing_inputs(job: PrepareJob) -> list[Any]:

@@ -88,7 +88,8 @@ def _forward(process: subprocess.Popen[bytes], name: str) -> threading.Thread:
     def copy() -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            os.write(1, f"[{name}] ".encode() + line)
+            if line.strip():
+                os.write(1, f"[{name}] ".encode() + line)
 
     thread = threading.Thread(target=copy, daemon=True)
     thread.start()

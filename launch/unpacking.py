@@ -117,18 +117,18 @@ def unpack(stream: IO[bytes], shown_as: str, folder: Path, limits: Limits | None
     return files
 
 
-def read_texts(
+def read_text(
     stream: IO[bytes], shown_as: str, wanted: Collection[str], limits: Limits | None = None
-) -> dict[str, str]:
-    """The text of the first member of `wanted` that the archive holds, by its name; {} where it holds none.
+) -> str | None:
+    """The text of the first member whose path is in `wanted`; None where the archive holds none.
 
     Reads no further than to that member, and nothing else into memory. Raises TraplineError as `unpack` does.
     """
     with _reported(shown_as):
         for entry in _entries(stream, limits or Limits()):
             if str(entry.path) in wanted and not entry.is_folder:
-                return {str(entry.path): _text(entry)}
-    return {}
+                return _text(entry)
+    return None
 
 
 def _text(entry: _Entry) -> str:

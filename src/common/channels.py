@@ -70,6 +70,13 @@ def ensure_local(flag: str, value: str | None) -> None:
         raise UsageError(f"{flag} {value}: results are written to a local folder; upload it afterwards")
 
 
+def message_file(environment: Mapping[str, str]) -> Path | None:
+    """Where a processing job leaves the message that becomes ExitMessage; None outside a processing job."""
+    base = Path(environment.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
+    inside = (base / "config" / "processingjobconfig.json").is_file()
+    return base / "output" / "message" if inside else None
+
+
 def _prepared_source(flag: str | None, environment: Mapping[str, str]) -> str:
     variable = f"SM_CHANNEL_{PREPARED_CHANNEL.upper()}"
     folder = flag or environment.get(variable)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from common.channels import ensure_writable, failure_file, training_paths
+from common.channels import copy_folder, ensure_writable, failure_file, training_paths
 from common.errors import TraplineError, UsageError
 
 
@@ -49,3 +49,36 @@ def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(TraplineError, match="cannot be written"):
         ensure_writable(tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("variables", [False, True])
+def test_a_data_set_in_s3_gets_a_folder_of_its_own_below_the_jobs(tmp_path, variables):
+    uri = "s3://bucket/sets/2026 prepared/"
+    environment = {
+        "SM_CHANNEL_PREPARED": uri,
+        "SM_MODEL_DIR": "/m",
+        "SM_OUTPUT_DATA_DIR": "/o",
+        "SAGEMAKER_BASE_DIR": str(tmp_path),
+    }
+    paths = training_paths(None, None, environment) if variables else training_paths(uri, str(tmp_path), {})
+    assert paths.prepared_uri == uri
+    assert paths.prepared.parent == tmp_path / "input" / "s3"
+    assert paths.prepared.name.startswith("2026-prepared-")
+    assert not paths.prepared.exists()
+
+
+def test_folders_for_copies_differ_as_their_uris_do():
+    uris = ["s3://a/x/set", "s3://a/y/set", "s3://b/x/set", "s3://a", "s3://a/.."]
+    folders = [copy_folder(uri, Path("job")) for uri in uris]
+    assert len(set(folders)) == len(uris)
+    assert {folder.parent for folder in folders} == {Path("job/input/s3")}
+    assert copy_folder("s3://a/x/set/", Path("job")) == folders[0]
+
+
+def test_a_local_set_needs_no_copy(tmp_path):
+    assert training_paths(str(tmp_path), str(tmp_path), {}).prepared_uri is None
+
+
+def test_results_cannot_go_to_s3(tmp_path):
+    with pytest.raises(UsageError, match="--output s3://bucket/run: results are written to a local folder"):
+        training_paths(str(tmp_path), "s3://bucket/run", {})

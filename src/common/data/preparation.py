@@ -62,6 +62,7 @@ class Preparation:
     seed: int
     max_quarantine: float
     processes: int | None
+    source_name: str  # for the record: under SageMaker the input is a mount
 
 
 @dataclass(frozen=True)
@@ -131,14 +132,14 @@ def _raw_input(options: Preparation, work: Path) -> Iterator[RawInput]:
     rule = options.rule
     if is_s3(str(rule.csv)):
         rule = replace(rule, csv=fetch(str(rule.csv), work / "sites.csv"))
-    if not is_s3(options.input):
-        yield RawInput(_raw_folder(options, work), rule)
-        return
     # Beside the results and not in them: a platform may upload what lies there while it is made.
     output = options.output.resolve()
-    copy = output.with_name(f".{output.name}.s3")
+    copy = output.parent / f".{output.name}.s3"
     try:
-        yield RawInput(copy, rule, _copied_from_s3(options.input, copy))
+        if is_s3(options.input):
+            yield RawInput(copy, rule, _copied_from_s3(options.input, copy))
+        else:
+            yield RawInput(_raw_folder(options, work), rule)
     finally:
         remove_copy(copy)
 
@@ -259,7 +260,7 @@ def _describe(
         format_version=1,
         task="multiclass",
         classes=source.classes,
-        source=options.input,
+        source=options.source_name,
         drawn=options.input == DEMO,
         split=Split(
             kind=policy.kind,

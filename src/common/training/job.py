@@ -15,7 +15,7 @@ from common.channels import TrainingPaths, ensure_writable
 from common.config import TrainingConfig
 from common.console import peak_resident_mb, progress
 from common.data.loader import Loader, default_workers, make_loader
-from common.data.prepared import PreparedSet, open_prepared
+from common.data.prepared import PreparedSet, fetch_prepared, open_prepared
 from common.errors import TraplineError, UsageError
 from common.models.artefact import ModelDescription, write_artefact
 from common.models.build import (
@@ -37,6 +37,7 @@ from common.training.distributed import (
     parallel,
     ranks_from,
     seed_dropout,
+    wait_for_all,
 )
 from common.training.evaluation import Predictions, classification_metrics, predict
 from common.training.execution import (
@@ -51,6 +52,8 @@ from common.training.optimisation import make_loss, make_optimizer, make_schedul
 from common.training.progress import Progress, copy_weights
 from common.training.resuming import random_states, resume_or_start, snapshot
 from common.versions import versions
+
+TRAINED_PARTS = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def _train(
         for folder in (paths.model, paths.output, paths.checkpoints):
             ensure_writable(folder)
     log_memory("start", execution.device)
+    _fetch_data(paths, ranks)
     data = _setup_data(config, paths.prepared, execution, ranks)
     log_memory("data_loaded", execution.device)
     learner, report = _setup_learner(config, data, execution, ranks)
@@ -109,8 +113,16 @@ def _train(
         checkpoints.clear()
 
 
+def _fetch_data(paths: TrainingPaths, ranks: Ranks) -> None:
+    if paths.prepared_uri is None:
+        return
+    if ranks.local_rank == 0:  # the ranks of a machine share the copy
+        fetch_prepared(paths.prepared_uri, paths.prepared, TRAINED_PARTS)
+    wait_for_all(ranks)
+
+
 def _setup_data(config: TrainingConfig, folder: Path, execution: Execution, ranks: Ranks) -> Data:
-    prepared = open_prepared(folder, parts=("train", "val"))
+    prepared = open_prepared(folder, parts=TRAINED_PARTS)
     description = prepared.description
     packed = description.pixels["short_side"]
     if config.image_size > packed:
@@ -119,7 +131,7 @@ def _setup_data(config: TrainingConfig, folder: Path, execution: Execution, rank
             f"python entry_points/prepare.py --input {description.source} --output {folder} "
             f"--short-side {config.image_size}"
         )
-    for part in ("train", "val"):
+    for part in TRAINED_PARTS:
         if not len(prepared.part(part)):
             raise TraplineError(f"{folder / part}: holds no image; prepare the data with other --shares")
     workers = config.num_workers

@@ -90,3 +90,58 @@ def test_labels_and_pixels_are_those_of_the_same_row(small_demo, part):
         for image, label in zip(batch.images, batch.labels, strict=True):
             assert by_pixels[image.numpy().tobytes()] == int(label)
     assert np.array_equal(np.bincount(packed.labels, minlength=8) > 0, np.isin(range(8), packed.labels))
+
+
+def dealt(rows, batch_size, ranks, epoch=1, seed=5):
+    """The batches of every rank."""
+    every = []
+    for rank in range(ranks):
+        batches = EpochBatches(rows, batch_size, seed=seed, rank=rank, ranks=ranks)
+        batches.epoch = epoch
+        every.append(batches)
+    return every
+
+
+@given(st.integers(1, 300), st.integers(1, 33), st.integers(1, 5), st.integers(0, 3))
+def test_every_row_is_dealt_to_one_rank_and_all_ranks_have_equally_many(rows, batch_size, ranks, epoch):
+    every = dealt(rows, batch_size, ranks, epoch)
+    drawn = [list(batches) for batches in every]
+    keys = [row for rank in drawn for batch in rank for _, row in batch]
+    assert sorted(row for row in keys if row >= 0) == list(range(rows))
+    assert all(0 <= ~row < rows for row in keys if row < 0)
+    for batches, rank in zip(every, drawn, strict=True):
+        assert [len(batch) for batch in rank] == batches.shares
+        assert batches.sizes == every[0].sizes
+        assert len(batches) == len(every[0])
+    assert sum(every[0].sizes) == rows
+    if ranks > 1 and batch_size > 1:
+        assert min(every[0].shares) >= 2
+
+
+@given(st.integers(1, 300), st.integers(1, 33), st.integers(2, 5))
+def test_a_step_holds_the_images_that_one_process_would_take(rows, batch_size, ranks):
+    whole = dealt(rows, batch_size * ranks, 1)[0]
+    every = dealt(rows, batch_size, ranks)
+    for expected, *shares in zip(whole, *every, strict=True):
+        together = sorted(row for share in shares for _, row in share if row >= 0)
+        assert together == sorted(row for _, row in expected)
+
+
+@given(st.integers(1, 300), st.integers(1, 33), st.integers(1, 5))
+def test_an_image_is_missing_only_at_the_end_of_a_ranks_share(rows, batch_size, ranks):
+    for rank, batches in enumerate(dealt(rows, batch_size, ranks)):
+        for size, batch in zip(batches.sizes, batches, strict=True):
+            own = len(range(rank, size, ranks))
+            assert [row >= 0 for _, row in batch] == [True] * own + [False] * (len(batch) - own)
+
+
+def test_the_weights_of_padding_are_zero_and_the_images_real(small_demo):
+    part = open_prepared(small_demo).part("val")
+    shared = {"chain": "none", "size": 32, "seed": 0, "shuffle": False, "workers": 0, "pin": False}
+    loaders = [make_loader(part, batch_size=3, rank=rank, ranks=2, **shared) for rank in (0, 1)]
+    batches = [list(loader.epoch(0)) for loader in loaders]
+    counted = sum(int((batch.weights > 0).sum()) for rank in batches for batch in rank)
+    assert counted == len(part)
+    assert all(batch.images.float().std() > 1 for rank in batches for batch in rank)
+    weights = np.concatenate([batch.weights.numpy() for rank in batches for batch in rank])
+    assert (weights == 0).sum() == 2 * sum(loaders[0].batches.shares) - len(part)

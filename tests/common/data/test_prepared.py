@@ -1,6 +1,11 @@
+import errno
 import json
+import multiprocessing
 import pickle
 import shutil
+import stat
+import tempfile
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -71,3 +76,80 @@ def test_missing_rows_are_noticed(copy):
     path.write_text(json.dumps(content))
     with pytest.raises(TraplineError, match="train: holds"):
         open_prepared(copy)
+
+
+@pytest.fixture
+def refusing_mount(copy, tmp_path, monkeypatch):
+    """The set in a folder whose files can be read but not memory-mapped, as on some FUSE mounts."""
+    original = pa.memory_map
+
+    def memory_map(path, *arguments):
+        if Path(path).is_relative_to(copy):
+            raise OSError(errno.ENODEV, "Memory mapping file failed")
+        return original(path, *arguments)
+
+    monkeypatch.setattr(pa, "memory_map", memory_map)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return copy
+
+
+def listing(folder):
+    """Everything below `folder` with what a write would change."""
+    states = {path: path.stat() for path in sorted([folder, *folder.rglob("*")])}
+    return [(path, state.st_mtime_ns, state.st_size, state.st_ino) for path, state in states.items()]
+
+
+def first_image(part):
+    return bytes(part.jpeg(0))
+
+
+def test_where_mapping_is_refused_the_parts_are_copied_once_and_mapped_from_there(
+    refusing_mount, small_demo, tmp_path, capsys
+):
+    before = listing(refusing_mount)
+    prepared = open_prepared(refusing_mount, parts=("train", "val"))
+    for name in ("train", "val"):
+        assert prepared.part(name).table.equals(open_prepared(small_demo).part(name).table)
+        assert prepared.part(name).files == prepared.part(name).files
+        assert all(file.is_relative_to(tmp_path / "temporary") for file in prepared.part(name).files)
+    assert len(list((tmp_path / "temporary").glob("*/*"))) == 2
+    assert "cannot be memory-mapped there; copying 2" in capsys.readouterr().out
+    assert listing(refusing_mount) == before
+
+
+def test_another_process_reads_the_copies_after_the_set_is_gone(refusing_mount, small_demo):
+    part = open_prepared(refusing_mount, parts=("train",)).part("train")
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        read = pool.apply(first_image, (part,))
+    assert read == first_image(open_prepared(small_demo).part("train"))
+
+
+def test_where_mapping_is_refused_damage_and_absence_are_still_told(refusing_mount):
+    path = next((refusing_mount / "train").iterdir())
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(TraplineError, match="train: damaged"):
+        open_prepared(refusing_mount)
+    path.unlink()
+    with pytest.raises(TraplineError, match="train: damaged"):
+        open_prepared(refusing_mount)
+
+
+def test_a_temporary_disk_that_is_full_is_named(refusing_mount, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(TraplineError, match=r"train-00000\.arrow: cannot be copied .*No space.*TMPDIR"):
+        open_prepared(refusing_mount)
+
+
+def test_a_read_only_folder_is_opened_and_left_as_it_is(copy):
+    writable = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(path.stat().st_mode & ~writable)
+    before = listing(copy)
+    assert len(open_prepared(copy).part("train")) > 0
+    assert listing(copy) == before
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)

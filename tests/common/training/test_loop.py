@@ -124,3 +124,36 @@ def test_waiting_is_counted_and_nothing_is_lost(monkeypatch):
     tally = Tally(torch.zeros(()))
     assert list(timed("abc", tally)) == ["a", "b", "c"]
     assert tally.waited == 3
+
+
+def trained(**settings):
+    """The weights after an epoch of two batches, and what the pass leaves."""
+    model = small_model()
+    tally = train_epoch(learner(model, **settings), cut(images(12), [6, 6]), [6, 6], epoch=1)
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]), tally
+
+
+def test_mixup_trains_otherwise_and_the_same_when_repeated():
+    plain, mixed, again = (trained(mixup=alpha)[0] for alpha in (0.0, 0.4, 0.4))
+    assert torch.equal(mixed, again)
+    assert not torch.allclose(plain, mixed)
+    assert torch.equal(plain, trained()[0])
+
+
+def test_mixup_draws_anew_with_every_seed():
+    assert not torch.equal(trained(mixup=0.4)[0], trained(mixup=0.4, seed=1)[0])
+
+
+def test_mixup_counts_every_image_once():
+    _, tally = trained(mixup=0.4)
+    assert tally.images == 12
+    assert sorted(torch.cat(tally.labels).tolist()) == sorted(images(12).labels.tolist())
+
+
+def test_mixed_micro_batches_leave_dropouts_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    job = learner(small_model(), mixup=0.4)
+    torch.manual_seed(5)
+    train_epoch(job, [images(6)], [6], epoch=1)
+    assert torch.equal(torch.rand(1), expected)

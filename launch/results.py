@@ -1,0 +1,148 @@
+"""What a run has reached: its values at the best epoch, read without unpacking its archives."""
+
+import json
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import TraplineError
+from common.reports.history import parse_history, read_history
+from launch.fetching import DESCRIPTION, METRICS, Run, opened
+from launch.unpacking import read_text
+
+HISTORY_MEMBERS = (METRICS, f"data/{METRICS}")
+SPLIT = re.compile(r"\[PROFILE\] .*\bsplit=(\w+)")
+LONGEST_LINE = 10_000  # characters of a log line that are looked at
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run; None where a value is not known. Metrics are those of `common.metrics`, at the best epoch."""
+
+    run: str
+    model: str  # the architecture
+    parameters: int | None
+    train_acc: float | None
+    val_acc: float | None
+    log_loss: float | None
+    macro_f1: float | None
+    best_epoch: int | None
+    epochs: int | None
+    s_per_epoch: float | None  # median, s
+    rss_mb: float | None  # peak, MiB
+    gpu_mb: float | None  # peak, MiB; None without a GPU
+    split: str | None  # "site" or "random"
+    notes: tuple[str, ...] = ()  # what a reader of these values has to know
+
+    @property
+    def gap(self) -> float | None:
+        """Training accuracy less validation accuracy."""
+        known = self.train_acc is not None and self.val_acc is not None
+        return self.train_acc - self.val_acc if known else None  # type: ignore[operator]
+
+
+def read_result(source: Run) -> Result:
+    """Read model.json and the history of a finished run.
+
+    Values come from metrics.csv; without it from model.json, which has those of the best epoch; for a model
+    that records none, from what SageMaker read from the job's last log line. Raises TraplineError when the
+    model cannot be read, OSError when a file cannot.
+    """
+    description = _description(source)
+    history, notes = _history(source)
+    best_epoch = _whole(description.get("best_epoch"))
+    best = _at_best_epoch(description, history, best_epoch)
+    if not best and source.metrics:
+        best, notes = dict(source.metrics), [*notes, "its metrics are those of its last epoch"]
+    last = history[-1] if history else best
+    seconds = [row["epoch_s"] for row in history or [best] if _number(row.get("epoch_s")) is not None]
+    return Result(
+        run=source.name,
+        model=str(description["architecture"]),
+        parameters=_whole(description.get("parameters")),
+        train_acc=_number(best.get("train_acc")),
+        val_acc=_number(best.get("val_acc")),
+        log_loss=_number(best.get("val_loss")),
+        macro_f1=_number(best.get("val_macro_f1")),
+        best_epoch=best_epoch,
+        epochs=_whole(description.get("epochs")),
+        s_per_epoch=statistics.median(seconds) if seconds else None,
+        rss_mb=_number(last.get("rss_mb")),
+        gpu_mb=_number(last.get("gpu_mb")) or None,
+        split=_split_kind(source.log),
+        notes=tuple(notes),
+    )
+
+
+def _description(source: Run) -> dict[str, Any]:
+    """The content of model.json. Not by `read_description`: torch would take seconds to load."""
+    if source.model is None:
+        raise TraplineError(f"{source.name}: the job has left no model; its log may say why")
+    shown = f"{source.model}: {DESCRIPTION}"
+    try:
+        content = json.loads(_description_text(source.model))
+    except ValueError as error:
+        raise TraplineError(f"{shown}: not valid JSON ({error})") from None
+    if not isinstance(content, dict) or "architecture" not in content:
+        raise TraplineError(f"{shown}: names no architecture; it is no model of Trapline")
+    return content
+
+
+def _description_text(model: Path | str) -> str:
+    if isinstance(model, Path) and model.is_dir():
+        return (model / DESCRIPTION).read_text(encoding="utf-8")
+    with opened(model) as stream:
+        text = read_text(stream, str(model), (DESCRIPTION,))
+    if text is None:
+        raise TraplineError(f"{model}: holds no {DESCRIPTION}; it is no model of Trapline")
+    return text
+
+
+def _history(source: Run) -> tuple[list[dict[str, float]], list[str]]:
+    """The rows of metrics.csv, or none and why: a run without a history still has its model."""
+    if source.history is None:
+        return [], []
+    try:
+        if isinstance(source.history, Path) and source.history.name == METRICS:
+            return read_history(source.history), []
+        with opened(source.history) as stream:
+            text = read_text(stream, str(source.history), HISTORY_MEMBERS)
+        return (parse_history(text, f"{source.history}: {METRICS}") if text else []), []
+    except TraplineError as error:
+        return [], [f"history not read ({error})"]
+
+
+def _at_best_epoch(
+    description: Mapping[str, Any], history: Sequence[Mapping[str, float]], best_epoch: int | None
+) -> dict[str, Any]:
+    matching = [row for row in history if row.get("epoch") == best_epoch]
+    if matching:
+        return dict(matching[-1])
+    metrics = description.get("metrics")
+    best = metrics.get("best") if isinstance(metrics, dict) else None
+    return best if isinstance(best, dict) else {}
+
+
+def _split_kind(log: Path | None) -> str | None:
+    """How the data were split, from the last [PROFILE] line of a log."""
+    kind = None
+    if log is not None:
+        with log.open(encoding="utf-8", errors="replace") as file:
+            while line := file.readline(LONGEST_LINE):
+                if found := SPLIT.search(line):
+                    kind = found[1]
+    return kind
+
+
+def _number(value: Any) -> float | None:
+    """`value` where it is a finite number: NaN cannot be ranked."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if plain else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

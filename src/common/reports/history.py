@@ -1,0 +1,53 @@
+"""The history of a training job: metrics.csv read back, and the best epoch in it."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from common.errors import TraplineError
+from common.metrics import BY_NAME, is_better
+
+History = Sequence[Mapping[str, float]]
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.csv, one for each epoch. Raises TraplineError, naming the file and the line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise TraplineError(f"{path}: no such file; a training job writes it after its first epoch") from None
+    except UnicodeDecodeError:
+        raise TraplineError(f"{path}: not text; it is damaged, or no metrics.csv") from None
+    return parse_history(text, str(path))
+
+
+def parse_history(text: str, shown_as: str) -> list[dict[str, float]]:
+    """The same from the file's content, called `shown_as` in messages; unknown columns are passed over."""
+    reader = csv.DictReader(io.StringIO(text))
+    rows = [_row(record, f"{shown_as}: line {reader.line_num}") for record in reader]
+    if not rows:
+        raise TraplineError(f"{shown_as}: no epoch in it; the job ended before its first one was done")
+    if not rows[0]:
+        raise TraplineError(f"{shown_as}: none of its columns is a known metric; it is no metrics.csv")
+    return rows
+
+
+def _row(record: Mapping[str, str | None], where: str) -> dict[str, float]:
+    row = {}
+    for name in record.keys() & BY_NAME.keys():
+        try:
+            row[name] = float(record[name] or "")
+        except ValueError:
+            raise TraplineError(f"{where}: {name} is {record[name]!r}, not a number") from None
+    return row
+
+
+def best_row(history: History, metric: str = "val_loss") -> int | None:
+    """The index of the row that is best by `metric`, the first of equals; None where no value is a number."""
+    best: int | None = None
+    for index, row in enumerate(history):
+        value = row.get(metric, float("nan"))
+        if is_better(metric, value, None if best is None else history[best][metric]):
+            best = index
+    return best

@@ -1,0 +1,103 @@
+"""The private parts of the SDK that the process backend takes: these fail where the SDK changes them."""
+
+import ast
+import inspect
+import re
+from importlib import metadata
+
+import pytest
+
+pytest.importorskip("sagemaker")
+
+import sagemaker.local.entities
+import sagemaker.local.image as image
+import sagemaker.local.local_session as local_session
+import sagemaker.telemetry.telemetry_logging as telemetry
+from sagemaker.local.image import _SageMakerContainer, _Volume
+from sagemaker.session import Session
+
+from launch.sdk_internals import NodeProcesses, ProcessSession
+from tests.conftest import ROOT
+
+HINT = "launch/sdk_internals.py relies on it; see whether the process backend still works, then adapt both"
+
+
+def parameters(function):
+    return list(inspect.signature(function).parameters)
+
+
+def test_the_version_is_one_that_was_looked_at():
+    assert metadata.version("sagemaker").startswith("2.257."), HINT
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("__init__", ["self", "instance_type", "instance_count", "image", "sagemaker_session",
+                      "container_entrypoint", "container_arguments"]),
+        ("train", ["self", "input_data_config", "output_data_config", "hyperparameters", "environment", "job_name"]),
+        ("process", ["self", "processing_inputs", "processing_output_config", "environment", "processing_job_name"]),
+        ("retrieve_artifacts", ["self", "compose_data", "output_data_config", "job_name"]),
+        ("_generate_compose_file", ["self", "command", "additional_volumes", "additional_env_vars"]),
+        ("_build_optml_volumes", ["self", "host", "subdirs"]),
+        ("_compose", ["self", "detached"]),
+        ("_upload_processing_outputs", ["self", "data_dir", "processing_output_config"]),
+    ],
+)  # fmt: skip
+def test_the_container_class_has_the_methods_that_are_used_or_replaced(name, expected):
+    assert parameters(getattr(_SageMakerContainer, name)) == expected, HINT
+
+
+def test_nothing_else_of_the_container_asks_for_docker():
+    """What `train` and `process` call beyond the replaced methods is looked up, so that a new call is noticed."""
+    called = set()
+    for method in (_SageMakerContainer.train, _SageMakerContainer.process):
+        source = inspect.getsource(method)
+        called |= set(re.findall(r"(?:self\.|\b)(_[a-z_]+)\(", source))
+    assert called == {
+        "_create_tmp_folder",
+        "_prepare_processing_volumes", "_create_processing_config_file_directories", "_generate_compose_file",
+        "_ecr_login_if_needed", "_pull_image", "_compose", "_stream_output", "_upload_processing_outputs",
+        "_cleanup", "_prepare_training_volumes", "_update_local_src_path", "_create_config_file_directories",
+    }, HINT  # fmt: skip
+
+
+def test_the_container_is_looked_up_where_it_is_replaced():
+    assert local_session._SageMakerContainer is _SageMakerContainer, HINT
+    for name in ("create_training_job", "create_processing_job"):
+        source = inspect.getsource(inspect.unwrap(getattr(local_session.LocalSagemakerClient, name)))
+        assert "_SageMakerContainer(" in source, HINT
+    assert "_SageMakerContainer" in vars(sagemaker.local.entities), HINT
+
+
+def test_the_streamer_is_looked_up_in_its_module_and_gets_the_process():
+    assert parameters(image._stream_output) == ["process"], HINT
+
+
+def test_volumes_say_where_they_belong():
+    volume = _Volume("/host", "/opt/ml/x")
+    assert (volume.host_dir, volume.container_dir, volume.map) == ("/host", "/opt/ml/x", "/host:/opt/ml/x"), (
+        HINT
+    )
+
+
+def test_telemetry_goes_through_the_function_that_is_silenced():
+    source = inspect.getsource(telemetry._telemetry_emitter)
+    assert "_send_telemetry_request(" in source, HINT
+    assert "requests" in inspect.getsource(telemetry), HINT
+
+
+def test_uploads_and_jobs_go_through_the_methods_that_the_session_replaces():
+    for name in ("upload_data", "default_bucket", "process"):
+        assert name in vars(Session), HINT
+        assert name in vars(ProcessSession)
+    assert issubclass(NodeProcesses, _SageMakerContainer)
+
+
+def test_no_other_module_uses_private_names_of_the_sdk():
+    for path in [*(ROOT / "launch").glob("*.py"), *(ROOT / "pipelines").glob("*.py")]:
+        if path.name == "sdk_internals.py":
+            continue
+        for item in ast.walk(ast.parse(path.read_text())):
+            if isinstance(item, ast.ImportFrom) and (item.module or "").startswith("sagemaker"):
+                assert not [alias.name for alias in item.names if alias.name.startswith("_")], path
