@@ -12,8 +12,6 @@ from common.channels import TrainingPaths, failure_file, training_paths
 from common.console import ArgumentParser, run
 from common.hyperparameters import add_arguments, hyphenated, read_config
 
-TRAINED_PARTS = ("train", "val")
-
 
 def parser() -> ArgumentParser:
     """The command line."""
@@ -35,17 +33,15 @@ def main() -> None:
     # Threads that spin while they wait make training many times slower where they must share a core, and gain
     # nothing where not. Read when torch loads, which comes late: --help and a typing error need no torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if paths.prepared_uri:
-        from common.data.prepared import fetch_prepared
-
-        fetch_prepared(paths.prepared_uri, paths.prepared, TRAINED_PARTS)
     from common.training.job import run_training
 
     run_training(config, paths, Path(__file__).resolve().parent, fresh=flags.fresh)
     if os.environ.get("RANK", "0") == "0":
         from common.reports.curves import write_curves
 
-        write_curves(paths.output / "metrics.csv", paths.output / "curves.png", best_metric=config.best_metric)
+        write_curves(
+            paths.output / "metrics.csv", paths.output / "curves.png", best_metric=config.best_metric
+        )
 
 
 if __name__ == "__main__":

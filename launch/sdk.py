@@ -29,6 +29,7 @@ def import_sdk() -> None:
         warnings.simplefilter("ignore")
         import sagemaker.pytorch  # noqa: F401
     logging.getLogger("sagemaker.config").setLevel(logging.WARNING)  # the import sets it back
+    logging.getLogger("sagemaker").setLevel(logging.CRITICAL)  # what it logs as an error, it raises too
     from launch.sdk_internals import silence_telemetry
 
     silence_telemetry()

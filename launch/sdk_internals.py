@@ -222,7 +222,8 @@ class NodeProcesses(_SageMakerContainer):
             for name in ("failure", "message"):
                 path = self._nodes_file.parent / host / "output" / name
                 if path.is_file():
-                    return path.read_text(encoding="utf-8", errors="replace")
+                    base = str(self._nodes_file.parent / host)
+                    return path.read_text(encoding="utf-8", errors="replace").replace(base, OPT_ML)
         killed = code - 128 if code > 128 else -code
         what = f"was killed by signal {killed}" if code > 128 or code < 0 else f"ended with exit code {code}"
         return f"the job {what} and left no message; its log says more"
@@ -230,7 +231,8 @@ class NodeProcesses(_SageMakerContainer):
     def retrieve_artifacts(self, compose_data: Any, output_data_config: Any, job_name: str) -> str | None:
         """Keep output/data, and pack the model of a job that succeeded; a failed one has none."""
         output = self._nodes_file.parent / self.hosts[0] / "output" / "data"
-        shutil.copytree(output, self.job.results, dirs_exist_ok=True)
+        if output.is_dir():
+            shutil.copytree(output, self.job.results, dirs_exist_ok=True)
         if self.exit_code != 0:
             return None
         if not (self._nodes_file.parent / "model" / "model.json").is_file():

@@ -125,7 +125,9 @@ def _clear(entry: Path) -> None:
 def end_processes(identity: str) -> None:
     """Kill this user's processes that carry `identity` in their environment, and wait until they are gone."""
     deadline, quiet = time.monotonic() + PATIENCE, 0
-    while quiet < 2 and time.monotonic() < deadline:  # twice: one that is just starting has no environment yet
+    while (
+        quiet < 2 and time.monotonic() < deadline
+    ):  # twice: one that is just starting has no environment yet
         found = _processes(identity)
         quiet = 0 if found else quiet + 1
         for pid in found:

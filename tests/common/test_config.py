@@ -6,6 +6,7 @@ from common.config import TrainingConfig, make_config
 from common.errors import UsageError
 
 IMPOSSIBLE = {
+    "mixup": [-1, "nan", 1001],
     "arch": ["", "resnet18; rm -rf /", "$(id)", None],
     "weights": ["a b.pth", ""],
     "image_size": [0, -1, "x", 1.5, None],

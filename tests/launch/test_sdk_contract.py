@@ -35,8 +35,10 @@ def test_the_version_is_one_that_was_looked_at():
     [
         ("__init__", ["self", "instance_type", "instance_count", "image", "sagemaker_session",
                       "container_entrypoint", "container_arguments"]),
-        ("train", ["self", "input_data_config", "output_data_config", "hyperparameters", "environment", "job_name"]),
-        ("process", ["self", "processing_inputs", "processing_output_config", "environment", "processing_job_name"]),
+        ("train", ["self", "input_data_config", "output_data_config", "hyperparameters", "environment",
+                   "job_name"]),
+        ("process", ["self", "processing_inputs", "processing_output_config", "environment",
+                     "processing_job_name"]),
         ("retrieve_artifacts", ["self", "compose_data", "output_data_config", "job_name"]),
         ("_generate_compose_file", ["self", "command", "additional_volumes", "additional_env_vars"]),
         ("_build_optml_volumes", ["self", "host", "subdirs"]),
@@ -49,7 +51,7 @@ def test_the_container_class_has_the_methods_that_are_used_or_replaced(name, exp
 
 
 def test_nothing_else_of_the_container_asks_for_docker():
-    """What `train` and `process` call beyond the replaced methods is looked up, so that a new call is noticed."""
+    """What `train` and `process` call is compared with what was looked at: a new call is noticed."""
     called = set()
     for method in (_SageMakerContainer.train, _SageMakerContainer.process):
         source = inspect.getsource(method)

@@ -137,9 +137,9 @@ def test_sigterm_ends_even_a_node_that_ignores_it(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("victim", ["launcher", "supervisor and then nothing"])
 def test_a_killed_launcher_takes_all_with_it(tmp_path, victim):
+    supervised = command(tmp_path, node(tmp_path, STUBBORN, tmp_path / "pid"))
     launcher = subprocess.Popen(
-        [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])"]
-        + command(tmp_path, node(tmp_path, STUBBORN, tmp_path / "pid"))
+        [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *supervised]
     )
     pid = read_when_there(tmp_path / "pid")
     children = psutil.Process(launcher.pid).children(recursive=True)
