@@ -11,7 +11,7 @@ from common.console import ArgumentParser, run
 from common.errors import TraplineError
 from launch.fetching import Run, add_runs_argument, downloaded, find_run, require_finished
 from launch.unpacked_folder import ensure_free, staging_folder
-from launch.unpacking import FILE_MODE, unpack
+from common.unpacking import FILE_MODE, unpack
 
 if TYPE_CHECKING:  # needs torch, which takes seconds
     from common.models.artefact import ModelDescription

@@ -12,7 +12,7 @@ from typing import Any
 from common.errors import TraplineError
 from common.reports.history import parse_history, read_history
 from launch.fetching import DESCRIPTION, METRICS, Run, opened
-from launch.unpacking import read_text
+from common.unpacking import read_text
 
 HISTORY_MEMBERS = (METRICS, f"data/{METRICS}")
 SPLIT = re.compile(r"\[PROFILE\] .*\bsplit=(\w+)")

@@ -1,6 +1,7 @@
 """A training job from a prepared data set to a model artefact, in one readable sequence."""
 
 import os
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ from common.training.resuming import random_states, resume_or_start, snapshot
 from common.versions import versions
 
 TRAINED_PARTS = ("train", "val")
+JOB_VARIABLE = "TRAINING_JOB_NAME"  # set in SageMaker's training containers, and by the local backends
 
 
 @dataclass(frozen=True)
@@ -272,6 +274,8 @@ def _write_model(
         normalisation=learner.normalisation,
         pixels=described.pixels,
         task=described.task,
+        split=described.split.kind,
+        training_job=os.environ.get(JOB_VARIABLE),
         configuration=config.record(),
         data_fingerprint=described.fingerprint,
         versions=versions("torch", "torchvision", "albumentations", "safetensors"),

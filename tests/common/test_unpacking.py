@@ -13,7 +13,7 @@ import pytest
 
 from common.errors import TraplineError
 from launch.unpacked_folder import staging_folder
-from launch.unpacking import Limits, read_text, unpack
+from common.unpacking import Limits, read_text, unpack
 from tests.launch.runs import archive_of, special
 
 noise = random.Random(0).randbytes
@@ -187,7 +187,7 @@ def test_a_full_disk_is_reported(tmp_path, target, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("launch.unpacking.os.fchmod", full)
+    monkeypatch.setattr("common.unpacking.os.fchmod", full)
     with pytest.raises(TraplineError, match=r"No space left on device.*check the free space"):
         unpacked(archive_of(tmp_path / "a", ("one", b"1")), target)
 

@@ -1,0 +1,1 @@
+"""Predictions from image bytes: views, temperature, pseudo-labels, serving."""
