@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from common.console import ArgumentParser, run
 from common.errors import TraplineError
+from common.unpacking import FILE_MODE, unpack
 from launch.fetching import Run, add_runs_argument, downloaded, find_run, require_finished
 from launch.unpacked_folder import ensure_free, staging_folder
-from common.unpacking import FILE_MODE, unpack
 
 if TYPE_CHECKING:  # needs torch, which takes seconds
     from common.models.artefact import ModelDescription

@@ -15,10 +15,10 @@ from common.s3 import is_s3, split_uri
 from launch.aws_errors import explained
 
 MODEL, OUTPUT, METRICS = "model.tar.gz", "output.tar.gz", "metrics.csv"
-DESCRIPTION, RECORD, LOG = "model.json", "job.json", "log.txt"
+DESCRIPTION, RECORD = "model.json", "job.json"
 COMPLETED = "Completed"
 JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
-# Where a model, a history and a log lie in the folders that launchers, train.py and SageMaker leave.
+# Where a model and a history lie in the folders that launchers, train.py and SageMaker leave.
 MODELS = (MODEL, f"output/{MODEL}", f"model/{DESCRIPTION}", DESCRIPTION)
 HISTORIES = (METRICS, f"output/data/{METRICS}", f"output/{OUTPUT}", OUTPUT)
 HINT = "a run on this machine is named by its folder"
@@ -33,7 +33,6 @@ class Run:
     history: Path | str | None = None  # a metrics.csv, or an output.tar.gz with one in it
     status: str = COMPLETED  # as SageMaker words it: Completed, Failed, Stopped, InProgress
     reason: str = ""  # why it failed or stopped
-    log: Path | None = None
     code: str = ""  # where the code of its job lies
     metrics: Mapping[str, float] = field(default_factory=dict)  # the last that SageMaker read from its log
 
@@ -93,14 +92,12 @@ def local_run(path: Path) -> Run:
             f"{path}: holds neither {' nor '.join(MODELS[:3])}; it is no run, or has not ended"
         )
     top = folder.parent if folder.name in ("model", "output") else folder
-    log = top / LOG
     return Run(
         name=str(record.get("job_name") or top.resolve().name),
         model=model,
         history=_first(top, HISTORIES),
         status=status,
         reason=str(record.get("failure_reason") or ""),
-        log=log if log.is_file() else None,
     )
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,10 @@ from typing import Any
 
 from common.errors import TraplineError
 from common.reports.history import parse_history, read_history
-from launch.fetching import DESCRIPTION, METRICS, Run, opened
 from common.unpacking import read_text
+from launch.fetching import DESCRIPTION, METRICS, Run, opened
 
 HISTORY_MEMBERS = (METRICS, f"data/{METRICS}")
-SPLIT = re.compile(r"\[PROFILE\] .*\bsplit=(\w+)")
-LONGEST_LINE = 10_000  # characters of a log line that are looked at
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def read_result(source: Run) -> Result:
         s_per_epoch=statistics.median(seconds) if seconds else None,
         rss_mb=_number(last.get("rss_mb")),
         gpu_mb=_number(last.get("gpu_mb")) or None,
-        split=_split_kind(source.log),
+        split=_text(description.get("split")),
         notes=tuple(notes),
     )
 
@@ -127,21 +124,14 @@ def _at_best_epoch(
     return best if isinstance(best, dict) else {}
 
 
-def _split_kind(log: Path | None) -> str | None:
-    """How the data were split, from the last [PROFILE] line of a log."""
-    kind = None
-    if log is not None:
-        with log.open(encoding="utf-8", errors="replace") as file:
-            while line := file.readline(LONGEST_LINE):
-                if found := SPLIT.search(line):
-                    kind = found[1]
-    return kind
-
-
 def _number(value: Any) -> float | None:
     """`value` where it is a finite number: NaN cannot be ranked."""
     plain = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if plain else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _whole(value: Any) -> int | None:

@@ -27,7 +27,7 @@ def history(losses, **changes):
     ]
 
 
-def write_model(folder, rows, classes=("blank", "hog", "leopard"), arch=ARCH):
+def write_model(folder, rows, classes=("blank", "hog", "leopard"), arch=ARCH, split=None):
     """A whole artefact, as a training job writes it."""
     torch.manual_seed(0)
     model = build_model(arch, len(classes))
@@ -39,6 +39,7 @@ def write_model(folder, rows, classes=("blank", "hog", "leopard"), arch=ARCH):
         normalisation=IMAGENET_NORMALISATION,
         pixels={"short_side": 256},
         task="multiclass",
+        split=split,
         configuration={"epochs": len(rows)},
         data_fingerprint="abc",
         versions={"torch": torch.__version__},

@@ -23,11 +23,8 @@ def two_runs(tmp_path_factory):
     """Two finished runs, one that failed, one in progress, and a folder that is none. Read it only."""
     folder = tmp_path_factory.mktemp("two") / "runs"
     good, poor = history([1.2, 0.8, 0.9], train_acc=0.95), history([1.6, 1.5], train_acc=0.7, gpu_mb=2048.0)
-    write_run(folder / "good", write_model(folder.parent / "a" / "model", good), good)
+    write_run(folder / "good", write_model(folder.parent / "a" / "model", good, split="site"), good)
     write_run(folder / "poor", write_model(folder.parent / "b" / "model", poor), poor)
-    (folder / "good" / "log.txt").write_text(
-        "x\n[PROFILE] device=cpu split=site drawn=True\nother split=no\n"
-    )
     for name, record in {
         "broken": {"status": "Failed", "failure_reason": "AlgorithmError: out of memory"},
         "young": {"status": "InProgress", "job_name": "young"},
