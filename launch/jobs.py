@@ -11,6 +11,7 @@ NAME_LENGTH = 63  # of a SageMaker job's name
 NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 PREPARE_SUFFIX = "-prepare"
 PREPARED = "prepared"  # the training channel, and the output of a prepare job
+PSEUDO, PHASE1 = "pseudo", "phase1"  # training channels of Phase 2
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class PrepareJob:
     installs: bool  # first what the image lacks, from requirements.txt beside the code
     arguments: tuple[str, ...]  # of prepare.py, without input and output
     source_name: str  # what the set names as its source
-    input: str | None  # None: the demo is drawn
+    input: str | None  # None: prepare.py draws the demo, or reads S3, by the source's name
     site_csv: str | None
     output: str  # gets the prepared set
     machines: Machines
@@ -62,6 +63,7 @@ class TrainingJob:
     role: str | None
     input_mode: str = "File"
     environment: dict[str, str] = field(default_factory=dict)
+    channels: dict[str, str] = field(default_factory=dict)  # name -> URI of what it reads beside the set
 
 
 def job_name(base: str, moment: float | None = None) -> str:

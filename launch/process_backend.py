@@ -21,7 +21,7 @@ from common.errors import TraplineError, UsageError
 from common.s3 import is_s3
 from common.storage import folder_digest
 from launch.flags import Plan
-from launch.jobs import Image, Machines, PrepareJob, TrainingJob, prepare_job_name
+from launch.jobs import PSEUDO, Image, Machines, PrepareJob, TrainingJob, prepare_job_name
 from launch.records import Record
 from launch.staging import COMMON, ENTRY_POINTS, stage_code
 from launch.terminal import JobOutput
@@ -88,6 +88,9 @@ def _print_requests(plan: Plan) -> None:
 
 def _check_sources(plan: Plan) -> None:
     """Raise UsageError where a local folder or file that the plan names does not exist."""
+    for name, source in plan.channels.items():
+        if not is_s3(source) and not Path(local_path(source)).exists():
+            raise UsageError(f"--{name} {source}: no such folder or file")
     for flag, value in (("--data", plan.data), ("--prepared", plan.prepared)):
         if value and value != "demo" and not is_s3(value) and not Path(local_path(value)).is_dir():
             raise UsageError(f"{flag} {value}: no such folder")
@@ -173,9 +176,10 @@ def _files_below(root: Path) -> Iterator[Path]:
 
 
 def _source_uri(run: Run, source: str | None) -> str | None:
-    if source is None or source == "demo":
+    """A folder's URI; None for the demo and for S3, which prepare.py reads itself, object by object."""
+    if source is None or source == "demo" or is_s3(source):
         return None
-    return source if is_s3(source) else f"file://{run.workspace.link('data', Path(local_path(source)))}"
+    return f"file://{run.workspace.link('data', Path(local_path(source)))}"
 
 
 def _site_csv_uri(run: Run) -> str | None:
@@ -220,6 +224,7 @@ def _train(run: Run, prepared: str) -> None:
             code=run.code,
             hyperparameters=plan.config.record(),
             prepared=_channel_uri(run, prepared),
+            channels={name: _further_uri(run, name, source) for name, source in plan.channels.items()},
             output=f"file://{run.workspace.link('results', run.folder)}",
             machines=Machines(INSTANCE, plan.instance_count),
             image=IMAGE,
@@ -231,7 +236,30 @@ def _train(run: Run, prepared: str) -> None:
 
 
 def _channel_uri(run: Run, prepared: str) -> str:
-    return prepared if is_s3(prepared) else f"file://{run.workspace.link('set', Path(local_path(prepared)))}"
+    if is_s3(prepared):
+        from common.data.prepared import PARTS, fetch_prepared
+
+        folder = run.workspace.root / "set"
+        if not run.recorder:
+            fetch_prepared(prepared, folder, PARTS if PSEUDO in run.plan.channels else ("train", "val"))
+        return f"file://{folder}"
+    return f"file://{run.workspace.link('set', Path(local_path(prepared)))}"
+
+
+def _further_uri(run: Run, name: str, source: str) -> str:
+    """The URI of a channel beside the prepared set: a folder, for a single archive too, as on SageMaker."""
+    path, folder = Path(local_path(source)), run.workspace.root / name
+    if path.is_dir():
+        return f"file://{run.workspace.link(name, path)}"
+    folder.mkdir()
+    if not is_s3(source):
+        (folder / "model.tar.gz").symlink_to(path.resolve())
+    elif not run.recorder:
+        from common.data.pseudo import fetch_pseudo_labels
+        from common.models.phase1 import fetch_artefact
+
+        (fetch_pseudo_labels if name == PSEUDO else fetch_artefact)(source, folder)
+    return f"file://{folder}"
 
 
 @contextlib.contextmanager
@@ -239,6 +267,7 @@ def _checkpoint_folder(run: Run, prepared: str) -> Iterator[Path]:
     """The folder that the same command would use again, or one of its own where that is in use."""
     code = folder_digest([ENTRY_POINTS, COMMON])
     settings = [code, run.plan.config.digest(), prepared, run.plan.instance_count]
+    settings += [run.plan.channels] if run.plan.channels else []
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:KEY_LENGTH]
     shared = run.output / "checkpoints" / key
     with locked_folder(shared) as folder:

@@ -12,6 +12,7 @@ from common import metrics
 from common.models.artefact import load_model
 from tests.conftest import class_folders  # noqa: F401
 from tests.launch.launching import Place, only_run, record, rows, tiny, wait_for
+from tests.object_store import BUCKET, serve
 
 pytest.importorskip("sagemaker_training")
 
@@ -142,6 +143,38 @@ def test_raw_images_in_a_strangely_named_folder_are_prepared_once(place, class_f
     assert len(prepared) == 1
     assert (prepared[0] / "dataset.json").exists()
     assert not (place.folder / "runs of #1: today" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_data_in_s3_are_read_with_the_credentials_at_hand(place, class_folders, small_demo):  # noqa: F811
+    with serve() as store:
+        store.upload(class_folders, "raw")
+        for name in ("dataset.json", "summary.json"):
+            store.put(f"prepared/{name}", (small_demo / name).read_bytes())
+        for part in ("train", "val"):
+            store.upload(small_demo / part, f"prepared/{part}")
+        options = ["short-side=32", "split=random", "shares=0.5,0.25,0.25"]
+        raw = place.run(
+            "resnet18_baseline", *BACKEND, "--data", f"s3://{BUCKET}/raw", "--prepare", *options,
+            *tiny(batch_size=4), **store.environment,
+        )  # fmt: skip
+        assert raw.returncode == 0, raw.stdout + raw.stderr
+        set_in_s3 = place.run(
+            "resnet18_baseline",
+            *BACKEND,
+            "--prepared",
+            f"s3://{BUCKET}/prepared",
+            *tiny(),
+            **store.environment,
+        )
+        assert set_in_s3.returncode == 0, set_in_s3.stdout + set_in_s3.stderr
+        missing = place.run(
+            "resnet18_baseline", *BACKEND, "--prepared", f"s3://{BUCKET}/none", *tiny(), **store.environment
+        )
+    assert missing.returncode == 1
+    assert f"s3://{BUCKET}/none" in missing.stderr
+    assert "24 inputs: 24 labelled" in raw.stdout
+    assert place.leftovers() == []
 
 
 def test_a_prepare_job_that_refuses_its_data_keeps_the_evidence(place, class_folders):  # noqa: F811

@@ -72,6 +72,16 @@ def test_the_container_is_looked_up_where_it_is_replaced():
     assert "_SageMakerContainer" in vars(sagemaker.local.entities), HINT
 
 
+def test_a_session_has_all_that_the_base_class_would_have_set_but_the_s3_clients():
+    source = inspect.getsource(local_session.LocalSession._initialize)
+    names = set(re.findall(r"self\.([a-z_0-9]+)\b[^=\n]*= ", source))
+    assert names == {
+        "boto_session", "_region_name", "sagemaker_client", "sagemaker_runtime_client", "local_mode",
+        "s3_resource", "s3_client", "sagemaker_config", "_default_bucket_name_override",
+        "default_bucket_prefix", "config",
+    }, HINT  # fmt: skip
+
+
 def test_the_streamer_is_looked_up_in_its_module_and_gets_the_process():
     assert parameters(image._stream_output) == ["process"], HINT
 

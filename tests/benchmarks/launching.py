@@ -1,0 +1,73 @@
+"""What the process backend adds to the bare entry point, and how soon a launcher answers `--help`.
+
+Run: python tests/benchmarks/launching.py [ROUNDS]
+"""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {"weights": "none", "image_size": 32, "batch_size": 32, "epochs": 1, "num_workers": 0}
+BASELINE = ["--augment=none", "--best-metric=val_acc"]  # what resnet18_baseline.py adds
+
+
+def main() -> None:
+    """Run the same tiny job both ways, in turn."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        call("entry_points/prepare.py", "--input", "demo", "--output", work / "set", "--short-side", 64,
+             "--demo-images", 200, "--demo-unlabeled", 20, "--max-quarantine", 0.2)  # fmt: skip
+        bare, whole, packing = [], [], []
+        for number in range(rounds):
+            bare.append(call("entry_points/train.py", "--prepared", work / "set", "--output",
+                             work / f"bare-{number}", *BASELINE, *(f"--{pair}" for pair in pairs())))  # fmt: skip
+            whole.append(call("launch/resnet18_baseline.py", "--backend", "process", "--prepared", work / "set",
+                              "--output", work / "runs", "--set", *pairs()))  # fmt: skip
+            packing.append(pack(work / f"bare-{number}"))
+        helps = [call("launch/swin_stage1.py", "--help") for _ in range(rounds)]
+    overhead = [b - a - c for a, b, c in zip(bare, whole, packing, strict=True)]
+    for name, seconds in (
+        ("bare entry point", bare),
+        ("launcher, process backend", whole),
+        ("packing model.tar.gz, as the SDK does", packing),
+        ("overhead, packing apart", overhead),
+        ("--help", helps),
+    ):
+        print(f"{name:<40} {statistics.median(seconds):6.2f} s ({min(seconds):.2f} to {max(seconds):.2f})")
+
+
+def pairs() -> list[str]:
+    """The hyperparameters as KEY=VALUE."""
+    return [f"{name}={value}" for name, value in SETTINGS.items()]
+
+
+def call(script: str, *arguments: object) -> float:
+    """Seconds that a script takes."""
+    environment = {**os.environ, "AWS_EC2_METADATA_DISABLED": "true"}
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+    return time.perf_counter() - started
+
+
+def pack(folder: Path) -> float:
+    """Seconds that the SDK takes to pack the model."""
+    from sagemaker.utils import create_tar_file
+
+    files = [str(path) for path in (folder / "model").iterdir()]
+    started = time.perf_counter()
+    create_tar_file(files, str(folder / "model.tar.gz"))
+    seconds = time.perf_counter() - started
+    shutil.rmtree(folder)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
