@@ -11,20 +11,12 @@ launch/compare.py RUN RUN.
 """
 
 from launch.experiment import Experiment, run_experiment
+from launch.resnet18_baseline import EXPERIMENT as BASELINE
 
 EXPERIMENT = Experiment(
     name="resnet18-crops",
     description=__doc__,
-    hyperparameters={
-        "arch": "resnet18",
-        "epochs": 5,
-        "batch_size": 64,
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "image_size": 224,
-        "augment": "crops",
-        "best_metric": "val_acc",
-    },
+    hyperparameters={**BASELINE.hyperparameters, "augment": "crops"},
 )
 
 if __name__ == "__main__":

@@ -8,21 +8,12 @@ launch/compare.py RUN RUN; the training accuracy is lower by design, being that 
 """
 
 from launch.experiment import Experiment, run_experiment
+from launch.resnet18_baseline import EXPERIMENT as BASELINE
 
 EXPERIMENT = Experiment(
     name="resnet18-mixup",
     description=__doc__,
-    hyperparameters={
-        "arch": "resnet18",
-        "epochs": 5,
-        "batch_size": 64,
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "image_size": 224,
-        "augment": "none",
-        "best_metric": "val_acc",
-        "mixup": 0.2,
-    },
+    hyperparameters={**BASELINE.hyperparameters, "mixup": 0.2},
 )
 
 if __name__ == "__main__":

@@ -9,20 +9,12 @@ that the split is by site: the score is lower, and true of new cameras.
 """
 
 from launch.experiment import Experiment, run_experiment
+from launch.resnet18_baseline import EXPERIMENT as BASELINE
 
 EXPERIMENT = Experiment(
     name="resnet50-baseline",
     description=__doc__,
-    hyperparameters={
-        "arch": "resnet50",
-        "epochs": 5,
-        "batch_size": 64,
-        "optimizer": "adamw",
-        "lr": 1e-3,
-        "image_size": 224,
-        "augment": "none",
-        "best_metric": "val_acc",
-    },
+    hyperparameters={**BASELINE.hyperparameters, "arch": "resnet50"},
 )
 
 if __name__ == "__main__":
