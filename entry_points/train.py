@@ -19,6 +19,16 @@ def parser() -> ArgumentParser:
     arguments.add_argument(
         "--prepared", metavar="DIR|s3://...", help="prepared data set (default: SM_CHANNEL_PREPARED)"
     )
+    arguments.add_argument(
+        "--pseudo",
+        metavar="DIR|s3://...",
+        help="pseudo-labels of pseudo_label.py (default: SM_CHANNEL_PSEUDO)",
+    )
+    arguments.add_argument(
+        "--phase1",
+        metavar="DIR|model.tar.gz|s3://...",
+        help="the model that --weights phase1 starts from (default: SM_CHANNEL_PHASE1)",
+    )
     arguments.add_argument("--output", metavar="DIR", help="gets model/, output/ and checkpoints/")
     arguments.add_argument("--fresh", action="store_true", help="do not resume from an earlier checkpoint")
     add_arguments(arguments)
@@ -29,7 +39,9 @@ def main() -> None:
     """Parse, check, train."""
     flags = parser().parse_args(hyphenated(sys.argv[1:]))
     config = read_config(flags, os.environ)
-    paths: TrainingPaths = training_paths(flags.prepared, flags.output, os.environ)
+    paths: TrainingPaths = training_paths(
+        flags.prepared, flags.output, os.environ, pseudo=flags.pseudo, phase1=flags.phase1
+    )
     # Threads that spin while they wait make training many times slower where they must share a core, and gain
     # nothing where not. Read when torch loads, which comes late: --help and a typing error need no torch.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ from launch.flags import Plan
 if TYPE_CHECKING:
     import boto3
 
-ANSWER_ARN = "arn:aws:sagemaker:::dry-run"
+ANSWERED = ("TrainingJobArn", "ProcessingJobArn", "ETag", "UploadId")  # what callers read in answers
+QUESTIONS = ("Get", "Head", "List")  # of S3: whether the SDK's default bucket is there
 
 
 class LocalRecorder:
@@ -31,8 +33,8 @@ class LocalRecorder:
 
 
 def show(requests: list[dict[str, Any]], uploads: list[str]) -> None:
-    """Print what would be sent, in order, as one JSON object."""
-    print(json.dumps({"uploads": uploads, "requests": requests}, indent=2, default=str))
+    """Print as one JSON object what would be copied, and the requests in their order."""
+    print(json.dumps({"uploads": sorted(uploads), "requests": requests}, indent=2, default=str))
 
 
 @contextlib.contextmanager
@@ -54,33 +56,30 @@ def print_aws_requests(plan: Plan) -> None:
 
 
 def _session(plan: Plan) -> "boto3.Session":
-    import boto3
+    from launch.aws_backend import make_session
 
-    session = boto3.Session()
-    if session.region_name is None:
-        raise UsageError("no AWS region: set AWS_REGION or AWS_DEFAULT_REGION, as in eu-west-1")
+    session = make_session()
     if session.get_credentials() is not None:
         return session
-    if plan.output is None or not (plan.role or "").startswith("arn:"):
+    if plan.output is None or not (plan.role or os.environ.get("SAGEMAKER_ROLE", "")).startswith("arn:"):
         raise UsageError(
             "--dry-run without AWS credentials: give --output s3://BUCKET/PREFIX and --role as an ARN, "
             "which would be looked up in the account"
         )
-    return boto3.Session(
-        aws_access_key_id="dry-run", aws_secret_access_key="dry-run", region_name=session.region_name
-    )
+    return session
 
 
 class AwsRecorder:
-    """Answers every changing request of a boto session itself; nothing of it reaches AWS."""
+    """Answers what a boto session would change in SageMaker and S3 itself; questions do reach AWS."""
 
     def __init__(self, session: "boto3.Session") -> None:
         self.requests: list[dict[str, Any]] = []
         self.uploads: list[str] = []
         session.events.register("provide-client-params.sagemaker.*", self._record)
+        session.events.register("provide-client-params.s3.CreateBucket", self._record)
         session.events.register("provide-client-params.s3.*", self._record_upload)
-        session.events.register("before-send.sagemaker.*", self._answer)
-        session.events.register("before-send.s3.*", self._answer)
+        session.events.register("before-call.sagemaker.*", self._answer)
+        session.events.register("before-call.s3.*", self._answer)
 
     def _record(self, params: dict[str, Any], model: Any, **_: Any) -> None:
         self.requests.append({model.name: params})
@@ -89,21 +88,10 @@ class AwsRecorder:
         if model.name in ("PutObject", "CreateMultipartUpload"):
             self.uploads.append(f"s3://{params['Bucket']}/{params['Key']}")
 
-    def _answer(self, request: Any, **_: Any) -> Any:
+    def _answer(self, model: Any, **_: Any) -> Any:
+        """Answered here, after botocore's checks and before signing, a request does not leave the machine."""
         from botocore.awsrequest import AWSResponse
 
-        is_s3 = ".s3." in request.url or "//s3." in request.url
-        names = ("TrainingJobArn", "ProcessingJobArn")
-        body = b"" if is_s3 else json.dumps(dict.fromkeys(names, ANSWER_ARN)).encode()
-        return AWSResponse(request.url, 200, {"etag": '"0"'}, _Body(body))
-
-
-class _Body:
-    """What botocore reads an answer from."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-
-    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
-        """The content in one piece."""
-        yield self.content
+        if model.name.startswith(QUESTIONS):
+            return None
+        return AWSResponse("", 200, {}, None), dict.fromkeys(ANSWERED, "dry-run")

@@ -17,6 +17,7 @@ class Experiment:
     hyperparameters: dict[str, object]
     instance_type: str = "ml.g4dn.xlarge"
     prepare: dict[str, object] = field(default_factory=dict)  # options of prepare.py
+    channels: tuple[str, ...] = ()  # inputs beside the prepared set that must be given: pseudo, phase1
 
 
 def run_experiment(experiment: Experiment) -> NoReturn:

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from common.config import TrainingConfig, make_config
+from common.config import TrainingConfig, make_config, pseudo_rows
 from common.console import ArgumentParser
 from common.errors import UsageError
 from common.hyperparameters import parse_value
 from common.s3 import is_s3
 from launch.experiment import Experiment
-from launch.jobs import Image, check_job_name, job_name
+from launch.jobs import PHASE1, PSEUDO, Image, check_job_name, job_name
 from launch.staging import ENTRY_POINTS
 
 FRAMEWORK_VERSION, PY_VERSION = "2.8.0", "py312"  # the newest training image that the SDK knows
 PACKED_SIDE = 256  # prepare.py's default short side, px
+CHANNEL_HELP = {
+    PSEUDO: "pseudo-labels; entry_points/pseudo_label.py makes them",
+    PHASE1: "the model that weights=phase1 starts from: a folder, a run, or a model.tar.gz",
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Plan:
     wait: bool
     dry_run: bool
     fresh: bool
+    channels: dict[str, str]  # what is given beside the data: pseudo, phase1 -> URI or path
 
     def prepare_arguments(self) -> tuple[str, ...]:
         """The options of prepare.py as its command line, in fixed order; the CSV of sites is an input."""
@@ -67,6 +72,8 @@ def parser(experiment: Experiment) -> ArgumentParser:
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="hyperparameters")
     add("--prepare", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
         help="options of entry_points/prepare.py, as in split=random crop-bottom=0.07")  # fmt: skip
+    for name, text in CHANNEL_HELP.items():
+        add(f"--{name}", metavar="URI|DIR", help=text)
     add("--output", metavar="URI|DIR", help="default: runs/, on aws the SDK's default bucket")
     add("--job-name", help=f"default: {experiment.name}-YYYY-MM-DD-HH-MM-SS-mmm")
     add(
@@ -120,6 +127,7 @@ def read_plan(experiment: Experiment, command_line: Sequence[str]) -> Plan:
         wait=not flags.no_wait,
         dry_run=flags.dry_run,
         fresh=flags.fresh,
+        channels=_channels(experiment, config, flags),
     )
 
 
@@ -147,13 +155,29 @@ def _check_backend(flags: argparse.Namespace) -> None:
         return
     if flags.fresh:
         raise UsageError("--fresh: only with --backend process")
-    for name in ("data", "prepared", "output"):
+    for name in ("data", "prepared", "output", *CHANNEL_HELP):
         value = getattr(flags, name)
         if value and value != "demo" and not is_s3(value):
             raise UsageError(
                 f"--{name} {value}: jobs on AWS read and write S3 alone; copy it there "
                 "(aws s3 cp --recursive DIR s3://BUCKET/PREFIX) or use --backend process"
             )
+
+
+def _channels(experiment: Experiment, config: TrainingConfig, flags: argparse.Namespace) -> dict[str, str]:
+    """The channels that are given, checked against the experiment and its hyperparameters."""
+    given = {name: getattr(flags, name) for name in CHANNEL_HELP if getattr(flags, name)}
+    required = [*experiment.channels, *([PHASE1] if config.weights == PHASE1 else [])]
+    for name, text in CHANNEL_HELP.items():
+        if name in required and name not in given:
+            raise UsageError(f"--{name}: {experiment.name} needs it ({text})")
+    if PHASE1 in given and config.weights != PHASE1:
+        raise UsageError(
+            f"--phase1: has no effect with weights={config.weights}; --set weights=phase1 uses it"
+        )
+    if PSEUDO in given:
+        pseudo_rows(config.pseudo_share, config.batch_size * flags.instance_count)
+    return given
 
 
 def _prepare_options(

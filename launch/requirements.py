@@ -1,29 +1,41 @@
 """What Trapline needs and AWS's deep-learning images lack, with the versions that the tests ran with."""
 
 import re
-from importlib import metadata
+import tomllib
 from pathlib import Path
 
 from common.errors import TraplineError
 
-CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
+ROOT = Path(__file__).resolve().parents[1]
+# The checkout's own list: what an installed distribution says of itself is as old as its installation.
+PROJECT = ROOT / "pyproject.toml"
+CONSTRAINTS = ROOT / "constraints.txt"
 IN_AWS_IMAGE = {"torch", "torchvision"}  # the image's own fit its CUDA; they must not be replaced
 
 
 def missing_from_aws_image() -> list[str]:
     """Requirement lines, name and version, for Trapline's own dependencies without torch and torchvision.
 
-    Raises TraplineError where the distribution or constraints.txt is not there.
+    Raises TraplineError where pyproject.toml or constraints.txt is not there, or a version is not in it.
     """
-    try:
-        declared = metadata.requires("trapline") or []
-        pinned = _pins(CONSTRAINTS.read_text(encoding="utf-8"))
-    except (metadata.PackageNotFoundError, OSError) as error:
+    declared = tomllib.loads(_text(PROJECT))["project"]["dependencies"]
+    pinned = _pins(_text(CONSTRAINTS))
+    names = sorted({_name(line) for line in declared} - IN_AWS_IMAGE)
+    unpinned = [name for name in names if name not in pinned]
+    if unpinned:
         raise TraplineError(
-            f"{error}: run the launcher from a checkout with `pip install -e .`, or give --image-uri"
+            f"{CONSTRAINTS}: no version of {', '.join(unpinned)}; add it, or give --image-uri"
+        )
+    return [f"{name}=={pinned[name]}" for name in names]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TraplineError(
+            f"{path}: {error.strerror}; run the launcher from a checkout of Trapline, or give --image-uri"
         ) from None
-    names = sorted(_name(line) for line in declared if "extra ==" not in line)
-    return [f"{name}=={pinned[name]}" for name in names if name not in IN_AWS_IMAGE]
 
 
 def _name(requirement: str) -> str:

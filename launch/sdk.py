@@ -1,14 +1,17 @@
 """Jobs turned into objects of the SageMaker Python SDK v2: the one place that another SDK would replace."""
 
+import gc
 import logging
 import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from common.errors import UsageError
 from common.metrics import definitions
 from launch.jobs import PREPARED, Image, Machines, PrepareJob, TrainingJob
 
 if TYPE_CHECKING:
+    import boto3
     from sagemaker.processing import Processor
     from sagemaker.pytorch import PyTorch
     from sagemaker.session import Session
@@ -23,16 +26,40 @@ INSTALL = (  # for deep-learning images; a processing job has no toolkit that wo
 def import_sdk() -> None:
     """Import the SDK, without its telemetry and its notices about its version and defaults files."""
     os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")
-    for name in ("sagemaker", "sagemaker.config", "botocore.credentials"):
+    for name in ("sagemaker", "sagemaker.config", "botocore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    gc.disable()  # a quarter of the import's time: it makes thousands of classes, and no garbage
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import sagemaker.pytorch  # noqa: F401
+    gc.enable()
     logging.getLogger("sagemaker.config").setLevel(logging.WARNING)  # the import sets it back
     logging.getLogger("sagemaker").setLevel(logging.CRITICAL)  # what it logs as an error, it raises too
     from launch.sdk_internals import silence_telemetry
 
     silence_telemetry()
+
+
+def open_session(boto_session: "boto3.Session") -> "Session":
+    """The SDK's session. Raises UsageError where its file of the account's defaults cannot be used."""
+    from jsonschema import ValidationError  # type: ignore[import-untyped]
+    from sagemaker.session import Session
+    from yaml import YAMLError  # type: ignore[import-untyped]
+
+    try:
+        return Session(boto_session=boto_session)
+    except (ValueError, ValidationError, YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError(f"the SDK's defaults file, ~/.config/sagemaker/config.yaml: {said[:300]}") from error
+
+
+def defaults_name_role(session: "Session", *, training_only: bool) -> bool:
+    """Whether the SDK's defaults file names the role of training jobs, and of processing jobs if wanted."""
+    from sagemaker.config import PROCESSING_JOB_ROLE_ARN_PATH, TRAINING_JOB_ROLE_ARN_PATH
+    from sagemaker.utils import get_config_value
+
+    paths = [TRAINING_JOB_ROLE_ARN_PATH, *([] if training_only else [PROCESSING_JOB_ROLE_ARN_PATH])]
+    return all(get_config_value(path, session.sagemaker_config) for path in paths)
 
 
 def make_estimator(job: TrainingJob, session: "Session") -> "PyTorch":
@@ -66,9 +93,11 @@ def training_inputs(job: TrainingJob) -> dict[str, Any]:
     """The channels of a training job."""
     from sagemaker.inputs import TrainingInput
 
-    if job.prepared.startswith("file:"):
-        return {PREPARED: job.prepared}
-    return {PREPARED: TrainingInput(job.prepared, input_mode=job.input_mode)}
+    uris = {PREPARED: job.prepared, **job.channels}
+    return {
+        name: uri if uri.startswith("file:") else TrainingInput(uri, input_mode=job.input_mode)
+        for name, uri in uris.items()
+    }
 
 
 def _image_arguments(image: Image) -> dict[str, str]:
@@ -114,7 +143,7 @@ def make_processor(job: PrepareJob, session: "Session") -> "Processor":
 
 def processing_arguments(job: PrepareJob) -> list[str]:
     """The command line of prepare.py inside the container."""
-    data = f"{PROCESSING}/input/data" if job.input else "demo"
+    data = f"{PROCESSING}/input/data" if job.input else job.source_name
     sites = (
         ["--site-csv", f"{PROCESSING}/input/sites/{job.site_csv.rpartition('/')[2]}"] if job.site_csv else []
     )

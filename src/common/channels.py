@@ -15,6 +15,21 @@ from common.errors import TraplineError, UsageError
 from common.s3 import is_s3, split_uri
 
 PREPARED_CHANNEL = "prepared"
+PSEUDO_CHANNEL = "pseudo"
+PHASE1_CHANNEL = "phase1"
+MADE_BY = {
+    PREPARED_CHANNEL: "entry_points/prepare.py makes one",
+    PSEUDO_CHANNEL: "entry_points/pseudo_label.py makes one",
+    PHASE1_CHANNEL: "give the folder or the model.tar.gz of a training job",
+}
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Something that a job reads: where it lies here, and the S3 URI of which that is to be the copy."""
+
+    path: Path
+    uri: str | None = None
 
 
 @dataclass(frozen=True)
@@ -26,12 +41,21 @@ class TrainingPaths:
     output: Path  # metrics.csv; becomes output.tar.gz
     checkpoints: Path  # kept by SageMaker when an instance goes
     prepared_uri: str | None = None  # where in S3 the data set lies, of which `prepared` is to be the copy
+    pseudo: Channel | None = None  # a folder of pseudo-labels
+    phase1: Channel | None = None  # the model artefact to start from: a folder or a model.tar.gz
 
 
-def training_paths(prepared: str | None, output: str | None, environment: Mapping[str, str]) -> TrainingPaths:
-    """The folders from the two flags and the toolkit's variables; flags win.
+def training_paths(
+    prepared: str | None,
+    output: str | None,
+    environment: Mapping[str, str],
+    pseudo: str | None = None,
+    phase1: str | None = None,
+) -> TrainingPaths:
+    """The folders from the flags and the toolkit's variables; flags win.
 
-    Raises UsageError when neither says where the data are or where results go, or results would go to S3.
+    Raises UsageError when neither says where the data are or where results go, when a folder that is named
+    does not exist, or results would go to S3.
     """
     ensure_local("--output", output)
     base = Path(output or environment.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
@@ -39,13 +63,17 @@ def training_paths(prepared: str | None, output: str | None, environment: Mappin
         raise UsageError("--output: say in which folder the model and its checkpoints shall lie")
     model = base / "model" if output else Path(environment["SM_MODEL_DIR"])
     results = base / "output" / "data" if output else Path(environment["SM_OUTPUT_DATA_DIR"])
-    source = _prepared_source(prepared, environment)
+    source = _channel(PREPARED_CHANNEL, prepared, environment, base)
+    if source is None:
+        raise UsageError(f"--prepared: say where the prepared data set lies; {MADE_BY[PREPARED_CHANNEL]}")
     return TrainingPaths(
-        prepared=copy_folder(source, base) if is_s3(source) else Path(source),
+        prepared=source.path,
         model=model,
         output=results,
         checkpoints=base / "checkpoints",
-        prepared_uri=source if is_s3(source) else None,
+        prepared_uri=source.uri,
+        pseudo=_channel(PSEUDO_CHANNEL, pseudo, environment, base),
+        phase1=_channel(PHASE1_CHANNEL, phase1, environment, base),
     )
 
 
@@ -77,16 +105,16 @@ def message_file(environment: Mapping[str, str]) -> Path | None:
     return base / "output" / "message" if inside else None
 
 
-def _prepared_source(flag: str | None, environment: Mapping[str, str]) -> str:
-    variable = f"SM_CHANNEL_{PREPARED_CHANNEL.upper()}"
-    folder = flag or environment.get(variable)
-    if folder is None:
-        raise UsageError(
-            "--prepared: say where the prepared data set lies; entry_points/prepare.py makes one"
-        )
-    if not is_s3(folder) and not Path(folder).is_dir():
-        raise UsageError(f"--prepared {folder}: no such folder; entry_points/prepare.py makes one")
-    return folder
+def _channel(name: str, flag: str | None, environment: Mapping[str, str], base: Path) -> Channel | None:
+    source = flag or environment.get(f"SM_CHANNEL_{name.upper()}")
+    if source is None:
+        return None
+    if is_s3(source):
+        return Channel(copy_folder(source, base), source)
+    path = Path(source)
+    if not (path.exists() if name == PHASE1_CHANNEL else path.is_dir()):
+        raise UsageError(f"--{name} {source}: no such folder; {MADE_BY[name]}")
+    return Channel(path)
 
 
 def ensure_writable(folder: Path) -> None:

@@ -32,7 +32,9 @@ class TrainingConfig(BaseModel):
 
     # model
     arch: ShellSafe = field("resnet18", "torchvision classification architecture")
-    weights: ShellSafe = field("imagenet", "imagenet, none, or a .safetensors/.pth file (path or s3:// URI)")
+    weights: ShellSafe = field(
+        "imagenet", "imagenet, none, phase1 (of --phase1), or a .safetensors/.pth file (path or s3:// URI)"
+    )
     image_size: int = field(224, "side of the square input, pixels", ge=16, le=2048)
     dropout: float | None = field(None, "dropout before the head; None: the architecture's own", ge=0, lt=1)
     stochastic_depth: float | None = field(None, "rate of the deepest block; None: own", ge=0, lt=1)
@@ -41,6 +43,8 @@ class TrainingConfig(BaseModel):
     augment: Literal["none", "flip", "crops", "heavy"] = field("flip", "augmentation chain of the train part")
     mixup: float = field(0.0, "mixup: alpha of the share's Beta distribution; 0: off", ge=0, le=1000)
     batch_size: int = field(64, "images per micro-batch and process", ge=1, le=65536)
+    pseudo_share: float = field(0.25, "share of pseudo-labelled images in a batch, with --pseudo", gt=0, lt=1)
+    pseudo_weight: float = field(0.5, "weight of a pseudo-labelled image in the loss", gt=0, le=10)
     num_workers: int | None = field(
         None, "loader processes; None: chosen for the machine", digest=False, ge=0, le=256
     )
@@ -94,6 +98,20 @@ class TrainingConfig(BaseModel):
 
 def _in_digest(info: Any) -> bool:
     return bool(info.json_schema_extra["digest"])
+
+
+def pseudo_rows(share: float, batch_size: int) -> int:
+    """How many images of a batch of `batch_size` are pseudo-labelled: `share` of them, rounded.
+
+    Raises UsageError where that would be none or all of them.
+    """
+    rows = round(share * batch_size)
+    if not 0 < rows < batch_size:
+        raise UsageError(
+            f"hyperparameter pseudo_share: {share:g} of a batch of {batch_size} is {rows} images and leaves "
+            f"no {'pseudo-labelled' if rows == 0 else 'labelled'} one; change it or batch_size"
+        )
+    return rows
 
 
 def make_config(values: Mapping[str, Any]) -> TrainingConfig:

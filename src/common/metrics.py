@@ -35,13 +35,14 @@ class Metric:
 
 REGISTRY: tuple[Metric, ...] = (
     Metric("epoch", "epochs completed"),
-    Metric("train_loss", "mean training loss per image, as optimised", greater_is_better=False),
+    # Of the images with true labels: pseudo-labelled ones are trained on and not counted.
+    Metric("train_loss", "mean training loss per labelled image, as optimised", greater_is_better=False),
     Metric(
         "train_acc",
-        "accuracy on the augmented training images (mixup: on the larger share's label)",
+        "accuracy on the augmented labelled training images (mixup: on the larger share's label)",
         greater_is_better=True,
     ),
-    Metric("train_macro_f1", "macro F1 on the augmented training images", greater_is_better=True),
+    Metric("train_macro_f1", "macro F1 on the augmented labelled training images", greater_is_better=True),
     Metric("val_loss", "log loss on validation, unweighted, natural logarithm", greater_is_better=False),
     Metric("val_acc", "accuracy on validation", greater_is_better=True),
     Metric("val_macro_f1", "macro F1 over the classes present in validation", greater_is_better=True),

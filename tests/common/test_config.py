@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import TrainingConfig, make_config
+from common.config import TrainingConfig, make_config, pseudo_rows
 from common.errors import UsageError
 
 IMPOSSIBLE = {
@@ -14,6 +14,8 @@ IMPOSSIBLE = {
     "stochastic_depth": [-0.1, 1],
     "augment": ["lots", None],
     "batch_size": [0, -4, "many"],
+    "pseudo_share": [0, 1, -0.1, "nan", None],
+    "pseudo_weight": [0, -1, 11, "inf"],
     "num_workers": [-1, 1000],
     "epochs": [0, -1, "1e", None],
     "optimizer": ["lion"],
@@ -88,3 +90,13 @@ def test_the_digest_follows_what_changes_the_weights_and_nothing_else(batch_size
 def test_a_configuration_cannot_be_changed():
     with pytest.raises(ValueError, match="frozen"):
         TrainingConfig().lr = 1.0
+
+
+@given(st.floats(0.01, 0.99), st.integers(2, 512))
+def test_a_batch_has_both_kinds_of_images_or_is_refused(share, batch_size):
+    rounded = round(share * batch_size)
+    if rounded in (0, batch_size):
+        with pytest.raises(UsageError, match="hyperparameter pseudo_share"):
+            pseudo_rows(share, batch_size)
+    else:
+        assert pseudo_rows(share, batch_size) == rounded

@@ -144,6 +144,7 @@ def test_one_rank_prints_and_writes(by_two):
     assert list((folder / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_ranks_killed_and_started_again_end_like_ranks_never_killed(by_two, small_demo, tmp_path):
     flags = ["--prepared", small_demo, "--output", tmp_path, *TWO_EPOCHS]
     ranks = start_ranks(TRAIN, *flags)
@@ -161,6 +162,7 @@ def test_two_ranks_killed_and_started_again_end_like_ranks_never_killed(by_two, 
     assert deterministic(history(tmp_path)) == deterministic(history(by_two[0]))
 
 
+@pytest.mark.slow
 def test_a_rank_that_fails_ends_the_others_with_its_reason(small_demo, tmp_path):
     copy = shutil.copytree(small_demo, tmp_path / "prepared")
     path = next((copy / "train").iterdir())
@@ -177,6 +179,7 @@ def test_a_rank_that_fails_ends_the_others_with_its_reason(small_demo, tmp_path)
     assert not (tmp_path / "out" / "model" / "model.json").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_on_one_rank_ends_all(small_demo, tmp_path):
     script = tmp_path / "diverging.py"
     script.write_text(DIVERGING)

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -248,7 +249,10 @@ def test_two_nodes_train_under_torchrun_and_leave_one_artefact(place, small_demo
 @pytest.mark.slow
 def test_the_whole_road_needs_neither_docker_nor_opt_ml_nor_root(place, small_demo):
     """As root the test gives up its user, and keeps the right to read: the interpreter may lie in /root."""
-    assert not os.path.exists("/opt/ml")  # noqa: PTH110
+    if Path("/opt/ml").exists():
+        pytest.skip("/opt/ml exists on this machine")
+    if os.getuid() == 0 and not shutil.which("setpriv"):
+        pytest.skip("running as root, and setpriv is not there to give it up")
     shown = place.folder / "shown"
     shown.mkdir()
     shutil.copytree(small_demo, shown / "prepared")

@@ -8,7 +8,7 @@ each gets its share of every batch of that one order.
 
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -18,32 +18,40 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from common.data.augment import Augmentation
 from common.data.canonical import decode_packed
+from common.data.mixed import MixedPart, PseudoOrder
 from common.data.prepared import PackedPart
 from common.errors import TraplineError
 from common.processes import available_cores, prepare_worker
 
-Key: TypeAlias = tuple[int, int]  # epoch, row; ~row for padding: the image of `row` with the weight 0
+# Epoch and row, which seed the augmentation; ~row for padding: the image of `row` with the weight 0. With a
+# pseudo-labelled image goes, instead of the epoch, its round (see PseudoOrder).
+Key: TypeAlias = tuple[int, int]
 MOST_WORKERS = 16
 PRELOADED = ["common.data.loader"]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """images: uint8 (batch, size, size, 3); labels: int64 (batch,); weights: float32 (batch,)."""
+    """images: uint8 (batch, size, size, 3); labels: int64 (batch,); weights: float32 (batch,).
+
+    `labelled`: bool (batch,), false for guessed labels; None where no label is guessed.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
     weights: torch.Tensor
+    labelled: torch.Tensor | None = None
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory; called by the DataLoader."""
-        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.weights.pin_memory())
+        labelled = None if self.labelled is None else self.labelled.pin_memory()
+        return Batch(self.images.pin_memory(), self.labels.pin_memory(), self.weights.pin_memory(), labelled)
 
 
 class PackedImages(Dataset[Batch | TraplineError]):
     """Decoded, augmented images of a part, fetched a batch at a time."""
 
-    def __init__(self, part: PackedPart, chain: str, size: int, seed: int) -> None:
+    def __init__(self, part: PackedPart | MixedPart, chain: str, size: int, seed: int) -> None:
         self.part = part
         self.size = size
         self.seed = seed
@@ -67,15 +75,24 @@ class PackedImages(Dataset[Batch | TraplineError]):
         weights = self.part.weights[rows]
         weights[[row < 0 for _, row in keys]] = 0
         return Batch(
-            torch.from_numpy(images), torch.from_numpy(self.part.labels[rows]), torch.from_numpy(weights)
+            torch.from_numpy(images),
+            torch.from_numpy(self.part.labels[rows]),
+            torch.from_numpy(weights),
+            self._labelled(rows),
         )
 
+    def _labelled(self, rows: list[int]) -> torch.Tensor | None:
+        if isinstance(self.part, MixedPart):
+            return torch.tensor(rows) < len(self.part.labelled)
+        return None
+
     def _pixels(self, row: int) -> np.ndarray:
+        part, row = self.part.located(row) if isinstance(self.part, MixedPart) else (self.part, row)
         try:
-            return decode_packed(self.part.jpeg(row))
+            return decode_packed(part.jpeg(row))
         except ValueError as error:
-            name = self.part.table["id"][row].as_py()
-            folder = self.part.files[0].parent
+            name = part.table["id"][row].as_py()
+            folder = part.files[0].parent
             raise TraplineError(f"{folder}: image {name} is damaged ({error}); prepare again") from None
 
 
@@ -87,26 +104,41 @@ class EpochBatches(Sampler[list[Key]]):
 
     With several `ranks` a batch holds `batch_size` images for each, dealt out in turn. All ranks get equally
     many rows of it, two at least where `batch_size` is above one; what is missing is filled up with padding.
+
+    With `pseudo` every batch ends with its share of pseudo-labelled images, and so fewer of the `rows` go
+    into it; an epoch still is one pass over those. A smaller last batch has the same share of both.
     """
 
     def __init__(
-        self, rows: int, batch_size: int, *, seed: int | None, rank: int = 0, ranks: int = 1
+        self,
+        rows: int,
+        batch_size: int,
+        *,
+        seed: int | None,
+        rank: int = 0,
+        ranks: int = 1,
+        pseudo: PseudoOrder | None = None,
     ) -> None:
         self.rows = rows
         self.seed = seed
         self.epoch = 0
         self.rank = rank
         self.ranks = ranks
+        self.pseudo = pseudo
         self.least = min(2, batch_size) if ranks > 1 else 1
-        starts = list(range(0, rows, batch_size * ranks))
+        guessed = pseudo.per_batch(batch_size * ranks) if pseudo else 0
+        step = batch_size * ranks - guessed
+        starts = list(range(0, rows, step))
         if len(starts) > 1 and rows - starts[-1] == 1:
             starts.pop()
         self.bounds = list(zip(starts, [*starts[1:], rows], strict=True))
+        self.pseudo_sizes = [round(guessed * (end - start) / step) for start, end in self.bounds]
 
     @property
     def sizes(self) -> list[int]:
         """Images in each batch, over all ranks, without padding."""
-        return [end - start for start, end in self.bounds]
+        labelled = (end - start for start, end in self.bounds)
+        return [own + guessed for own, guessed in zip(labelled, self.pseudo_sizes, strict=True)]
 
     @property
     def shares(self) -> list[int]:
@@ -120,13 +152,21 @@ class EpochBatches(Sampler[list[Key]]):
         order = np.arange(self.rows)
         if self.seed is not None:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
-        for (start, end), share in zip(self.bounds, self.shares, strict=True):
-            yield [(self.epoch, int(row)) for row in self._dealt(order[start:end], share)]
+        for (start, end), share, guessed in zip(self.bounds, self.shares, self._guessed(), strict=True):
+            yield self._dealt([*((self.epoch, int(row)) for row in order[start:end]), *guessed], share)
 
-    def _dealt(self, rows: np.ndarray, share: int) -> np.ndarray:
-        turns = self.rank + self.ranks * np.arange(share)
-        dealt = rows[turns % len(rows)]
-        return np.where(turns < len(rows), dealt, ~dealt)
+    def _guessed(self) -> Iterable[list[Key]]:
+        if self.pseudo is None:
+            return [[] for _ in self.bounds]
+        return self.pseudo.batches(self.epoch, self.pseudo_sizes)
+
+    def _dealt(self, keys: list[Key], share: int) -> list[Key]:
+        turns = (self.rank + self.ranks * number for number in range(share))
+        return [keys[turn] if turn < len(keys) else _padding(keys[turn % len(keys)]) for turn in turns]
+
+
+def _padding(key: Key) -> Key:
+    return key[0], ~key[1]
 
 
 @dataclass(frozen=True)
@@ -146,7 +186,7 @@ class Loader:
 
 
 def make_loader(
-    part: PackedPart,
+    part: PackedPart | MixedPart,
     *,
     chain: str,
     size: int,
@@ -157,15 +197,22 @@ def make_loader(
     pin: bool,
     rank: int = 0,
     ranks: int = 1,
+    pseudo_share: float = 0.0,
 ) -> Loader:
     """A loader over `part`. `workers` processes make the batches; 0 makes them in this process.
 
-    `rank` of `ranks` is the share of every batch that this process gets (see EpochBatches).
+    `rank` of `ranks` is the share of every batch that this process gets, and `pseudo_share` that of the
+    pseudo-labelled images of a MixedPart (see EpochBatches).
 
     Workers come from a fork server, which has no threads: forking this process, whose threads may hold
     locks, can hang.
     """
-    batches = EpochBatches(len(part), batch_size, seed=seed if shuffle else None, rank=rank, ranks=ranks)
+    rows, pseudo = len(part), None
+    if isinstance(part, MixedPart):
+        rows = len(part.labelled)
+        pseudo = PseudoOrder(rows, len(part.rows), pseudo_share, seed)
+    order = seed if shuffle else None
+    batches = EpochBatches(rows, batch_size, seed=order, rank=rank, ranks=ranks, pseudo=pseudo)
     options: dict[str, Any] = {}
     if workers:
         context = multiprocessing.get_context("forkserver")

@@ -12,7 +12,9 @@ from scipy.special import log_softmax
 
 from common.errors import TraplineError
 
-LOWEST, HIGHEST = 0.05, 20.0  # where every answer is right, or none, the best temperature is 0 or infinite
+# Where every answer on validation is right, or none, the best temperature would be 0 or infinite, and the
+# first unseen image that is wrong would cost without limit.
+LOWEST, HIGHEST = 0.2, 10.0
 PRECISION = 1e-4  # of the natural logarithm of the temperature
 MOST_FOLDS = 10
 
@@ -26,9 +28,7 @@ def log_probabilities(logits: np.ndarray, temperature: float | np.ndarray = 1.0)
     return np.asarray(log_softmax(logits.astype(np.float64) / divisor.reshape(-1, 1), axis=1))
 
 
-def image_losses(
-    logits: np.ndarray, labels: np.ndarray, temperature: float | np.ndarray = 1.0
-) -> np.ndarray:
+def image_losses(logits: np.ndarray, labels: np.ndarray, temperature: float | np.ndarray = 1.0) -> np.ndarray:
     """The log loss of each image, float64 (images,); `labels` are class indices, (images,)."""
     return -log_probabilities(logits, temperature)[np.arange(len(labels)), labels]
 
@@ -42,14 +42,22 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     if not len(labels):
         raise TraplineError("temperature: there are no validation images to fit it on; prepare some")
     if not np.isfinite(logits).all():
-        raise TraplineError("temperature: the model's outputs on validation are no finite numbers; train anew")
+        raise TraplineError(
+            "temperature: the model's outputs on validation are no finite numbers; train anew"
+        )
+
+    def loss(logarithm: float) -> float:
+        return float(image_losses(logits, labels, float(np.exp(logarithm))).mean())
+
     found = minimize_scalar(
-        lambda logarithm: image_losses(logits, labels, float(np.exp(logarithm))).mean(),
+        loss,
         bounds=(np.log(LOWEST), np.log(HIGHEST)),
         method="bounded",
         options={"xatol": PRECISION},
     )
-    return float(np.exp(found.x))
+    # The search comes near its ends but never to them.
+    best = min((np.log(LOWEST), np.log(HIGHEST), float(found.x)), key=loss)
+    return float(np.exp(best))
 
 
 def is_at_bound(temperature: float) -> bool:

@@ -68,9 +68,7 @@ def metric_intervals(
     if len(sums) < FEWEST_CLUSTERS:
         return None
     blocks = [metrics_of(block) for block in resampled(sums, resampling)]
-    return {
-        name: percentile(np.concatenate([block[name] for block in blocks]), resampling) for name in names
-    }
+    return {name: percentile(np.concatenate([block[name] for block in blocks]), resampling) for name in names}
 
 
 def paired_difference(

@@ -13,7 +13,8 @@ from common.inference.temperature import (
     is_at_bound,
 )
 from common.reports.bootstrap import FEWEST_CLUSTERS, Interval, Resampling, paired_difference
-from common.reports.outputs import Clusters, ViewLogits
+from common.reports.clusters import Clusters
+from common.reports.outputs import ViewLogits
 
 MARGIN = 0.002  # of log loss: what a further view must gain, for it makes every answer dearer
 PHASE_1, PHASE_2 = "phase1", "phase2"
@@ -101,8 +102,8 @@ def choose_champion(
     unit = clusters.unit
     if interval is None:
         reason = (
-            f"validation has {clusters.count} {unit}s, fewer than {FEWEST_CLUSTERS}: no interval can be given, "
-            "and without one Phase 1 stays"
+            f"validation has {clusters.count} {unit}s, fewer than {FEWEST_CLUSTERS}: no interval can be "
+            "given, and without one Phase 1 stays"
         )
         return Verdict(PHASE_1, reason, difference)
     shown = (

@@ -1,17 +1,16 @@
-"""A model's outputs over a part of the prepared data, view by view, and what belongs together in the part."""
+"""A model's outputs over a part of the prepared data, view by view."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
 
 from common.console import progress
 from common.data.canonical import decode_packed
 from common.data.prepared import PackedPart
 from common.errors import TraplineError
-from common.inference.predictor import Predictor
+from common.inference.predictor import Averaging, Predictor, average_views, finite_rows
 
 BATCH = 64  # images
 
@@ -22,45 +21,12 @@ class ViewLogits:
 
     logits: np.ndarray
     views: tuple[str, ...]
-    averaging: str
+    averaging: Averaging
 
     def averaged(self, views: Sequence[str]) -> np.ndarray:
-        """The outputs over some of the views as logits, float64 (images, classes).
-
-        The mean of logits is the renormalised geometric mean of probabilities; the logarithm of the mean of
-        probabilities is their arithmetic one.
-        """
-        chosen = self.logits[:, [self.views.index(view) for view in views]].astype(np.float64)
-        if self.averaging == "logits":
-            return np.asarray(chosen.mean(axis=1))
-        return np.asarray(logsumexp(log_softmax(chosen, axis=2), axis=1) - np.log(len(views)))
-
-
-@dataclass(frozen=True)
-class Clusters:
-    """What is resampled as one. numbers: int64 (images,); names: of the sites, None where images stand alone."""
-
-    numbers: np.ndarray
-    names: list[str] | None
-
-    @property
-    def unit(self) -> str:
-        """What a cluster is."""
-        return "image" if self.names is None else "site"
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return int(self.numbers.max()) + 1
-
-
-def clusters_of(part: PackedPart) -> Clusters:
-    """The sites of a part where every image has one, else each image for itself."""
-    sites = part.table["site"].to_pylist()
-    if any(site is None for site in sites):
-        return Clusters(np.arange(len(sites)), None)
-    names, numbers = np.unique(np.asarray(sites, dtype=str), return_inverse=True)
-    return Clusters(numbers.astype(np.int64), names.tolist())
+        """The logits over some of the views, float32 (images, classes), as the model will average them."""
+        chosen = [self.views.index(view) for view in views]
+        return average_views(self.logits[:, chosen], self.averaging)
 
 
 def view_logits(predictor: Predictor, part: PackedPart, doing: str) -> ViewLogits:
@@ -68,7 +34,6 @@ def view_logits(predictor: Predictor, part: PackedPart, doing: str) -> ViewLogit
 
     Raises TraplineError naming the image that is damaged, or whose outputs are not finite.
     """
-    description = predictor.description
     starts = progress(range(0, len(part), BATCH), doing, -(-len(part) // BATCH), "batches")
     blocks = []
     for start in starts:
@@ -76,7 +41,7 @@ def view_logits(predictor: Predictor, part: PackedPart, doing: str) -> ViewLogit
         block = predictor.view_logits([_pixels(part, row) for row in rows])
         _check_finite(block, part, start)
         blocks.append(block)
-    return ViewLogits(np.concatenate(blocks), tuple(predictor.views), description.averaging)
+    return ViewLogits(np.concatenate(blocks), predictor.views, predictor.description.averaging)
 
 
 def _pixels(part: PackedPart, row: int) -> np.ndarray:
@@ -87,7 +52,7 @@ def _pixels(part: PackedPart, row: int) -> np.ndarray:
 
 
 def _check_finite(block: np.ndarray, part: PackedPart, start: int) -> None:
-    bad = np.flatnonzero(~np.isfinite(block).all(axis=(1, 2)))
+    bad = np.flatnonzero(~finite_rows(block.reshape(len(block), -1)))
     if len(bad):
         raise TraplineError(
             f"{_name(part, start + int(bad[0]))}: the model's outputs are no finite numbers; train it anew, "

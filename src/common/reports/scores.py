@@ -52,7 +52,7 @@ def scored(
 
 
 def cluster_sums(predictions: Scored) -> np.ndarray:
-    """Float64 (clusters, sums): the SCALARS, then of each class the hits, the predicted and the true images."""
+    """Float64 (clusters, sums): SCALARS, then by class the images that were hit, predicted and true."""
     classes, clusters = predictions.log_probabilities.shape[1], predictions.clusters
     count = int(clusters.max()) + 1
     labels, predicted = predictions.labels, predictions.predicted

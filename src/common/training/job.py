@@ -1,7 +1,6 @@
 """A training job from a prepared data set to a model artefact, in one readable sequence."""
 
 import os
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,23 +8,28 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 import common
 from common import metrics
-from common.channels import TrainingPaths, ensure_writable
+from common.channels import Channel, TrainingPaths, ensure_writable
 from common.config import TrainingConfig
 from common.console import peak_resident_mb, progress
 from common.data.loader import Loader, default_workers, make_loader
-from common.data.prepared import PreparedSet, fetch_prepared, open_prepared
+from common.data.mixed import MixedPart
+from common.data.prepared import PARTS, PackedPart, PreparedSet, fetch_prepared, open_prepared
+from common.data.pseudo import PseudoLabels, fetch_pseudo_labels, read_pseudo_labels
 from common.errors import TraplineError, UsageError
 from common.models.artefact import ModelDescription, write_artefact
 from common.models.build import (
+    Normalisation,
     build_model,
     check_image_size,
     count_parameters,
     head_parameters,
     normalisation_for,
 )
+from common.models.phase1 import PHASE1, fetch_artefact, load_phase1, opened_artefact, read_phase1
 from common.models.weights import WeightsReport, load_weights
 from common.storage import folder_digest
 from common.training.checkpoint import Checkpoints, job_key
@@ -60,11 +64,12 @@ JOB_VARIABLE = "TRAINING_JOB_NAME"  # set in SageMaker's training containers, an
 
 @dataclass(frozen=True)
 class Data:
-    """The prepared set and its loaders."""
+    """The prepared set, its loaders, and the pseudo-labels that were given, accepted ones or none."""
 
     prepared: PreparedSet
     train: Loader
     val: Loader
+    pseudo: PseudoLabels | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -94,10 +99,11 @@ def _train(
         for folder in (paths.model, paths.output, paths.checkpoints):
             ensure_writable(folder)
     log_memory("start", execution.device)
-    _fetch_data(paths, ranks)
-    data = _setup_data(config, paths.prepared, execution, ranks)
+    _check_phase1(config, paths.phase1)
+    _fetch_data(config, paths, ranks)
+    data = _setup_data(config, paths, execution, ranks)
     log_memory("data_loaded", execution.device)
-    learner, report = _setup_learner(config, data, execution, ranks)
+    learner, report = _setup_learner(config, data, paths.phase1, execution, ranks)
     _print_profile(config, data, learner)
     checkpoints = _setup_checkpoints(config, paths, data, entry_points, report, ranks)
     state = resume_or_start(learner, checkpoints, fresh=fresh)
@@ -115,27 +121,29 @@ def _train(
         checkpoints.clear()
 
 
-def _fetch_data(paths: TrainingPaths, ranks: Ranks) -> None:
-    if paths.prepared_uri is None:
-        return
-    if ranks.local_rank == 0:  # the ranks of a machine share the copy
-        fetch_prepared(paths.prepared_uri, paths.prepared, TRAINED_PARTS)
+def _check_phase1(config: TrainingConfig, phase1: Channel | None) -> None:
+    if config.weights == PHASE1 and phase1 is None:
+        raise UsageError("weights phase1: say where the model lies with --phase1 DIR|model.tar.gz|s3://...")
+    if config.weights != PHASE1 and phase1 is not None:
+        print(f"phase1: not used, for weights is {config.weights}", flush=True)
+
+
+def _fetch_data(config: TrainingConfig, paths: TrainingPaths, ranks: Ranks) -> None:
+    if ranks.local_rank == 0:  # the ranks of a machine share the copies
+        if paths.prepared_uri is not None:
+            fetch_prepared(paths.prepared_uri, paths.prepared, PARTS if paths.pseudo else TRAINED_PARTS)
+        if paths.pseudo is not None and paths.pseudo.uri is not None:
+            fetch_pseudo_labels(paths.pseudo.uri, paths.pseudo.path)
+        if config.weights == PHASE1 and paths.phase1 is not None and paths.phase1.uri is not None:
+            fetch_artefact(paths.phase1.uri, paths.phase1.path)
     wait_for_all(ranks)
 
 
-def _setup_data(config: TrainingConfig, folder: Path, execution: Execution, ranks: Ranks) -> Data:
-    prepared = open_prepared(folder, parts=TRAINED_PARTS)
-    description = prepared.description
-    packed = description.pixels["short_side"]
-    if config.image_size > packed:
-        raise UsageError(
-            f"image_size {config.image_size} is above the packed short side {packed}: prepare again with\n"
-            f"python entry_points/prepare.py --input {description.source} --output {folder} "
-            f"--short-side {config.image_size}"
-        )
-    for part in TRAINED_PARTS:
-        if not len(prepared.part(part)):
-            raise TraplineError(f"{folder / part}: holds no image; prepare the data with other --shares")
+def _setup_data(config: TrainingConfig, paths: TrainingPaths, execution: Execution, ranks: Ranks) -> Data:
+    folder = paths.prepared
+    prepared = open_prepared(folder, parts=PARTS if paths.pseudo else TRAINED_PARTS)
+    _check_prepared(config, prepared)
+    pseudo = read_pseudo_labels(paths.pseudo.path, prepared) if paths.pseudo else None
     workers = config.num_workers
     if workers is None:
         workers = default_workers(execution.device.type, ranks.local_count)
@@ -148,13 +156,40 @@ def _setup_data(config: TrainingConfig, folder: Path, execution: Execution, rank
         "rank": ranks.rank,
         "ranks": ranks.count,
     }
-    train = make_loader(prepared.part("train"), chain=config.augment, shuffle=True, **shared)
+    part = _training_part(config, prepared, pseudo)
+    train = make_loader(part, chain=config.augment, shuffle=True, pseudo_share=config.pseudo_share, **shared)
     val = make_loader(prepared.part("val"), chain="none", shuffle=False, **shared)
-    return Data(prepared, train, val)
+    return Data(prepared, train, val, pseudo)
+
+
+def _training_part(
+    config: TrainingConfig, prepared: PreparedSet, pseudo: PseudoLabels | None
+) -> PackedPart | MixedPart:
+    train = prepared.part("train")
+    if pseudo is None:
+        return train
+    if not len(pseudo.rows):
+        print("pseudo-labels: none was accepted; training on the labelled images alone", flush=True)
+        return train
+    return MixedPart(train, prepared.part("unlabeled"), pseudo.rows, pseudo.labels, config.pseudo_weight)
+
+
+def _check_prepared(config: TrainingConfig, prepared: PreparedSet) -> None:
+    folder, description = prepared.folder, prepared.description
+    packed = description.pixels["short_side"]
+    if config.image_size > packed:
+        raise UsageError(
+            f"image_size {config.image_size} is above the packed short side {packed}: prepare again with\n"
+            f"python entry_points/prepare.py --input {description.source} --output {folder} "
+            f"--short-side {config.image_size}"
+        )
+    for part in TRAINED_PARTS:
+        if not len(prepared.part(part)):
+            raise TraplineError(f"{folder / part}: holds no image; prepare the data with other --shares")
 
 
 def _setup_learner(
-    config: TrainingConfig, data: Data, execution: Execution, ranks: Ranks
+    config: TrainingConfig, data: Data, phase1: Channel | None, execution: Execution, ranks: Ranks
 ) -> tuple[Learner, WeightsReport]:
     check_image_size(config.arch, config.image_size, len(data.classes))
     model = build_model(
@@ -165,7 +200,7 @@ def _setup_learner(
         stochastic_depth=config.stochastic_depth,
     )
     head = head_parameters(config.arch, config.image_size)
-    report = load_weights(model, config.weights, arch=config.arch, head=head, cache=None)
+    report, normalisation = _load_start(model, config, data, phase1)
     print(report, flush=True)
     log_memory("model_built", execution.device)
     model = execution.place(model)
@@ -180,7 +215,7 @@ def _setup_learner(
         loss=make_loss(config, data.prepared.part("train").labels, data.classes, execution.device),
         config=config,
         execution=execution,
-        normalisation=normalisation_for(config.arch, config.weights),
+        normalisation=normalisation,
         ranks=ranks,
         parallel=parallel(model, ranks),
     )
@@ -188,8 +223,28 @@ def _setup_learner(
     return learner, report
 
 
+def _load_start(
+    model: nn.Module, config: TrainingConfig, data: Data, phase1: Channel | None
+) -> tuple[WeightsReport, Normalisation]:
+    """Fill `model` with the weights to start from; they come with a normalisation."""
+    if config.weights != PHASE1 or phase1 is None:
+        head = head_parameters(config.arch, config.image_size)
+        report = load_weights(model, config.weights, arch=config.arch, head=head, cache=None)
+        return report, normalisation_for(config.arch, config.weights)
+    with opened_artefact(phase1.path) as folder:
+        start = read_phase1(folder, config.arch, data.classes)
+        if start.description.data_fingerprint != data.prepared.description.fingerprint:
+            print(
+                "note: phase 1 was trained on another prepared set; where it has seen validation images of "
+                "this one, their scores say too much",
+                flush=True,
+            )
+        return load_phase1(model, start), start.description.normalisation
+
+
 def _print_profile(config: TrainingConfig, data: Data, learner: Learner) -> None:
     execution, train = learner.execution, data.train
+    guessed = f"pseudo_images={len(data.pseudo.rows)} " if data.pseudo else ""
     settings = " ".join(f"{name}={value}" for name, value in config.record().items())
     print(f"[PROFILE] {settings}")
     print(
@@ -198,7 +253,7 @@ def _print_profile(config: TrainingConfig, data: Data, learner: Learner) -> None
         f"threads={torch.get_num_threads()} "
         f"workers={train.loader.num_workers} parameters={count_parameters(learner.model)} "
         f"classes={len(data.classes)} train_images={train.batches.rows} val_images={data.val.batches.rows} "
-        f"split={data.prepared.description.split.kind} drawn={data.prepared.description.drawn}",
+        f"{guessed}split={data.prepared.description.split.kind} drawn={data.prepared.description.drawn}",
         flush=True,
     )
 
@@ -215,6 +270,8 @@ def _setup_checkpoints(
     digests = [code, data.prepared.description.fingerprint, config.digest(), report.identity]
     if ranks.count > 1:
         digests.append(f"ranks={ranks.count}")
+    if data.pseudo is not None:
+        digests.append(f"pseudo={data.pseudo.identity}")
     return Checkpoints(paths.checkpoints, job_key(*digests))
 
 

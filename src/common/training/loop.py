@@ -54,19 +54,25 @@ class Learner:
 class Tally:
     """What a pass leaves behind, on the device until the end: nothing waits for a GPU in between.
 
-    Of this rank, padding included, until `over_all_ranks`.
+    Of this rank, padding included, until `over_all_ranks`. Where some labels are guessed, loss and metrics
+    are those of the images with true labels.
     """
 
     loss: Tensor
     predicted: list[Tensor] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
+    labelled: list[Tensor] = field(default_factory=list)  # uint8; empty where no label is guessed
     images: int = 0
     waited: float = 0.0  # seconds
     learning_rate: float = math.nan
 
-    def add(self, losses: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Count one micro-batch: losses (batch,), logits (batch, classes), labels (batch,)."""
-        self.loss += losses.detach().sum()
+    def add(self, losses: Tensor, logits: Tensor, labels: Tensor, labelled: Tensor | None = None) -> None:
+        """Count one micro-batch: losses (batch,), logits (batch, classes), labels and labelled (batch,)."""
+        if labelled is None:
+            self.loss += losses.detach().sum()
+        else:  # a product, so that a loss that is no number shows wherever it comes from
+            self.loss += (losses.detach() * labelled).sum()
+            self.labelled.append(labelled.to(torch.uint8))
         self.predicted.append(logits.detach().argmax(dim=1))
         self.labels.append(labels)
         self.images += len(labels)
@@ -75,8 +81,11 @@ class Tally:
         """Mean loss, accuracy and macro F1, under the names of the metric registry."""
         predicted = torch.cat(self.predicted).cpu().numpy()
         labels = torch.cat(self.labels).cpu().numpy()
+        if self.labelled:
+            counted = torch.cat(self.labelled).cpu().numpy().astype(bool)
+            predicted, labels = predicted[counted], labels[counted]
         return {
-            "train_loss": float(self.loss) / self.images,
+            "train_loss": float(self.loss) / len(labels),
             "train_acc": float(accuracy_score(labels, predicted)),
             "train_macro_f1": macro_f1(labels, predicted),
         }
@@ -141,7 +150,10 @@ def backward(
         logits = learner.logits(mixed_images(images, mixing))
     losses = mixed_losses(learner.loss, logits, labels, weights, mixing)
     learner.scaler.scale(losses.sum() / (group_images / learner.ranks.count)).backward()
-    tally.add(losses, logits, leading_labels(labels, mixing))
+    labelled = None
+    if batch.labelled is not None:
+        labelled = leading_labels(batch.labelled.to(device, non_blocking=True), mixing)
+    tally.add(losses, logits, leading_labels(labels, mixing), labelled)
 
 
 def over_all_ranks(tally: Tally, batch_sizes: list[int], ranks: Ranks) -> Tally:
@@ -149,11 +161,16 @@ def over_all_ranks(tally: Tally, batch_sizes: list[int], ranks: Ranks) -> Tally:
     if ranks.count == 1:
         return tally
     shares = [len(piece) for piece in tally.labels]
+
+    def gathered(pieces: list[Tensor]) -> list[Tensor]:
+        return [gather_rows(torch.cat(pieces), shares, batch_sizes, ranks)] if pieces else []
+
     return replace(
         tally,
         loss=total(tally.loss, ranks),
-        predicted=[gather_rows(torch.cat(tally.predicted), shares, batch_sizes, ranks)],
-        labels=[gather_rows(torch.cat(tally.labels), shares, batch_sizes, ranks)],
+        predicted=gathered(tally.predicted),
+        labels=gathered(tally.labels),
+        labelled=gathered(tally.labelled),
         images=sum(batch_sizes),
         waited=float(total(torch.tensor(tally.waited), ranks)) / ranks.count,
     )

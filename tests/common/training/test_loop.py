@@ -157,3 +157,46 @@ def test_mixed_micro_batches_leave_dropouts_generator_alone():
     torch.manual_seed(5)
     train_epoch(job, [images(6)], [6], epoch=1)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_metrics_are_those_of_the_images_with_true_labels():
+    batch = images(6)
+    labelled = torch.tensor([True, True, True, False, False, False])
+    alone, mixed = (train_epoch(learner(small_model(), lr=1e-9), [given], [6], epoch=1) for given in (
+        Batch(batch.images[:3], batch.labels[:3], batch.weights[:3]),
+        Batch(batch.images, batch.labels, batch.weights, labelled),
+    ))  # fmt: skip
+    assert mixed.metrics() == pytest.approx(alone.metrics())
+    assert (mixed.images, alone.images) == (6, 3)
+
+
+def test_pseudo_labelled_images_teach_by_their_weight():
+    batch = images(6)
+    labelled = torch.tensor([True] * 3 + [False] * 3)
+
+    def weights_after(weight):
+        model = small_model()
+        weights = torch.where(labelled, 1.0, weight)
+        train_epoch(learner(model), [Batch(batch.images, batch.labels, weights, labelled)], [6], epoch=1)
+        return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+    start = torch.cat([parameter.detach().flatten() for parameter in small_model().parameters()])
+    nothing, half, whole = (weights_after(weight) - start for weight in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(half, (nothing + whole) / 2, rtol=1e-3, atol=1e-7)
+    assert not torch.allclose(nothing, whole)
+
+
+def test_a_pseudo_labelled_image_that_breaks_the_loss_is_not_overlooked():
+    tally = Tally(torch.zeros(()))
+    losses = torch.tensor([1.0, float("inf")])
+    tally.add(losses, torch.zeros(2, 3), torch.zeros(2), torch.tensor([True, False]))
+    assert not torch.isfinite(tally.loss)
+
+
+def test_mixup_and_guessed_labels_go_together():
+    batch = images(8)
+    labelled = torch.tensor([True] * 6 + [False] * 2)
+    given = Batch(batch.images, batch.labels, batch.weights, labelled)
+    tally = train_epoch(learner(small_model(), mixup=0.4), [given], [8], epoch=1)
+    assert int(torch.cat(tally.labelled).sum()) == 6
+    assert all(value == value for value in tally.metrics().values())

@@ -1,0 +1,135 @@
+"""Pseudo-labels on disk: what `pseudo_label.py` writes and Phase 2 trains on.
+
+pseudo_labels.csv   id, label, encoded_label, confidence, accepted, reason: a row for every unlabelled image
+pseudo_labels.json  temperature, thresholds, counts, and the fingerprints of the data and of the model
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.data.prepared import PreparedSet
+from common.errors import TraplineError
+from common.s3_folder import fetch_folder
+from common.storage import file_digest, read_json
+
+LABELS, SUMMARY = "pseudo_labels.csv", "pseudo_labels.json"
+COLUMNS = ["id", "label", "encoded_label", "confidence", "accepted", "reason"]
+LABELLED_PARTS = {"train": "training", "val": "validation", "test": "test"}
+AGAIN = "run entry_points/pseudo_label.py again"
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """The accepted rows: `rows` of the part `unlabeled` and class indices, both int64 (images,).
+
+    `identity` is the SHA-256 of the file that they were read from.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    identity: str
+
+
+def fetch_pseudo_labels(uri: str, folder: Path) -> None:
+    """Copy the pseudo-labels at `uri` in S3 to `folder`. Raises TraplineError as `fetch_folder` does."""
+    fetch_folder(uri, folder, only=(LABELS, SUMMARY))
+
+
+def conflicts(prepared: PreparedSet) -> list[str]:
+    """For each unlabelled image why no guess about it may be trained on, or an empty text, (images,).
+
+    `identical_to_...`: its bytes are those of an image whose label is known, in that part. `site_of_...`: it
+    is from a camera of validation or of test, where the split is by site: a model that has seen the
+    camera, were it with guessed labels, no longer shows what an unseen one brings.
+
+    Raises TraplineError for an id that a labelled image has as well.
+    """
+    table = prepared.part("unlabeled").table
+    reasons = [""] * table.num_rows
+    for part, name in LABELLED_PARTS.items():
+        labelled = prepared.part(part).table
+        shared = set(labelled["id"].to_pylist()) & set(table["id"].to_pylist())
+        if shared:
+            raise TraplineError(
+                f"{prepared.folder}: {min(shared)} is the id of an unlabelled image and of one of {part}; "
+                "prepare the data again"
+            )
+        _mark(reasons, table["sha256"], labelled["sha256"], f"identical_to_{name}")
+    if prepared.description.split.kind == "site":
+        for part in ("val", "test"):
+            own = prepared.part(part).table["site"]
+            _mark(reasons, table["site"], own, f"site_of_{LABELLED_PARTS[part]}")
+    return reasons
+
+
+def _mark(reasons: list[str], values: Any, forbidden: Any, reason: str) -> None:
+    known = set(forbidden.to_pylist()) - {None}
+    for row, value in enumerate(values.to_pylist()):
+        if value in known and not reasons[row]:
+            reasons[row] = reason
+
+
+def read_pseudo_labels(folder: Path, prepared: PreparedSet) -> PseudoLabels:
+    """The accepted pseudo-labels in `folder`, which must have been made from `prepared`.
+
+    Raises TraplineError when a file is missing or damaged, when they belong to another prepared set, or an
+    accepted row is no unlabelled image that may be trained on (see `conflicts`).
+    """
+    path = folder / LABELS
+    accepted = _accepted(path)
+    _check_summary(folder / SUMMARY, prepared, file_digest(path))
+    places = {name: row for row, name in enumerate(prepared.part("unlabeled").table["id"].to_pylist())}
+    reasons = conflicts(prepared)
+    classes = prepared.description.classes
+    for row in accepted.itertuples(index=False):
+        problem = _problem(row, places, reasons, classes)
+        if problem:
+            raise TraplineError(f"{path}: id {row.id}: {problem}; {AGAIN}")
+    if accepted["id"].duplicated().any():
+        raise TraplineError(f"{path}: an id comes twice; {AGAIN}")
+    return PseudoLabels(
+        rows=np.array([places[name] for name in accepted["id"]], dtype=np.int64),
+        labels=accepted["encoded_label"].to_numpy(dtype=np.int64),
+        identity=file_digest(path),
+    )
+
+
+def _check_summary(path: Path, prepared: PreparedSet, labels_digest: str) -> None:
+    content = read_json(path)
+    found = content if isinstance(content, dict) else {}
+    fingerprint, expected = str(found.get("data_fingerprint")), prepared.description.fingerprint
+    if fingerprint != expected:
+        raise TraplineError(
+            f"{path}: made from another prepared set (data_fingerprint {fingerprint[:12]}, that of "
+            f"{prepared.folder} is {expected[:12]}); {AGAIN} with --prepared {prepared.folder}"
+        )
+    if found.get("labels_sha256") != labels_digest:
+        raise TraplineError(f"{path}: does not belong to the {LABELS} beside it; {AGAIN}")
+
+
+def _accepted(path: Path) -> pd.DataFrame:
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if list(rows.columns) != COLUMNS:
+            raise ValueError(f"the columns are {', '.join(rows.columns)} instead of {', '.join(COLUMNS)}")
+        accepted = rows[rows["accepted"] == "true"]
+        return accepted.assign(encoded_label=accepted["encoded_label"].astype(np.int64))
+    except FileNotFoundError:
+        raise TraplineError(f"{path}: no such file; entry_points/pseudo_label.py makes it") from None
+    except ValueError as error:  # pandas' parsing errors are ValueErrors
+        reason = " ".join(str(error).split())
+        raise TraplineError(f"{path}: not a table of pseudo-labels ({reason}); {AGAIN}") from None
+
+
+def _problem(row: Any, places: dict[str, int], reasons: list[str], classes: list[str]) -> str | None:
+    if row.id not in places:
+        return "accepted, but no unlabelled image of the prepared set"
+    if reasons[places[row.id]]:
+        return f"accepted, but {reasons[places[row.id]]}"
+    if not 0 <= row.encoded_label < len(classes) or classes[row.encoded_label] != row.label:
+        return f"label {row.label!r} is not number {row.encoded_label} of the set's classes"
+    return None

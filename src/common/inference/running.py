@@ -1,0 +1,68 @@
+"""The server as a process: its socket, its model, its first line."""
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import uvicorn
+
+from common.errors import TraplineError
+from common.inference.predictor import Predictor, load_predictor
+from common.inference.serving import make_app
+from common.inference.settings import ServingSettings
+
+KEEP_ALIVE = 75  # seconds that an idle connection stays open: callers keep theirs for about a minute
+BACKLOG = 2048
+
+
+def serve(model: Path, settings: ServingSettings, host: str = "0.0.0.0") -> None:
+    """Load the model and answer requests until SIGTERM, which lets the requests in progress end.
+
+    Raises TraplineError when the model cannot be loaded or the port is taken.
+    """
+    with _listening(host, settings.port) as listener:
+        predictor = load_predictor(model, precision=settings.precision)
+        _warm_up(predictor)
+        config = uvicorn.Config(
+            make_app(predictor, settings),
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
+        )
+        listener.listen(BACKLOG)
+        _say_ready(listener, predictor, settings)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A bound socket that takes no connections yet: the model is not loaded."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise TraplineError(
+            f"port {port}: cannot be used ({error.strerror}); choose another --port"
+        ) from None
+    return listener
+
+
+def _warm_up(predictor: Predictor) -> None:
+    side = predictor.description.image_size
+    predictor.logits([np.zeros((side, side, 3), np.uint8)])
+
+
+def _say_ready(listener: socket.socket, predictor: Predictor, settings: ServingSettings) -> None:
+    execution, description = predictor.execution, predictor.description
+    print(
+        f"[SERVE] port={listener.getsockname()[1]} arch={description.architecture}"
+        f" classes={len(description.classes)} views={','.join(predictor.views)}"
+        f" device={execution.device} runs_in={execution.precision} batch={settings.batch}"
+        f" max_batch={settings.max_batch} queue={settings.queue} payload_mb={settings.max_payload_mb}",
+        flush=True,
+    )

@@ -1,0 +1,46 @@
+"""What the numbers of an evaluation say, and what they do not, in sentences."""
+
+from typing import Any
+
+UNSEEN = "Nothing can be claimed about unseen cameras: the parts may share cameras."
+DRAWN = "The images are drawn, not photographs: the numbers show that all works, not what it reaches."
+ALONE = "The intervals take every image for itself: where some are alike, as in a burst, they are too narrow."
+ALWAYS = (
+    "Temperature, views and champion were chosen on validation: its numbers are flattered by that.",
+    "The test speaks of cameras like those in it, not of another region, season or make of camera.",
+)
+
+
+def claimed(report: dict[str, Any]) -> list[str]:
+    """The sentences that evaluation.json, without its claims, bears out; possibly none."""
+    test = report["test"]
+    if not test["available"]:
+        return []
+    where = "on images that it was not trained on and that no choice was made on"
+    if report["data"]["unseen_sites"]:
+        where = f"at {test['sites']} cameras that it was not trained on and that no choice was made on"
+    return [
+        f"The champion's log loss is {test['log_loss']:.3f}{_interval(test, 'log_loss')} and its accuracy "
+        f"{test['accuracy']:.3f}{_interval(test, 'accuracy')} {where} ({test['images']} images)."
+    ]
+
+
+def _interval(section: dict[str, Any], metric: str) -> str:
+    found = section["intervals"][metric]
+    return f" ({found['low']:.3f} to {found['high']:.3f})" if found else ""
+
+
+def not_claimed(report: dict[str, Any]) -> list[str]:
+    """The sentences on what must not be read into it."""
+    data, test, validation = report["data"], report["test"], report["validation"]
+    missing_interval = test["available"] and test["interval_reason"]
+    absent = [row["class"] for row in test["per_class"] or [] if not row["support"]]
+    sentences = {
+        f"Nothing is known of a test: {test['reason']}.": not test["available"],
+        UNSEEN: not data["unseen_sites"],
+        DRAWN: data["drawn"],
+        f"The test has no intervals: {test['interval_reason']}.": missing_interval,
+        ALONE: "image" in (test["interval_unit"], validation["interval_unit"]),
+        f"Nothing is known of {', '.join(absent)}: no test image shows it.": absent,
+    }
+    return [sentence for sentence, holds in sentences.items() if holds] + list(ALWAYS)

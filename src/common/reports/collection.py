@@ -1,0 +1,151 @@
+"""Collection: the answers of batch transform become predictions.csv, submission.csv and report.html."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.channels import ensure_writable
+from common.data.preparation import SUBMISSION_FORMAT
+from common.data.prepared import DatasetDescription, PreparedSet, open_prepared
+from common.data.quarantine import FILE_NAME as QUARANTINE
+from common.errors import TraplineError
+from common.reports.answers import FAILED, OK, Answer, read_answers, read_index, write_predictions
+from common.reports.history import History, parse_history, read_history
+from common.reports.measured import class_prior
+from common.reports.page import PageContent, write_page
+from common.reports.pictures import Mistake, most_confident_errors
+from common.reports.submission import Submission, read_format, write_submission
+from common.reports.tables import EVALUATION, TEST_PREDICTIONS, read_strings, remove_stale
+from common.storage import read_json
+from common.unpacking import read_text
+
+PREDICTIONS, SUBMISSION, REPORT = "predictions.csv", "submission.csv", "report.html"
+METRICS, OUTPUT_ARCHIVE = "metrics.csv", "output.tar.gz"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What is collected.
+
+    predictions: the folder that batch transform wrote. evaluation: evaluation.json or its folder. histories:
+    one for each phase, a metrics.csv, an output.tar.gz of a training job, or a folder with one of them.
+    submission_format: instead of the one in the prepared data set.
+    """
+
+    prepared: Path
+    predictions: Path
+    evaluation: Path
+    histories: Sequence[Path]
+    output: Path
+    review_below: float
+    submission_format: Path | None = None
+
+
+def collect(options: Collection) -> None:
+    """Write predictions.csv, report.html and, where its format is known, submission.csv.
+
+    Raises TraplineError when the answers are not of this data set, or the submission cannot be made.
+    """
+    ensure_writable(options.output)
+    remove_stale(options.output, [PREDICTIONS, SUBMISSION, REPORT])
+    prepared = open_prepared(options.prepared, parts=("test",))
+    evaluation = _read_evaluation(options, prepared.description)
+    classes = prepared.description.classes
+    answers = read_answers(options.predictions, read_index(options.prepared), classes)
+    write_predictions(options.output / PREDICTIONS, answers, classes, options.review_below)
+    submission = _submit(options, prepared.description, answers)
+    content = PageContent(
+        evaluation=evaluation,
+        histories=[
+            (f"Phase {number}", read_any_history(path)) for number, path in enumerate(options.histories, 1)
+        ],
+        mistakes=_mistakes(options, prepared, evaluation),
+        answers=answers,
+        review_below=options.review_below,
+        submission=submission,
+        quarantine=_quarantine(options.prepared),
+        notes=_notes(options.prepared),
+    )
+    write_page(options.output / REPORT, content)
+    _print_summary(options.output, answers, submission)
+
+
+def _read_evaluation(options: Collection, data: DatasetDescription) -> dict[str, Any]:
+    path = _evaluation_file(options)
+    evaluation = read_json(path)
+    if not isinstance(evaluation, dict) or evaluation.get("format_version") != 1:
+        raise TraplineError(f"{path}: is no {EVALUATION} of this version; evaluate again")
+    if evaluation["data"]["fingerprint"] != data.fingerprint:
+        raise TraplineError(
+            f"{path}: is of another data set than {options.prepared}; evaluate on this one, or give that one"
+        )
+    return evaluation
+
+
+def _evaluation_file(options: Collection) -> Path:
+    return options.evaluation / EVALUATION if options.evaluation.is_dir() else options.evaluation
+
+
+def _submit(options: Collection, data: DatasetDescription, answers: Sequence[Answer]) -> Submission | None:
+    path = options.submission_format or options.prepared / SUBMISSION_FORMAT
+    if options.submission_format is None and not path.is_file():
+        return None
+    wanted = read_format(path, data.classes)
+    return write_submission(options.output / SUBMISSION, wanted, answers, data.classes, class_prior(data))
+
+
+def _mistakes(options: Collection, prepared: PreparedSet, evaluation: dict[str, Any]) -> list[Mistake] | None:
+    if not evaluation["test"]["available"]:
+        return None
+    table = _evaluation_file(options).with_name(TEST_PREDICTIONS)
+    return most_confident_errors(table, prepared.part("test"))
+
+
+def read_any_history(path: Path) -> History:
+    """The rows of a metrics.csv, of the one in an output.tar.gz, or of the one in a folder with either.
+
+    Raises TraplineError where there is none, naming the file.
+    """
+    if path.is_dir():
+        inside = [path / METRICS, path / "data" / METRICS, path / OUTPUT_ARCHIVE]
+        found = [each for each in inside if each.is_file()]
+        if not found:
+            raise TraplineError(f"{path}: holds no {METRICS} and no {OUTPUT_ARCHIVE}; name the file")
+        path = found[0]
+    if not path.name.endswith(".tar.gz"):
+        return read_history(path)
+    with path.open("rb") as stream:
+        text = read_text(stream, str(path), {METRICS, f"data/{METRICS}"})
+    if text is None:
+        raise TraplineError(f"{path}: holds no {METRICS}; give the output of a training job")
+    return parse_history(text, f"{path}: {METRICS}")
+
+
+def _quarantine(prepared: Path) -> list[tuple[str, str, str]]:
+    path = prepared / QUARANTINE
+    if not path.is_file():
+        return []
+    rows = read_strings(path, ["id", "reason", "detail"])
+    return list(zip(rows["id"], rows["reason"], rows["detail"], strict=True))
+
+
+def _notes(prepared: Path) -> list[str]:
+    path = prepared / "summary.json"
+    content = read_json(path) if path.is_file() else {}
+    return [f"{str(note)[:1].upper()}{str(note)[1:]}." for note in content.get("notes", [])]
+
+
+def _print_summary(output: Path, answers: Sequence[Answer], submission: Submission | None) -> None:
+    reasons = Counter(answer.reason for answer in answers if answer.status == FAILED)
+    failed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    predicted = sum(answer.status == OK for answer in answers)
+    shown = f" ({failed})" if failed else ""
+    print(f"{len(answers)} inputs: {predicted} predicted, {reasons.total()} failed{shown}")
+    if submission:
+        print(
+            f"submission: {submission.rows} rows, {submission.by_prior} of them with the class prior because "
+            f"the input failed; {submission.left_out} predictions are not asked for"
+        )
+    print(f"collected: {output}", flush=True)

@@ -1,0 +1,142 @@
+"""report.html: one file with all a person asks of a run, that opens anywhere without a network."""
+
+import base64
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from common.reports.answers import FAILED, OK, Answer
+from common.reports.curves import write_curves
+from common.reports.figures import class_figure, confusion_figure, reliability_figure, site_figure
+from common.reports.history import History
+from common.reports.page_template import TEMPLATE
+from common.reports.pictures import Mistake
+from common.reports.submission import Submission
+from common.storage import atomic_file
+
+MOST_PROBLEMS = 200  # rows of a table of failed inputs
+PHASE_NAMES = {"phase1": "Phase 1", "phase2": "Phase 2"}
+METRIC_NAMES = (
+    ("log_loss", "log loss"),
+    ("accuracy", "accuracy"),
+    ("macro_f1", "macro F1"),
+    ("weighted_f1", "weighted F1"),
+    ("top3_accuracy", "among the first three"),
+    ("site_balanced_log_loss", "log loss, every site alike"),
+    ("site_balanced_accuracy", "accuracy, every site alike"),
+)
+BASELINE_NAMES = (
+    ("uniform_log_loss", "log loss of the uniform guess"),
+    ("prior_log_loss", "log loss of the class prior"),
+    ("prior_accuracy", "accuracy of the commonest class"),
+)
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """What goes into the page.
+
+    histories: (name, rows of metrics.csv). mistakes: None where there is no test part. quarantine: (id,
+    reason, detail) of the inputs that are in no part of the data. notes: sentences of summary.json.
+    """
+
+    evaluation: dict[str, Any]
+    histories: Sequence[tuple[str, History]]
+    mistakes: Sequence[Mistake] | None
+    answers: Sequence[Answer]
+    review_below: float
+    submission: Submission | None
+    quarantine: Sequence[tuple[str, str, str]]
+    notes: Sequence[str]
+
+
+def write_page(path: Path, content: PageContent) -> None:
+    """Write the page, atomically. All text in it is escaped."""
+    from jinja2 import Environment, StrictUndefined  # late: the checks that come first need none of this
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.from_string(TEMPLATE).render(_context(content))
+    with atomic_file(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(page)
+
+
+def _context(content: PageContent) -> dict[str, Any]:
+    evaluation = content.evaluation
+    test, validation = evaluation["test"], evaluation["validation"]
+    shown = test if test["available"] else validation
+    return {
+        "evaluation": evaluation,
+        "test": test,
+        "validation": validation,
+        "shown": shown,
+        "shown_part": "test" if test["available"] else "validation",
+        "confidence": f"{evaluation['bootstrap']['confidence']:.0%}",
+        "phase_names": PHASE_NAMES,
+        "metric_names": METRIC_NAMES,
+        "baseline_names": BASELINE_NAMES,
+        "notes": list(content.notes),
+        "figures": _figures(shown, evaluation["classes"]),
+        "curves": [(name, _encoded(_curves(name, rows))) for name, rows in content.histories],
+        "mistakes": _mistakes(content.mistakes),
+        "answers": _answer_counts(content.answers, content.review_below),
+        "submission": content.submission,
+        "problems": _problems(content),
+    }
+
+
+def _figures(shown: dict[str, Any], classes: Sequence[str]) -> dict[str, str]:
+    figures = {
+        "confusion": confusion_figure(shown["confusion_matrix"], classes),
+        "classes": class_figure(shown["per_class"]),
+        "reliability": reliability_figure(shown["calibration"]["reliability"]),
+    }
+    if shown["per_site"]:
+        figures["sites"] = site_figure(shown["per_site"], shown["log_loss"])
+    return {name: _encoded(figure) for name, figure in figures.items()}
+
+
+def _curves(name: str, rows: History) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "curves.png"
+        write_curves(rows, path, title=name)
+        return path.read_bytes()
+
+
+def _encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _mistakes(mistakes: Sequence[Mistake] | None) -> list[dict[str, Any]] | None:
+    if mistakes is None:
+        return None
+    return [{**asdict(mistake), "picture": _encoded(mistake.jpeg)} for mistake in mistakes]
+
+
+def _answer_counts(answers: Sequence[Answer], review_below: float) -> dict[str, Any]:
+    status = Counter(answer.status for answer in answers)
+    labels = Counter(answer.label for answer in answers if answer.status == OK)
+    return {
+        "inputs": len(answers),
+        "ok": status[OK],
+        "failed": status[FAILED],
+        "review": sum(answer.needs_review(review_below) for answer in answers),
+        "review_below": review_below,
+        "labels": labels.most_common(),
+    }
+
+
+def _problems(content: PageContent) -> list[tuple[str, list[tuple[str, str, str]], int]]:
+    """Tables of what could not be used: heading, rows to show, number of all rows."""
+    failed = [
+        (answer.id, answer.reason, answer.detail) for answer in content.answers if answer.status == FAILED
+    ]
+    quarantined = list(content.quarantine)
+    return [
+        ("Inputs that failed", failed[:MOST_PROBLEMS], len(failed)),
+        ("Images in quarantine", quarantined[:MOST_PROBLEMS], len(quarantined)),
+    ]

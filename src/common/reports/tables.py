@@ -1,0 +1,90 @@
+"""The CSV tables of evaluation and collection: a row for each image, a probability column for each class."""
+
+import csv
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common.errors import TraplineError
+from common.storage import atomic_file
+
+EVALUATION = "evaluation.json"
+TEST_PREDICTIONS = "test_predictions.csv"
+TEST_COLUMNS = ("id", "site", "label", "predicted", "confidence")
+
+
+def probability_columns(classes: Sequence[str], fixed: Sequence[str]) -> list[str]:
+    """Names of the probability columns: the classes, with `class_` before one that a `fixed` column has."""
+    return [f"class_{name}" if name in fixed else name for name in classes]
+
+
+def number(value: float) -> str:
+    """A probability for a CSV file: nine significant digits, so that eight classes sum to 1 within 1e-8."""
+    return f"{value:.9g}"
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a CSV file atomically; names that are not valid UTF-8 are written with escapes."""
+    with atomic_file(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def write_test_predictions(
+    path: Path,
+    facts: Mapping[str, Sequence[str | None]],
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+) -> None:
+    """Write test_predictions.csv; `facts`: id and site, labels (images,), probabilities (images, classes)."""
+    rows = (
+        [
+            identifier or "",
+            site or "",
+            classes[label],
+            classes[int(values.argmax())],
+            number(values.max()),
+            *map(number, values),
+        ]
+        for identifier, site, label, values in zip(
+            facts["id"], facts["site"], labels, probabilities, strict=True
+        )
+    )
+    write_rows(path, [*TEST_COLUMNS, *probability_columns(classes, TEST_COLUMNS)], rows)
+
+
+def read_strings(path: Path, required: Sequence[str]) -> pd.DataFrame:
+    """A CSV file with every cell as it is written. Raises TraplineError naming the file and what it lacks."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise TraplineError(f"{path}: no such file") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise TraplineError(f"{path}: not a CSV file ({' '.join(str(error).split())[:120]})") from None
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        raise TraplineError(
+            f"{path}: lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}"
+        )
+    return table
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """The first few of `names`, for a message."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, and {len(names) - most} more"
+
+
+def remove_stale(folder: Path, names: Sequence[str]) -> None:
+    """Remove what an earlier run left in `folder`, so that nothing of it is taken for this one's."""
+    for name in names:
+        place = folder / name
+        if place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)

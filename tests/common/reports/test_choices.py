@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from common.reports.bootstrap import Resampling
+from common.reports.choices import PHASE_1, PHASE_2, Choice, choose, choose_champion
+from common.reports.clusters import Clusters
+from common.reports.outputs import ViewLogits
+from tests.common.reports.examples import outputs
+
+VIEWS = ("plain", "horizontal_flip", "centre_crop", "vertical_flip")
+QUICK = Resampling(resamples=300, seed=0)
+
+
+def seen_through(noises, seed=5):
+    """Outputs in which each view is the same answer under noise of its own: averaging helps."""
+    logits, labels, clusters = outputs()
+    random = np.random.default_rng(seed)
+    views = [logits + random.normal(0, noise, logits.shape) for noise in noises]
+    stacked = np.stack(views, axis=1).astype(np.float32)
+    return ViewLogits(stacked, VIEWS[: len(noises)], "logits"), labels, clusters
+
+
+def test_a_view_that_helps_is_added_and_one_that_harms_is_not():
+    found = choose(*seen_through([1.5, 1.5, 40]), greedy=True)
+    assert found.views == ["plain", "horizontal_flip"]
+    tried = {tuple(step["views"]): step["log_loss"] for step in found.steps}
+    assert tried["plain", "horizontal_flip"] < tried["plain",] < tried["plain", "centre_crop"]
+
+
+def test_a_view_that_says_the_same_again_is_not_worth_its_time():
+    view_logits, labels, clusters = seen_through([1.0])
+    twice = ViewLogits(np.repeat(view_logits.logits, 2, axis=1), VIEWS[:2], "logits")
+    assert choose(twice, labels, clusters, greedy=True).views == ["plain"]
+
+
+def test_without_greed_all_views_are_taken():
+    found = choose(*seen_through([1.5, 40]), greedy=False)
+    assert found.views == ["plain", "horizontal_flip"]
+    assert len(found.steps) == 1
+
+
+def test_the_temperature_belongs_to_the_views_that_were_chosen():
+    view_logits, labels, clusters = seen_through([1.0])
+    sharp = ViewLogits(view_logits.logits * 3, view_logits.views, "logits")
+    one, three = (choose(each, labels, clusters, greedy=True).temperature for each in (view_logits, sharp))
+    assert three == pytest.approx(3 * one, rel=1e-2)
+
+
+def test_averaging_of_probabilities_and_of_logits_differ_as_their_names_say():
+    logits = np.array([[[4.0, 0.0], [-4.0, 0.0]]], dtype=np.float32)
+    by_logits = ViewLogits(logits, VIEWS[:2], "logits").averaged(VIEWS[:2])
+    moved = logits + np.array([[5.0], [0.0]], dtype=np.float32)  # which softmax does not see
+    by_probabilities = ViewLogits(moved, VIEWS[:2], "probabilities").averaged(VIEWS[:2])
+    assert by_logits[0] == pytest.approx([0, 0])
+    assert np.exp(by_probabilities[0]) == pytest.approx([0.5, 0.5])
+
+
+def choice(losses):
+    return Choice(["plain"], 1.0, np.zeros((len(losses), 2)), np.asarray(losses), [])
+
+
+SITES = Clusters(np.repeat(np.arange(10), 30), [f"S{k}" for k in range(10)])
+NOISE = np.random.default_rng(0).normal(0, 0.05, 300)
+
+
+@pytest.mark.parametrize(
+    ("gain", "phase", "reason"),
+    [
+        (-0.2, PHASE_2, "better beyond chance"),
+        (0.0, PHASE_1, "no difference beyond chance, Phase 1 stays"),
+        (0.2, PHASE_1, "worse beyond chance, Phase 1 stays"),
+    ],
+)
+def test_phase_2_must_be_better_beyond_chance(gain, phase, reason):
+    first = choice(np.ones(300))
+    verdict = choose_champion(first, choice(1 + gain + NOISE), SITES, QUICK)
+    assert verdict.phase == phase
+    assert verdict.reason.endswith(reason)
+    assert verdict.interval.low < verdict.difference < verdict.interval.high
+
+
+def test_a_gain_at_a_single_site_is_not_enough():
+    second = np.where(SITES.numbers == 2, 0.0, 1.001)
+    verdict = choose_champion(choice(np.ones(300)), choice(second), SITES, QUICK)
+    assert verdict.difference < 0
+    assert verdict.phase == PHASE_1
+
+
+def test_with_four_sites_phase_1_stays_however_large_the_gain():
+    few = Clusters(np.repeat(np.arange(4), 75), list("abcd"))
+    verdict = choose_champion(choice(np.ones(300)), choice(np.zeros(300)), few, QUICK)
+    assert (verdict.phase, verdict.interval) == (PHASE_1, None)
+    assert "4 sites, fewer than 5" in verdict.reason
+
+
+def test_without_a_phase_2_there_is_nothing_to_compare():
+    assert choose_champion(choice([1.0]), None, SITES, QUICK).phase == PHASE_1

@@ -1,0 +1,70 @@
+import cv2
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from common.data.canonical import encode_jpeg
+from common.data.prepared import SCHEMA, PackedPart
+from common.errors import TraplineError
+from common.reports.pictures import LONGEST_SIDE, most_confident_errors
+from common.reports.tables import write_test_predictions
+
+CLASSES = ["cat", "dog"]
+
+
+@pytest.fixture
+def part(tmp_path):
+    """Eight images A to H, each of a grey of its own; C and D are of one sequence."""
+    sequences = [None, None, "burst", "burst", None, None, None, None]
+    rows = [
+        {
+            "id": name, "image": encode_jpeg(np.full((300, 600, 3), 20 * number, dtype=np.uint8)),
+            "labels": [0], "site": "S1", "sequence": sequences[number], "width": 600, "height": 300,
+            "sha256": name, "weight": 1.0,
+        }
+        for number, name in enumerate("ABCDEFGH")
+    ]  # fmt: skip
+    path = tmp_path / "test" / "test-00000.arrow"
+    path.parent.mkdir()
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+    return PackedPart((path,))
+
+
+@pytest.fixture
+def table(tmp_path):
+    """All are cats; B to F are taken for dogs, ever more surely."""
+
+    def write(names="ABCDEFGH"):
+        dog = np.array([0.1, 0.6, 0.7, 0.8, 0.9, 0.95, 0.2, 0.3])
+        facts = {"id": list(names), "site": ["S1"] * 7 + [None]}
+        path = tmp_path / "test_predictions.csv"
+        labels = np.zeros(8, dtype=np.int64)
+        write_test_predictions(path, facts, labels, np.column_stack([1 - dog, dog]), CLASSES)
+        return path
+
+    return write
+
+
+def test_the_surest_errors_come_first_and_one_of_each_sequence(table, part):
+    found = most_confident_errors(table(), part)
+    assert [mistake.id for mistake in found] == ["F", "E", "D", "B"]
+    assert [mistake.confidence for mistake in found] == [0.95, 0.9, 0.8, 0.6]
+    assert {(mistake.label, mistake.predicted) for mistake in found} == {("cat", "dog")}
+    assert len(most_confident_errors(table(), part, most=2)) == 2
+
+
+def test_each_picture_is_that_of_its_image_and_small(table, part):
+    for mistake in most_confident_errors(table(), part):
+        picture = cv2.imdecode(np.frombuffer(mistake.jpeg, np.uint8), cv2.IMREAD_COLOR)
+        assert max(picture.shape) == LONGEST_SIDE
+        assert picture.mean() == pytest.approx(20 * "ABCDEFGH".index(mistake.id), abs=2)
+
+
+def test_a_table_of_other_images_or_without_numbers_is_refused(table, part):
+    with pytest.raises(TraplineError, match="X is not in the test part"):
+        most_confident_errors(table("ABCDEXGH"), part)
+    path = table()
+    path.write_text(path.read_text().replace("0.95", "sure"))
+    with pytest.raises(TraplineError, match=r"test_predictions.csv: confidence: .*evaluate again"):
+        most_confident_errors(path, part)

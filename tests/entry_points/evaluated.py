@@ -1,0 +1,82 @@
+"""A prepared set with enough sites to be evaluated, and models of known merit, made without training."""
+
+import numpy as np
+import pytest
+import torch
+
+from common.data.augment import resize_square
+from common.data.canonical import decode_packed
+from common.data.prepared import open_prepared
+from common.models.artefact import ModelDescription, write_artefact
+from common.models.build import IMAGENET_NORMALISATION, build_model
+
+SIDE = 32
+ARCH = "shufflenet_v2_x0_5"  # 5 MB
+PARTS = ("train", "val", "test")
+
+
+@pytest.fixture(scope="session")
+def many_sites(tmp_path_factory, run_script):
+    """A prepared demo set of 160 labelled and 16 unlabelled images at 36 sites. Read it only."""
+    folder = tmp_path_factory.mktemp("evaluated") / "prepared"
+    done = run_script(
+        "prepare.py", "--input", "demo", "--output", folder, "--short-side", SIDE, "--demo-images", 160,
+        "--demo-unlabeled", 16, "--demo-sites", 36, "--max-quarantine", 0.5, "--shares", "0.4,0.3,0.3",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def images_and_labels(prepared, part):
+    """Normalised float32 (images, 3, side, side), and labels (images,)."""
+    packed = open_prepared(prepared, parts=[part]).part(part)
+    rows = [resize_square(decode_packed(packed.jpeg(row)), SIDE) for row in range(len(packed))]
+    pixels = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in vars(IMAGENET_NORMALISATION).values())
+    return (pixels - mean) / std, packed.labels
+
+
+@torch.inference_mode()
+def write_model(prepared, folder, knows, shuffled=False, **changes):
+    """Write the artefact of a small network whose last layer is fitted to the images of the parts `knows`.
+
+    `shuffled`: to wrong labels, each the next class. What it knows it gets right, so that its merit is known.
+    """
+    torch.manual_seed(0)
+    described = open_prepared(prepared, parts=[]).description
+    classes = len(described.classes)
+    model = build_model(ARCH, classes, image_size=SIDE).eval()
+    fit_last_layer(model, [images_and_labels(prepared, part) for part in knows], classes, shuffled)
+    description = ModelDescription(
+        **{
+            "architecture": ARCH, "classes": described.classes, "image_size": SIDE,
+            "normalisation": IMAGENET_NORMALISATION, "pixels": described.pixels, "task": "multiclass",
+            "split": described.split.kind, "configuration": {}, "versions": {}, "metrics": {},
+            "data_fingerprint": described.fingerprint, "best_epoch": 1, "epochs": 1, "parameters": 1,
+            "weights": {}, **changes,
+        }
+    )  # fmt: skip
+    write_artefact(folder, description, model.state_dict(), model.state_dict(), [], pth=False)
+    return folder
+
+
+def fit_last_layer(model, known, classes, shuffled):
+    """Ridge regression of centred one-hot labels, times 4, on the features before the last layer."""
+    layer, model.fc = model.fc, torch.nn.Identity()
+    features = torch.cat([model(images) for images, _ in known])
+    labels = (np.concatenate([labels for _, labels in known]) + shuffled) % classes
+    model.fc = layer
+    mean, spread = features.mean(dim=0), features.std(dim=0) + 1e-6
+    scaled = (features - mean) / spread
+    targets = 4 * (torch.eye(classes)[torch.from_numpy(labels)] - 1 / classes)
+    gram = scaled @ scaled.T + torch.eye(len(scaled))
+    weight = (scaled.T @ torch.linalg.solve(gram, targets)).T / spread
+    layer.weight.copy_(weight)
+    layer.bias.copy_(-(weight @ mean))
+
+
+def one_history(path):
+    """Write a metrics.csv of two epochs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("epoch,train_loss,val_loss,val_acc\n1,2.0,2.1,0.2\n2,1.7,1.9,0.3\n")
+    return path

@@ -1,0 +1,173 @@
+import csv
+import io
+import json
+import re
+import shutil
+import tarfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.data.prepared import open_prepared
+from common.reports.bootstrap import Resampling
+from common.reports.evaluation import Evaluation, evaluate
+from tests.entry_points.evaluated import many_sites, one_history, write_model  # noqa: F401  (a fixture)
+
+
+@pytest.fixture(scope="module")
+def evaluation(many_sites, tmp_path_factory):  # noqa: F811
+    """The folder of an evaluation. Read it only."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    model = write_model(many_sites, folder / "model", ["train"])
+    quick = Resampling(resamples=100)
+    evaluate(Evaluation(many_sites, model, None, folder, "none", "fp32", quick))
+    return folder
+
+
+def inputs(prepared):
+    with (prepared / "transform" / "index.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def answers(many_sites, tmp_path):  # noqa: F811
+    """What batch transform wrote: an answer for each input but the last, the first one failed."""
+    classes = open_prepared(many_sites, parts=[]).description.classes
+    random = np.random.default_rng(0)
+    folder = tmp_path / "answers" / "images"
+    folder.mkdir(parents=True)
+    for number, row in enumerate(inputs(many_sites)[:-1]):
+        probabilities = random.dirichlet(np.full(len(classes), 0.3))
+        answer = {
+            "status": "ok",
+            "reason": None,
+            "label": classes[probabilities.argmax()],
+            "confidence": probabilities.max(),
+            "probabilities": dict(zip(classes, probabilities, strict=True)),
+        }
+        if number == 0:
+            answer = {"status": "failed", "reason": "corrupt", "label": None, "probabilities": None}
+        (folder / f"{row['name']}.out").write_text(json.dumps(answer))
+    return folder.parent
+
+
+@pytest.fixture
+def collect(many_sites, answers, evaluation, call_script, tmp_path):  # noqa: F811
+    """Run collect.py: (*flags) -> the finished process; the results are in tmp_path/out."""
+
+    def call(*flags, prepared=many_sites):
+        return call_script(
+            "collect.py", "--prepared", prepared, "--predictions", answers,
+            "--evaluation", evaluation / "evaluation.json", "--output", tmp_path / "out", *flags,
+        )  # fmt: skip
+
+    return call
+
+
+def test_every_input_has_exactly_one_row(collect, many_sites, tmp_path):  # noqa: F811
+    done = collect("--review-below", "0.5")
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert table["id"].tolist() == [row["id"] for row in inputs(many_sites)]
+    assert table["status"].value_counts().to_dict() == {"ok": len(table) - 2, "failed": 2}
+    assert table["reason"].dropna().tolist() == ["corrupt", "no_answer"]
+    sure = table["confidence"] >= 0.5
+    assert (table["needs_review"] == ~sure).all()
+    classes = open_prepared(many_sites, parts=[]).description.classes
+    assert table.loc[table["status"] == "ok", classes].sum(axis=1).tolist() == pytest.approx(
+        [1] * (len(table) - 2)
+    )
+    assert (
+        f"{len(table)} inputs: {len(table) - 2} predicted, 2 failed (1 corrupt, 1 no_answer)" in done.stdout
+    )
+
+
+def test_the_submission_follows_its_format_with_the_prior_where_it_failed(
+    collect,
+    many_sites,  # noqa: F811
+    tmp_path,
+):
+    done = collect()
+    wanted = pd.read_csv(many_sites / "submission_format.csv")
+    found = pd.read_csv(tmp_path / "out" / "submission.csv")
+    assert found["id"].tolist() == wanted["id"].tolist()
+    assert found.columns.tolist() == wanted.columns.tolist()
+    counts = open_prepared(many_sites, parts=[]).description.counts["train"]
+    prior = np.array([counts[name] for name in found.columns[1:]]) / sum(counts.values())
+    assert found.iloc[0, 1:].to_numpy(dtype=float) == pytest.approx(prior)
+    assert "2 of them with the class prior because the input failed" in done.stdout
+
+
+def test_another_format_can_be_given_and_its_faults_are_told(collect, tmp_path):
+    (tmp_path / "format.csv").write_text("id,cat,dog\nA,0.5,0.5\n")
+    done = collect("--submission-format", tmp_path / "format.csv")
+    assert done.returncode == 1
+    assert re.match(
+        r"error: .*format.csv: its columns \(id, cat, dog\) are not id and the classes", done.stderr
+    )
+    assert collect("--submission-format", tmp_path / "absent.csv").returncode == 1
+
+
+def test_without_a_format_there_is_no_submission_not_even_an_old_one(
+    collect,
+    many_sites,  # noqa: F811
+    tmp_path,
+):
+    assert collect().returncode == 0
+    copy = shutil.copytree(many_sites, tmp_path / "prepared")
+    (copy / "submission_format.csv").unlink()
+    assert collect(prepared=copy).returncode == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.csv", "report.html"]
+
+
+def test_the_report_shows_errors_as_pictures_and_the_curves_of_both_phases(collect, evaluation, tmp_path):
+    first = one_history(tmp_path / "phase1" / "metrics.csv")
+    second = tmp_path / "phase2" / "output.tar.gz"
+    second.parent.mkdir()
+    with tarfile.open(second, "w:gz") as archive:
+        member = tarfile.TarInfo("metrics.csv")
+        member.size = first.stat().st_size
+        archive.addfile(member, io.BytesIO(first.read_bytes()))
+    done = collect("--history", first, "--history", second.parent)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert 'alt="learning curves of Phase 1"' in page
+    assert 'alt="learning curves of Phase 2"' in page
+    table = pd.read_csv(evaluation / "test_predictions.csv")
+    wrong = table[table["label"] != table["predicted"]]
+    shown = re.findall(r'<img src="data:image/jpeg[^"]*" alt="([^"]+)"', page)
+    assert 1 <= len(shown) == page.count("data:image/jpeg") <= 12
+    assert set(shown) <= set(wrong["id"])
+    confidences = wrong.set_index("id").loc[shown, "confidence"].tolist()
+    assert confidences == sorted(confidences, reverse=True)
+
+
+def test_an_evaluation_of_other_data_is_refused(collect, evaluation, tmp_path):
+    content = json.loads((evaluation / "evaluation.json").read_text())
+    content["data"]["fingerprint"] = "0" * 64
+    (tmp_path / "evaluation.json").write_text(json.dumps(content))
+    done = collect("--evaluation", tmp_path)
+    assert done.returncode == 1
+    assert "is of another data set" in done.stderr
+
+
+def test_answers_of_other_inputs_end_the_run(collect, answers, tmp_path):
+    (answers / "stranger.jpg.out").write_text("{}")
+    done = collect()
+    assert done.returncode == 1
+    assert "not in transform/index.csv (stranger.jpg)" in done.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_history_that_is_not_there_is_named(collect, tmp_path):
+    done = collect("--history", tmp_path / "absent.csv")
+    assert (done.returncode, "absent.csv: no such file" in done.stderr) == (1, True)
+    done = collect("--history", tmp_path)
+    assert "holds no metrics.csv and no output.tar.gz" in done.stderr
+
+
+@pytest.mark.parametrize("flags", [["--review-below", "1.5"], ["--review-below", "high"], ["--what"]])
+def test_wrong_usage_ends_with_2(flags, collect):
+    done = collect(*flags)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 2)

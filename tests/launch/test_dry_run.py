@@ -1,0 +1,226 @@
+"""--dry-run prints the very requests of a launch, asks AWS only what it must, and starts nothing.
+
+The golden files hold a command line each and the requests that come of it. After a change that is meant, they
+are written anew, to be read before they are committed, by
+
+    TRAPLINE_WRITE_GOLDEN=1 pytest -n 0 tests/launch/test_dry_run.py
+"""
+
+import json
+import re
+import socket
+
+import boto3
+import botocore.session
+import pytest
+from botocore.validate import ParamValidator
+
+from launch.requirements import missing_from_aws_image
+from launch.staging import stage_code
+from tests.launch.account import (
+    BUCKET,
+    CASES,
+    REGION,
+    ROLE,
+    essence,
+    golden,
+    hyperparameters_by_default,
+    keys,
+    open_account,
+    serve,
+    start,
+    whole,
+    write_golden,
+)
+
+RAW = ["resnet18_baseline", "--data", f"s3://{BUCKET}/raw", "--job-name", "night-run", "--dry-run"]
+OFFLINE = ["--output", f"s3://{BUCKET}/out", "--role", ROLE]
+SERVICE = botocore.session.get_session().get_service_model("sagemaker")
+
+
+@pytest.fixture
+def account(monkeypatch, capsys, tmp_path):
+    with open_account(monkeypatch, capsys, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Fail where anything opens a connection or looks up a name."""
+
+    def refuse(*_, **__):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def signed_out(monkeypatch):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+
+def printed(ended):
+    """What a dry run printed; standard output is JSON alone."""
+    assert ended.code == 0, ended.err
+    return json.loads(ended.out)
+
+
+def names(requests):
+    return [name for request in requests for name in request]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_requests_are_those_of_the_golden_file(account, case):
+    command = golden(case)["command"]
+    requests = essence(printed(account.launch(*command, "--dry-run"))["requests"])
+    write_golden(case, {"command": command, "requests": requests})
+    assert requests == golden(case)["requests"]
+    assert account.asked == []
+
+
+def test_the_hyperparameters_that_no_golden_file_names_are_those_of_defaults_json():
+    write_golden("defaults", hyperparameters_by_default())
+    assert hyperparameters_by_default() == golden("defaults")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_requests_keep_the_limits_that_the_service_states(case):
+    for request in whole(golden(case)["requests"]):
+        for operation, body in request.items():
+            shape = SERVICE.operation_model(operation).input_shape
+            assert not ParamValidator().validate(body, shape).has_errors()
+            assert list(beyond_limits(shape, body)) == []
+
+
+def test_a_request_beyond_the_limits_would_be_noticed():
+    body = whole(golden("resnet18_baseline")["requests"])[1]["CreateTrainingJob"]
+    body["TrainingJobName"] = "night_run"
+    body["ResourceConfig"]["InstanceType"] = "ml.none"
+    body["StoppingCondition"]["MaxRuntimeInSeconds"] = 0
+    body["HyperParameters"] |= {f"key{number}": "x" * 2501 for number in range(100)}
+    found = list(beyond_limits(SERVICE.operation_model("CreateTrainingJob").input_shape, body))
+    assert len(found) == 4 + 100  # the map of hyperparameters itself is too large as well
+
+
+def beyond_limits(shape, value, place=""):
+    """The places of a request where a size, number, pattern or enumeration is not kept."""
+    limits, kind = shape.metadata, shape.type_name
+    if kind != "boolean":
+        size = value if kind in ("integer", "long", "float") else len(value)
+        if not limits.get("min", size) <= size <= limits.get("max", size):
+            yield f"{place}: {size} is not within {limits}"
+    if "pattern" in limits and not re.fullmatch(limits["pattern"], value, re.DOTALL):
+        yield f"{place}: {value} does not match {limits['pattern']}"
+    if "enum" in limits and value not in limits["enum"]:
+        yield f"{place}: {value} is none of {limits['enum']}"
+    for name, part, item in parts_of(shape, value):
+        yield from beyond_limits(part, item, f"{place}.{name}")
+
+
+def parts_of(shape, value):
+    """Name, shape and value of what a structure, list or map holds."""
+    if shape.type_name == "structure":
+        return [(name, shape.members[name], item) for name, item in value.items()]
+    if shape.type_name == "list":
+        return [(str(number), shape.member, item) for number, item in enumerate(value)]
+    if shape.type_name == "map":
+        keys_of_map = [(f"{name} as key", shape.key, name) for name in value]
+        return keys_of_map + [(name, shape.value, item) for name, item in value.items()]
+    return []
+
+
+def test_without_credentials_and_without_network_the_requests_are_the_same(account, signed_out, no_network):
+    requests = printed(account.launch(*RAW, *OFFLINE))["requests"]
+    assert essence(requests) == golden("resnet18_baseline")["requests"]
+
+
+def test_a_role_in_the_environment_will_do_without_credentials(account, signed_out, no_network, monkeypatch):
+    monkeypatch.setenv("SAGEMAKER_ROLE", ROLE)
+    requests = printed(account.launch(*RAW, *OFFLINE[:2]))["requests"]
+    assert requests[1]["CreateTrainingJob"]["RoleArn"] == ROLE
+
+
+@pytest.mark.parametrize("missing", [OFFLINE[2:], [*OFFLINE[:2], "--role", "Trapline"], OFFLINE[:2]])
+def test_without_credentials_what_would_be_looked_up_must_be_given(account, signed_out, missing):
+    ended = account.launch(*RAW, *missing)
+    assert (ended.code, ended.out) == (2, "")
+    assert (
+        "--dry-run without AWS credentials: give --output s3://BUCKET/PREFIX and --role as an ARN"
+        in ended.err
+    )
+
+
+def test_with_credentials_bucket_and_role_are_looked_up(account):
+    shown = printed(account.launch(*RAW, "--role", "Trapline"))
+    bucket = f"sagemaker-{REGION}-123456789012"
+    assert names(shown["requests"]) == ["CreateBucket", "CreateProcessingJob", "CreateTrainingJob"]
+    assert shown["requests"][0]["CreateBucket"]["Bucket"] == bucket
+    training = shown["requests"][2]["CreateTrainingJob"]
+    assert training["OutputDataConfig"]["S3OutputPath"] == f"s3://{bucket}/trapline"
+    assert training["RoleArn"] == ROLE
+    assert set(account.operations()) == {"GetRole", "GetCallerIdentity", "ListBuckets", "HeadBucket"}
+
+
+def test_a_default_bucket_that_is_there_is_not_made_again(account):
+    where = {"LocationConstraint": REGION}
+    boto3.client("s3").create_bucket(
+        Bucket=f"sagemaker-{REGION}-123456789012", CreateBucketConfiguration=where
+    )
+    shown = printed(account.launch(*RAW, "--role", "Trapline"))
+    assert names(shown["requests"]) == ["CreateProcessingJob", "CreateTrainingJob"]
+
+
+def test_what_would_be_copied_is_the_staged_code(account, tmp_path):
+    uploads = printed(account.launch(*RAW, *OFFLINE))["uploads"]
+    staged = stage_code(tmp_path / "staged", missing_from_aws_image())
+    files = [path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file()]
+    job = f"s3://{BUCKET}/out/night-run"
+    expected = [f"{job}-prepare/input/code/{name}" for name in files]
+    assert uploads == sorted([*expected, f"{job}/source/sourcedir.tar.gz"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prepare", "site-csv=sites.csv"], "--prepare site-csv=sites.csv: must be an s3:// URI"),
+        (["--instance-type", "g4dn"], "--instance-type, --instance-count, --framework-version or --py-"),
+        (["--instance-count", "2", "--instance-type", "ml.m5.xlarge"], "only for GPU and Trainium"),
+        (["--framework-version", "9.9"], "Unsupported pytorch version: 9.9"),
+        (["--framework-version", "nine"], "Invalid version: 'nine'"),
+        (["--prepare-instance-type", "m5"], "--prepare-instance-type, --framework-version or --py-version"),
+    ],
+)
+def test_what_no_job_can_take_is_wrong_usage(account, arguments, message):
+    ended = account.launch(*RAW, *OFFLINE, *arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert message in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_region_without_sagemaker_is_named(account, monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "mars-north-1")
+    ended = account.launch(*RAW, *OFFLINE)
+    assert ended.code == 2
+    assert "Unsupported region: mars-north-1" in ended.err
+
+
+def test_aws_region_counts_before_aws_default_region(account, monkeypatch):
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    requests = printed(account.launch(*RAW, *OFFLINE))["requests"]
+    assert ".eu-central-1." in requests[0]["CreateProcessingJob"]["AppSpecification"]["ImageUri"]
+    assert requests[1]["CreateTrainingJob"]["HyperParameters"]["sagemaker_region"] == '"eu-central-1"'
+
+
+def test_a_dry_run_leaves_the_account_as_it_was(monkeypatch):
+    with serve(monkeypatch) as endpoint:
+        before = keys(endpoint_url=endpoint)
+        launcher = start(endpoint, *RAW, *OFFLINE[:2], "--role", "Trapline")
+        out, err = launcher.communicate(timeout=120)
+        assert (launcher.returncode, err) == (0, "")
+        assert names(json.loads(out)["requests"]) == ["CreateProcessingJob", "CreateTrainingJob"]
+        sagemaker = boto3.client("sagemaker", endpoint_url=endpoint)
+        assert sagemaker.list_training_jobs()["TrainingJobSummaries"] == []
+        assert sagemaker.list_processing_jobs()["ProcessingJobSummaries"] == []
+        assert keys(endpoint_url=endpoint) == before
