@@ -124,6 +124,8 @@ def _check_content(s3: Any, flag: str, uri: str) -> None:
         return
     bucket, _ = split_uri(uri)
     name = {"--data": "", "--prepared": "dataset.json", "--pseudo": "pseudo_labels.csv"}.get(flag)
+    if flag == "--phase1" and not uri.endswith(".tar.gz"):
+        name = ""
     wanted = split_uri(uri if name is None else as_folder(uri) + name)[1]
     found = s3.list_objects_v2(Bucket=bucket, Prefix=wanted, MaxKeys=1).get("Contents", [])
     if not found or (name != "" and found[0]["Key"] != wanted):

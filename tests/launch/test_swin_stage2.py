@@ -7,6 +7,7 @@ import pytest
 
 from common.config import make_config
 from common.errors import UsageError
+from launch.aws_backend import check_sources
 from launch.experiment import Experiment
 from launch.flags import read_plan
 from launch.swin_stage2 import EXPERIMENT
@@ -116,3 +117,35 @@ def test_a_folder_that_is_not_there_is_named(small_demo, tmp_path):
     sources = ["--prepared", small_demo, "--pseudo", "absent", "--phase1", tmp_path]
     done = Place(tmp_path).run("swin_stage2", "--backend", "process", *sources)
     assert (done.returncode, done.stderr) == (2, "error: --pseudo absent: no such folder or file\n")
+
+
+@pytest.mark.parametrize(
+    ("flag", "uri", "message"),
+    [
+        ("--pseudo", "s3://bucket/labels", None),
+        ("--phase1", "s3://bucket/job/output/model.tar.gz", None),
+        ("--phase1", "s3://bucket/job/output", None),
+        ("--pseudo", "s3://bucket/job", "--pseudo s3://bucket/job: no such file"),
+        ("--phase1", "s3://bucket/job/model.tar.gz", "--phase1 s3://bucket/job/model.tar.gz: no such file"),
+        ("--phase1", "s3://bucket/absent", "--phase1 s3://bucket/absent: no such file"),
+    ],
+)
+def test_what_lies_in_s3_is_looked_at_before_a_job_starts(flag, uri, message, monkeypatch):
+    import boto3
+    from moto import mock_aws
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    with mock_aws():
+        session = boto3.Session(region_name="us-east-1")
+        client = session.client("s3")
+        client.create_bucket(Bucket="bucket")
+        for key in ("set/dataset.json", "labels/pseudo_labels.csv", "job/output/model.tar.gz"):
+            client.put_object(Bucket="bucket", Key=key, Body=b"")
+        given = dict(zip(("--pseudo", "--phase1"), (PSEUDO[1], PHASE1[1]), strict=True)) | {flag: uri}
+        plan = read_plan(EXPERIMENT, [*AWS, *(word for pair in given.items() for word in pair)])
+        if message is None:
+            check_sources(session, plan)
+            return
+        with pytest.raises(UsageError, match=message):
+            check_sources(session, plan)
