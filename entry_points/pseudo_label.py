@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from common.channels import ensure_local, message_file
+from common.config import DEFAULT_THRESHOLD
 from common.console import ArgumentParser, run
 from common.hyperparameters import hyphenated
 
@@ -49,7 +50,10 @@ def parser() -> ArgumentParser:
     add("--output", required=True, metavar="DIR", help="gets the two files")
     accepted = arguments.add_mutually_exclusive_group()
     accepted.add_argument(
-        "--threshold", type=share, default=0.85, help="lowest confidence, of all classes (default: 0.85)"
+        "--threshold",
+        type=share,
+        default=DEFAULT_THRESHOLD,
+        help="lowest confidence, of all classes (default: %(default)s)",
     )
     accepted.add_argument(
         "--target-precision",

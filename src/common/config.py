@@ -17,6 +17,8 @@ from common.errors import UsageError
 # Older training toolkits join the command line through a shell without quoting it.
 ShellSafe = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./:@+,=-]+$", max_length=2000)]
 
+DEFAULT_THRESHOLD = 0.85  # the confidence from which a pseudo-label is accepted, unless told otherwise
+
 BestMetric = Literal["val_loss", "val_acc", "val_macro_f1"]
 
 

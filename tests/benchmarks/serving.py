@@ -1,4 +1,4 @@
-"""Many clients at a time against the server: every answer right, memory flat, throughput near the offline loop.
+"""Many clients at a time against the server: answers, memory, and throughput beside the offline loop's.
 
 Run: python tests/benchmarks/serving.py [--requests 5000] [--clients 64] [--precision auto] [--side 224]
 Server, clients and the offline loop share the machine; the loop runs while the server is idle. One request in
@@ -23,9 +23,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the server does; read when torch loads
+
 import numpy as np
 import psutil
-from models import CLASSES, write_random_model
+from models import CLASSES, check_spread, write_random_model
 from side_by_side import describe_machine
 
 from common.data.demo import DemoSettings, draw_demo
@@ -55,10 +57,11 @@ def main() -> None:
     flags = arguments.parse_args()
     describe_machine()
     with tempfile.TemporaryDirectory() as folder:
-        model = write_random_model(Path(folder) / "model", flags.side)
         files = drawn(Path(folder) / "raw")
+        model = write_random_model(Path(folder) / "model", flags.side, files[:64])
         predictor = load_predictor(model, precision=flags.precision)
         expected, before = offline(predictor, files, flags.requests)
+        check_spread(expected)
         with server(model, flags.precision) as (process, port):
             outcome, seconds = ask_all(process, port, files, expected, predictor, flags)
         _, after = offline(predictor, files, flags.requests)
@@ -125,7 +128,9 @@ def ask_all(process, port, files, expected, predictor, flags) -> tuple[Outcome, 
             which = number % len(files)
             damaged = number % EVERY == EVERY // 2
             started = time.perf_counter()
-            status, answer = post(connection, files[which][: -(len(files[which]) // 3)] if damaged else files[which])
+            status, answer = post(
+                connection, files[which][: -(len(files[which]) // 3)] if damaged else files[which]
+            )
             taken = time.perf_counter() - started
             with lock:
                 note(outcome, status, answer, taken, None if damaged else expected[which], tolerance)
@@ -167,7 +172,10 @@ def report(outcome: Outcome, rate: float, offline_rates: list[float]) -> None:
     median, late = np.quantile(outcome.seconds, [0.5, 0.99])
     print(f"answers: {dict(outcome.counts)}; largest difference from the offline loop {outcome.largest:.2g}")
     print(f"seconds for an answer: median {median:.3f}, 99% within {late:.3f}")
-    print(f"served {rate:.1f} images/s; offline loop {loop:.1f} ({min(offline_rates):.1f} to {max(offline_rates):.1f})")
+    print(
+        f"served {rate:.1f} images/s; offline loop {loop:.1f}"
+        f" ({min(offline_rates):.1f} to {max(offline_rates):.1f})"
+    )
     print(f"ratio: {rate / loop:.2f}")
 
 

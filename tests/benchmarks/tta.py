@@ -10,20 +10,23 @@ import io
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the entry points do; read when torch loads
 
 import numpy as np
 import torch
-from models import write_random_model
+from models import check_spread, write_random_model
 from PIL import Image
 from side_by_side import compare, describe_machine
 from torchvision import transforms
 
 from common.data.demo import DemoSettings, draw_demo
-from common.inference.predictor import Predictor, load_predictor
+from common.inference.predictor import Predictor, average_views, load_predictor
 from common.inference.views import VIEW_SETS
 
-SIDE, WITH_MARGIN = 224, 256
+SIDE = 224
 VIEWS = VIEW_SETS["enhanced"]
 
 
@@ -37,12 +40,13 @@ def main() -> None:
     describe_machine()
     with tempfile.TemporaryDirectory() as folder:
         files = [path.read_bytes() for path in frames(Path(folder), flags.images)]
-        model = flags.model or write_random_model(Path(folder) / "model", SIDE)
+        model = flags.model or write_random_model(Path(folder) / "model", SIDE, files[:32])
         plain = load_predictor(model, precision="fp32", views=VIEWS)
         looped = loop(plain)
         for precision in ("fp32", "bf16"):
             predictor = load_predictor(model, precision=precision, views=VIEWS)
             batched = in_batches(predictor)
+            check_same(predictor, files[:16])
             say_agreement(looped(files), batched(files))
             compare(
                 ("a loop over images and views, fp32", timed(looped, files)),
@@ -64,31 +68,40 @@ def frames(folder: Path, count: int) -> list[Path]:
 
 
 def loop(predictor: Predictor) -> Callable[[list[bytes]], np.ndarray]:
-    """The usual way: for each image and each view open, transform, predict; then the mean probability."""
-    normalisation = predictor.description.normalisation
-    end = [transforms.ToTensor(), transforms.Normalize(normalisation.mean, normalisation.std)]
-    square = transforms.Resize((SIDE, SIDE))
-    wide = [transforms.Resize((WITH_MARGIN, WITH_MARGIN)), transforms.CenterCrop(SIDE)]
-    chains = [
-        transforms.Compose([square, *end]),
-        transforms.Compose([square, transforms.RandomHorizontalFlip(1.0), *end]),
-        transforms.Compose([*wide, *end]),
-        transforms.Compose([square, transforms.RandomVerticalFlip(1.0), *end]),
-    ]
+    """The usual way: for each image and each view open, transform, predict; then the views' average."""
+    chains = view_chains(predictor)
     model = predictor.model.to(memory_format=torch.contiguous_format)
 
     @torch.inference_mode()
     def predict(files: list[bytes]) -> np.ndarray:
         rows = []
         for data in files:
-            views = []
-            for chain in chains:
-                image = chain(Image.open(io.BytesIO(data)).convert("RGB"))
-                views.append(torch.softmax(model(image[None]), dim=1)[0])
-            rows.append(torch.stack(views).mean(dim=0))
-        return torch.stack(rows).numpy()
+            images = [chain(opened(data, predictor.pixels.crop_bottom)) for chain in chains]
+            rows.append(torch.cat([model(image[None]) for image in images]))
+        averaged = average_views(torch.stack(rows).numpy(), predictor.description.averaging)
+        return predictor.probabilities(averaged)
 
     return predict
+
+
+def opened(data: bytes, crop_bottom: float) -> Image.Image:
+    """The picture without its caption strip."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    return image.crop((0, 0, image.width, image.height - round(image.height * crop_bottom)))
+
+
+def view_chains(predictor: Predictor) -> list[transforms.Compose]:
+    """torchvision's transforms for the four views."""
+    side, normalisation = predictor.description.image_size, predictor.description.normalisation
+    square, margin = transforms.Resize((side, side)), round(side * 256 / 224)
+    starts = [
+        [square],
+        [square, transforms.RandomHorizontalFlip(1.0)],
+        [transforms.Resize((margin, margin)), transforms.CenterCrop(side)],
+        [square, transforms.RandomVerticalFlip(1.0)],
+    ]
+    end = [transforms.ToTensor(), transforms.Normalize(normalisation.mean, normalisation.std)]
+    return [transforms.Compose([*start, *end]) for start in starts]
 
 
 def in_batches(predictor: Predictor) -> Callable[[list[bytes]], np.ndarray]:
@@ -106,13 +119,26 @@ def timed(predict: Callable[[list[bytes]], np.ndarray], files: list[bytes]) -> C
     return lambda: len(predict(files))
 
 
+def check_same(predictor: Predictor, files: list[bytes]) -> None:
+    """End the run unless batches give what the same pixels give one image and one view at a time."""
+    pixels = [predictor.decode(data) for data in files]
+    views = [replace(predictor, views=(view,)) for view in VIEWS]
+    looped = np.array([[view.view_logits([image])[0, 0] for view in views] for image in pixels])
+    batched = predictor.view_logits(pixels)
+    largest = np.abs(looped - batched).max()
+    print(f"the same pixels one by one: logits differ by {largest:.2g} at most")
+    if largest > (1e-3 if predictor.execution.precision == "fp32" else 0.1):
+        raise SystemExit("batches change the predictions")
+
+
 def say_agreement(looped: np.ndarray, batched: np.ndarray) -> None:
-    """Print how far both ways predict the same; they resize with different filters, and cannot be equal."""
+    """Print how far both ways predict the same; Pillow resizes with another filter, so not quite."""
+    check_spread(looped)
     same = (looped.argmax(axis=1) == batched.argmax(axis=1)).mean()
     difference = np.abs(looped - batched)
     print(
-        f"the same label for {same:.1%}; probabilities differ by {difference.mean():.4f} on average,"
-        f" {difference.max():.4f} at most"
+        f"the loop's own pixels: the same label for {same:.1%}; probabilities differ by"
+        f" {difference.mean():.4f} on average, {difference.max():.4f} at most"
     )
 
 

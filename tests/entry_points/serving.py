@@ -45,7 +45,17 @@ class Server:
 def start(model, *, prefix=(), **environment):
     """The process of a server whose output is a pipe; it is not waited for."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("SM_", "SAGEMAKER_"))}
-    command = [*prefix, sys.executable, str(SERVE), "--model", str(model), "--port", "0", "--host", "127.0.0.1"]
+    command = [
+        *prefix,
+        sys.executable,
+        str(SERVE),
+        "--model",
+        str(model),
+        "--port",
+        "0",
+        "--host",
+        "127.0.0.1",
+    ]
     return subprocess.Popen(
         command, env=inherited | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

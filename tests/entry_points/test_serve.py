@@ -68,7 +68,9 @@ def test_concurrent_requests_get_the_answers_to_their_own_images_though_others_a
 
 
 def test_several_images_in_json_and_an_answer_in_csv(server, offline):
-    body = json.dumps({"images": [base64.b64encode(data).decode() for data in PICTURES[:3]], "ids": list("abc")})
+    body = json.dumps(
+        {"images": [base64.b64encode(data).decode() for data in PICTURES[:3]], "ids": list("abc")}
+    )
     _, headers, content = server.ask(body.encode(), "application/json", accept="text/csv")
     header, *rows = csv.reader(io.StringIO(content.decode()))
     assert headers["Content-Type"].startswith("text/csv")
@@ -107,7 +109,9 @@ def test_sigterm_lets_requests_in_progress_end_and_exits_with_0(model, offline):
             time.sleep(0.001)
         code = running.stop()
         finished = [answer for answer in answers if answer.exception() is None]
-        served = {index: numbers(answer.result()) for index, answer in enumerate(answers) if answer in finished}
+        served = {
+            index: numbers(answer.result()) for index, answer in enumerate(answers) if answer in finished
+        }
     assert code == 0
     # Those that had not yet reached the server when it stopped listening were refused, and know it.
     refused = [answer.exception() for answer in answers if answer not in finished]
@@ -150,7 +154,9 @@ def test_sigterm_ends_the_server_with_0_as_process_1_too(model):
 
 
 def child_of(pid):
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True
+    )
     return int(listed.stdout)
 
 

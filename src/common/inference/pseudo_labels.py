@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from common.channels import ensure_writable
+from common.config import DEFAULT_THRESHOLD
 from common.console import progress, table
 from common.data.canonical import decode_packed
 from common.data.prepared import PackedPart, PreparedSet, open_prepared
@@ -51,7 +52,7 @@ class Policy:
     `at_least`: validation guesses of a class that a threshold for the target must rest on.
     """
 
-    threshold: float = 0.85
+    threshold: float = DEFAULT_THRESHOLD
     target_precision: float | None = None
     at_least: int = 20
     cap: Cap = field(default_factory=Cap)

@@ -55,7 +55,10 @@ class Client:
         async def send(message):
             sent.append(message)
 
-        fields = {"content-type": content_type, **{name.replace("_", "-"): text for name, text in headers.items()}}
+        fields = {
+            "content-type": content_type,
+            **{name.replace("_", "-"): text for name, text in headers.items()},
+        }
         scope = {
             "type": "http",
             "method": method,

@@ -49,7 +49,9 @@ def test_one_image_file_is_taken_as_it_is(content_type):
     assert not request.many
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-npz", "multipart/form-data", "imagejpeg"])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-npz", "multipart/form-data", "imagejpeg"]
+)
 def test_another_type_is_refused_with_415(content_type):
     assert refused(b"any bytes", content_type) == 415
 

@@ -30,7 +30,8 @@ def differences(predictor, paths, name):
     packed = [decode_packed(encode_jpeg(pixels, QUALITY)) for pixels in served]
     pairs = zip(served, packed, strict=True)
     levels = [
-        np.abs(resize_square(one, SIDE).astype(int) - resize_square(other, SIDE)).mean() for one, other in pairs
+        np.abs(resize_square(one, SIDE).astype(int) - resize_square(other, SIDE)).mean()
+        for one, other in pairs
     ]
     one, other = (predictor.probabilities(predictor.logits(images)) for images in (served, packed))
     shift = np.abs(one - other)

@@ -136,7 +136,9 @@ def test_the_mean_of_logits_is_the_renormalised_geometric_mean_of_probabilities(
 
 
 @given(
-    arrays.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 6)), elements=LOGITS),
+    arrays.arrays(
+        np.float32, st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 6)), elements=LOGITS
+    ),
     st.sampled_from(["logits", "probabilities"]),
     st.floats(0.05, 20),
 )

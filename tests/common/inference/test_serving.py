@@ -185,7 +185,9 @@ def test_a_body_beyond_the_limit_gets_413_and_is_not_kept():
         sent = bytes(12 * 2**20)
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        reply = await client.ask(sent, on_piece=lambda taken: peaks.append(tracemalloc.get_traced_memory()[1]))
+        reply = await client.ask(
+            sent, on_piece=lambda taken: peaks.append(tracemalloc.get_traced_memory()[1])
+        )
         tracemalloc.stop()
         return reply, max(peaks) - before
 

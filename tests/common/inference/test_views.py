@@ -38,7 +38,9 @@ def test_the_centre_crop_leaves_out_the_margin_that_a_resize_to_256_has_around_2
 def test_views_come_in_the_order_in_which_they_are_named(pixels):
     names = ["vertical_flip", "centre_crop", "plain"]
     together = stacked(pixels, names)
-    assert all(np.array_equal(view, stacked(pixels, [name])[0]) for name, view in zip(names, together, strict=True))
+    assert all(
+        np.array_equal(view, stacked(pixels, [name])[0]) for name, view in zip(names, together, strict=True)
+    )
 
 
 def test_views_with_the_same_resize_are_cut_from_the_same_square(pixels):
