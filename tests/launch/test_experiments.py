@@ -11,7 +11,14 @@ from launch.experiment import Experiment
 from launch.jobs import NAME_LENGTH, NAME_PATTERN, check_job_name, job_name, prepare_job_name
 from tests.conftest import ROOT
 
-NAMES = ["swin_stage1", "resnet18_baseline", "resnet50_baseline", "resnet18_mixup", "resnet18_crops"]
+NAMES = [
+    "swin_stage1",
+    "swin_stage2",
+    "resnet18_baseline",
+    "resnet50_baseline",
+    "resnet18_mixup",
+    "resnet18_crops",
+]
 HEAVY = {"sagemaker", "boto3", "botocore", "torch", "pandas", "numpy", "albumentations", "cv2", "sklearn"}
 ANSWER = """
 import runpy, sys
@@ -36,8 +43,13 @@ def test_every_hyperparameter_is_known_and_possible(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_docstring_states_command_and_data(name):
     said = experiment(name).description
-    assert f"python launch/{name}.py --data s3://" in said
-    assert f"python launch/{name}.py --backend process --data demo" in said
+    data = (
+        ("--prepared s3://", "--prepared runs/")
+        if experiment(name).channels
+        else ("--data s3://", "--data demo")
+    )
+    assert f"python launch/{name}.py {data[0]}" in said
+    assert f"python launch/{name}.py --backend process {data[1]}" in said
     assert "competition" in said
 
 
