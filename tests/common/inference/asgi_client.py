@@ -38,19 +38,20 @@ class Client:
     async def ask(self, body, *, content_type="image/png", path="/invocations", method="POST", piece=50_000,
                   on_piece=None, **headers):  # fmt: skip
         """Send `body` in pieces; `on_piece` is called with the bytes that were taken after each of them."""
-        pieces = [body[start : start + piece] for start in range(0, len(body), piece)] or [b""]
+        starts = list(range(0, len(body), piece)) or [0]
         sent, taken = [], 0
 
         async def receive():
             nonlocal taken
             await asyncio.sleep(0)
-            if not pieces:
+            if not starts:
                 await asyncio.Event().wait()  # as a connection that stays open
-            content = pieces.pop(0)
+            start = starts.pop(0)
+            content = body[start : start + piece]  # cut only now: who keeps it takes memory for it
             taken += len(content)
             if on_piece:
                 on_piece(taken)
-            return {"type": "http.request", "body": content, "more_body": bool(pieces)}
+            return {"type": "http.request", "body": content, "more_body": bool(starts)}
 
         async def send(message):
             sent.append(message)
