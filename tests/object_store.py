@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +69,8 @@ def serve():
         aws_access_key_id="testing",
         aws_secret_access_key="testing",
     )
+    # moto keeps one state for a process: what an earlier server of it held would still be there.
+    urllib.request.urlopen(f"{store.endpoint}/moto-api/reset", data=b"").close()
     store.client.create_bucket(Bucket=BUCKET)
     try:
         yield store

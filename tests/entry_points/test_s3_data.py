@@ -170,6 +170,7 @@ def test_wrong_places_end_with_one_line(
     assert not (tmp_path / "s3:").exists()
 
 
+@pytest.mark.slow
 def test_training_from_s3_gives_the_same_model_as_from_the_folder(
     store, small_demo, run_script, call_script, tmp_path
 ):

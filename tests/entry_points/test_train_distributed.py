@@ -103,6 +103,7 @@ def by_two(small_demo, tmp_path_factory):
     return folder, done.stdout
 
 
+@pytest.mark.slow
 def test_two_ranks_train_as_one_with_twice_the_batch(small_demo, tmp_path, call_script):
     flags = [
         *QUICK, "--arch", "swin_t", "--dropout", "0", "--stochastic-depth", "0", "--augment", "none",

@@ -71,6 +71,7 @@ def test_it_says_how_many_of_each_it_trains_on_and_from_what(second, trained, sm
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_phase_2_goes_on_exactly_and_one_with_other_labels_starts_afresh(
     second, small_demo, labels, trained, tmp_path, call_script
 ):
@@ -120,6 +121,7 @@ def test_with_none_accepted_it_is_the_job_on_labelled_images_alone(small_demo, t
     assert same(tensors(tmp_path / "plain"), tensors(tmp_path / "mixed"))
 
 
+@pytest.mark.slow
 def test_the_channels_of_sagemaker_are_those_of_the_flags(
     second, small_demo, labels, trained, tmp_path, run_script
 ):
@@ -135,6 +137,7 @@ def test_the_channels_of_sagemaker_are_those_of_the_flags(
     assert same(tensors(tmp_path / "job", "last"), tensors(second[0], "last"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["model.tar.gz", ""], ids=["the archive", "its folder"])
 def test_both_can_lie_in_s3(place, small_demo, labels, trained, tmp_path, monkeypatch, call_script):
     shutil.make_archive(tmp_path / "phase1" / "model", "gztar", trained[0] / "model")

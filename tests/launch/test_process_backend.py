@@ -127,6 +127,7 @@ def test_ctrl_c_stops_the_job_and_exits_130(place, small_demo, tmp_path):
     assert place.leftovers() == []
 
 
+@pytest.mark.slow
 def test_raw_images_in_a_strangely_named_folder_are_prepared_once(place, class_folders):  # noqa: F811
     raw = class_folders.rename(class_folders.with_name("my photos: 50% #1?"))
     arguments = [
