@@ -26,10 +26,8 @@ def main() -> None:
              "--demo-images", 200, "--demo-unlabeled", 20, "--max-quarantine", 0.2)  # fmt: skip
         bare, whole, packing = [], [], []
         for number in range(rounds):
-            bare.append(call("entry_points/train.py", "--prepared", work / "set", "--output",
-                             work / f"bare-{number}", *BASELINE, *(f"--{pair}" for pair in pairs())))  # fmt: skip
-            whole.append(call("launch/resnet18_baseline.py", "--backend", "process", "--prepared", work / "set",
-                              "--output", work / "runs", "--set", *pairs()))  # fmt: skip
+            bare.append(by_entry_point(work / "set", work / f"bare-{number}"))
+            whole.append(by_launcher(work / "set", work / "runs"))
             packing.append(pack(work / f"bare-{number}"))
         helps = [call("launch/swin_stage1.py", "--help") for _ in range(rounds)]
     overhead = [b - a - c for a, b, c in zip(bare, whole, packing, strict=True)]
@@ -46,6 +44,18 @@ def main() -> None:
 def pairs() -> list[str]:
     """The hyperparameters as KEY=VALUE."""
     return [f"{name}={value}" for name, value in SETTINGS.items()]
+
+
+def by_entry_point(prepared: Path, output: Path) -> float:
+    """Seconds of train.py."""
+    flags = (f"--{pair}" for pair in pairs())
+    return call("entry_points/train.py", "--prepared", prepared, "--output", output, *BASELINE, *flags)
+
+
+def by_launcher(prepared: Path, output: Path) -> float:
+    """Seconds of the same job by its launcher."""
+    places = ["--prepared", prepared, "--output", output]
+    return call("launch/resnet18_baseline.py", "--backend", "process", *places, "--set", *pairs())
 
 
 def call(script: str, *arguments: object) -> float:

@@ -12,8 +12,8 @@ import tarfile
 import pytest
 
 from common.errors import TraplineError
-from launch.unpacked_folder import staging_folder
 from common.unpacking import Limits, read_text, unpack
+from launch.unpacked_folder import staging_folder
 from tests.launch.runs import archive_of, special
 
 noise = random.Random(0).randbytes

@@ -43,7 +43,7 @@ class ModelDescription(BaseModel):
     pixels: dict[str, Any] = Field(description="how pixels are made from an image file")
     task: Literal["multiclass", "multilabel"]
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="divides the logits")
-    views: list[str] = Field(default=["plain"], min_length=1, description="test-time views, see common.inference")
+    views: list[str] = Field(default=["plain"], min_length=1, description="test-time views, by name")
     averaging: Literal["logits", "probabilities"] = Field(default="logits", description="what views average")
     split: str | None = Field(default=None, description="how train and val were divided: site or random")
     training_job: str | None = Field(default=None, description="the SageMaker or local job that trained it")
