@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from launch.jobs import PSEUDO, Image, Machines, PrepareJob, TrainingJob, prepar
 from launch.records import Record
 from launch.staging import COMMON, ENTRY_POINTS, stage_code
 from launch.terminal import JobOutput
-from launch.workspace import Workspace, locked_folder, open_workspace
+from launch.workspace import Workspace, end_processes, locked_folder, open_workspace
 
 if TYPE_CHECKING:
     from launch.dry_run import LocalRecorder
@@ -292,7 +293,7 @@ def _session(run: Run, output: JobOutput, checkpoints: Path | None = None) -> "P
 
     def stream(process: "subprocess.Popen[bytes]", bases: list[Path]) -> int:
         output.folders = {str(base).encode(): OPT_ML.encode() for base in bases}
-        return follow(process, output)
+        return follow(process, output, run.workspace.identity)
 
     session = ProcessSession(Job(run.workspace, checkpoints, run.folder, stream))
     if run.recorder:
@@ -300,9 +301,19 @@ def _session(run: Run, output: JobOutput, checkpoints: Path | None = None) -> "P
     return session
 
 
-def follow(process: "subprocess.Popen[bytes]", output: JobOutput) -> int:
-    """Show the output of the supervisor to its end and return its exit code; on Ctrl-C stop it first."""
+def follow(process: "subprocess.Popen[bytes]", output: JobOutput, identity: str) -> int:
+    """Show the output of the supervisor to its end and return its exit code; on Ctrl-C stop it first.
+
+    Where the supervisor is killed, its job's processes (marked with `identity`) live on and hold the output
+    open: they are ended too.
+    """
     assert process.stdout is not None
+
+    def end_what_is_left() -> None:
+        process.wait()
+        end_processes(identity)
+
+    threading.Thread(target=end_what_is_left, name="end-what-is-left", daemon=True).start()
     try:
         for line in process.stdout:
             output.line(line)

@@ -58,7 +58,7 @@ def test_at_ten_random_moments_nothing_is_left_after_the_next_command(place, sma
 @pytest.mark.parametrize("name", ["train.py", "sagemaker_training", "supervisor.py"])
 def test_a_killed_part_of_the_job_ends_it_with_a_message(place, small_demo, name, tmp_path):
     output = tmp_path / "output.txt"
-    arguments = ["--backend", "process", "--prepared", small_demo, *tiny(epochs=50)]
+    arguments = ["--backend", "process", "--prepared", small_demo, *tiny(epochs=5000)]
     launcher = place.start("resnet18_baseline", *arguments, output=output)
     wait_for("epoch=1 ", output, launcher)
     family = psutil.Process(launcher.pid).children(recursive=True)
