@@ -9,14 +9,23 @@ import pytest
 
 pytest.importorskip("sagemaker")
 
-import sagemaker.local.entities
+import sagemaker.local.entities as entities
 import sagemaker.local.image as image
 import sagemaker.local.local_session as local_session
+import sagemaker.local.pipeline as pipeline
 import sagemaker.telemetry.telemetry_logging as telemetry
 from sagemaker.local.image import _SageMakerContainer, _Volume
 from sagemaker.session import Session
 
 from launch.sdk_internals import NodeProcesses, ProcessSession
+from launch.sdk_pipeline_internals import (
+    BatchTransform,
+    DefinitionSession,
+    PipelineProcessSession,
+    StepProcesses,
+    Watcher,
+    processes_for_steps,
+)
 from tests.conftest import ROOT
 
 HINT = "launch/sdk_internals.py relies on it; see whether the process backend still works, then adapt both"
@@ -69,7 +78,7 @@ def test_the_container_is_looked_up_where_it_is_replaced():
     for name in ("create_training_job", "create_processing_job"):
         source = inspect.getsource(inspect.unwrap(getattr(local_session.LocalSagemakerClient, name)))
         assert "_SageMakerContainer(" in source, HINT
-    assert "_SageMakerContainer" in vars(sagemaker.local.entities), HINT
+    assert "_SageMakerContainer" in vars(entities), HINT
 
 
 def test_a_session_has_all_that_the_base_class_would_have_set_but_the_s3_clients():
@@ -104,6 +113,73 @@ def test_uploads_and_jobs_go_through_the_methods_that_the_session_replaces():
         assert name in vars(Session), HINT
         assert name in vars(ProcessSession)
     assert issubclass(NodeProcesses, _SageMakerContainer)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (entities._LocalTransformJob.__init__, ["self", "transform_job_name", "model_name", "local_session"]),
+        (entities._LocalTransformJob.start,
+         ["self", "input_data", "output_data", "transform_resources", "kwargs"]),
+        (entities._LocalTransformJob._get_container_environment, ["self", "kwargs"]),
+        (entities._LocalPipelineExecution.__init__,
+         ["self", "execution_id", "pipeline", "PipelineParameters", "PipelineExecutionDescription",
+          "PipelineExecutionDisplayName", "local_session"]),
+        (entities._LocalPipelineExecution.mark_step_executing, ["self", "step_name"]),
+        (entities._LocalPipelineExecution.update_step_properties, ["self", "step_name", "step_properties"]),
+        (entities._LocalPipelineExecution.update_step_failure, ["self", "step_name", "failure_message"]),
+        (pipeline.parse_s3_url, ["url"]),
+        (Session.read_s3_file, ["self", "bucket", "key_prefix"]),
+        (Session.expand_role, ["self", "role"]),
+    ],
+)  # fmt: skip
+def test_a_pipelines_execution_has_the_methods_that_are_used_or_replaced(method, expected):
+    assert parameters(inspect.unwrap(method)) == expected, HINT
+
+
+def test_a_transform_job_has_all_that_its_description_needs():
+    names = set(re.findall(r"self\.([a-z_]+)", inspect.getsource(entities._LocalTransformJob.describe)))
+    assert names == {
+        "state", "model_name", "name", "end_time", "start_time", "batch_strategy", "transform_resources",
+        "output_data", "input_data",
+    }, HINT  # fmt: skip
+    assert issubclass(BatchTransform, entities._LocalTransformJob)
+
+
+def test_what_a_pipeline_replaces_is_looked_up_where_it_is_replaced_and_put_back():
+    client = local_session.LocalSagemakerClient
+    lookups = [
+        (local_session, "_SageMakerContainer", client.create_processing_job, StepProcesses),
+        (local_session, "_LocalTransformJob", client.create_transform_job, BatchTransform),
+        (entities, "_LocalPipelineExecution", entities._LocalPipeline.start, None),
+        (pipeline, "parse_s3_url",
+         pipeline.LocalPipelineExecutor._evaluate_json_get_property_file_reference, None),
+    ]  # fmt: skip
+    before = [getattr(module, name) for module, name, _, _ in lookups]
+    with processes_for_steps(Watcher(), "id"):
+        for (module, name, user, replacement), original in zip(lookups, before, strict=True):
+            assert f"{name}(" in inspect.getsource(inspect.unwrap(user)), HINT
+            assert getattr(module, name) is (replacement or getattr(module, name))
+            assert getattr(module, name) is not original
+    assert [getattr(module, name) for module, name, _, _ in lookups] == before
+
+
+def test_the_executor_reads_property_files_through_the_session():
+    source = inspect.getsource(pipeline.LocalPipelineExecutor._evaluate_json_get_function)
+    assert "self.sagemaker_session.read_s3_file(" in source, HINT
+    assert "read_s3_file" in vars(PipelineProcessSession)
+
+
+def test_the_executor_swallows_failures_which_are_read_from_the_execution():
+    assert "except StepExecutionException" in inspect.getsource(pipeline.LocalPipelineExecutor.execute), HINT
+
+
+def test_a_definition_needs_no_account_and_no_network(monkeypatch):
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    session = DefinitionSession("eu-west-1")
+    assert session.boto_region_name == "eu-west-1"
+    assert session.expand_role("Name") == "Name"
+    assert session.default_bucket() == "unused"
 
 
 def test_no_other_module_uses_private_names_of_the_sdk():

@@ -1,0 +1,253 @@
+"""The command line of a pipeline, checked before anything is loaded or costs money."""
+
+import argparse
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from common.console import ArgumentParser
+from common.errors import UsageError
+from common.s3 import is_s3
+from common.storage import folder_digest, read_json
+from launch.flags import read_pairs
+from launch.jobs import check_job_name, job_name
+from launch.staging import COMMON, ENTRY_POINTS
+from pipelines.definition import Design
+from pipelines.parameters import DEMO, Defaults, Value, declare, read_values, settled
+from pipelines.recipes import DEFAULT, SMALL, Recipe, read_recipe, with_schedule
+
+COMMANDS = {
+    "run": "run it to its end and say where the results lie",
+    "definition": "print the definition as JSON; starts nothing, asks nobody",
+    "upsert": "aws: create the pipeline, or update it",
+    "start": "aws: start an execution of it and return",
+    "status": "aws: the steps of an execution, the latest by default",
+    "stop": "aws: stop an execution",
+}
+REGION = "us-east-1"  # of a definition where the environment names none
+DIGEST_LENGTH = 16
+STATE = "pipeline.json"
+# Options of prepare.py that the pipeline decides itself, or that are no plain values.
+DECIDED = ("input", "output", "source-name")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to do, with what, checked.
+
+    data, sites, output: as given. values: of --param. run_name: of a process run. said: the command lines of
+    the run, and of those that went on with it.
+    """
+
+    verb: str
+    backend: Literal["process", "aws"]
+    design: Design
+    values: dict[str, Value]
+    data: str | None
+    sites: str | None
+    output: str | None
+    image: str | None
+    role: str | None
+    run_name: str
+    execution: str | None
+    resume: Path | None
+    said: list[list[str]]
+
+
+def parser() -> ArgumentParser:
+    """The command line."""
+    arguments = ArgumentParser(
+        description="The camera-trap pipeline: prepare, train, pseudo-label, train again, evaluate, and "
+        "predict if the model is good enough.",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"{name:<12}{text}" for name, text in COMMANDS.items()),
+    )
+    add = arguments.add_argument
+    add("command", choices=COMMANDS)
+    add("--backend", choices=["process", "local", "aws"], default="aws",
+        help="aws: SageMaker (default); process: here, without Docker or account; local: Docker")  # fmt: skip
+    add("--data", metavar="URI|DIR|demo", help="raw images")
+    add(
+        "--recipe", metavar="EXPERIMENT", help=f"of launch/, or {SMALL}; default: {SMALL} for the demo, "
+        f"else {DEFAULT}")  # fmt: skip
+    add("--param", nargs="+", action="extend", default=[], metavar="NAME=VALUE",
+        help="parameters of the pipeline; `definition` lists them")  # fmt: skip
+    add("--output", metavar="URI|DIR", help="gets a folder for each execution; default: runs")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="hyperparameters of both phases")  # fmt: skip
+    add("--set-phase2", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="hyperparameters of phase 2 alone, as in weights=imagenet")  # fmt: skip
+    add("--prepare", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="options of entry_points/prepare.py, as in split=random crop-bottom=0.07")  # fmt: skip
+    add("--gate-part", choices=["test", "validation"], help="what the quality gate looks at; default: test, "
+        "but validation with --prepare split=random, which leaves no test part")  # fmt: skip
+    add("--name", help="process: name of the run; default: trapline-RECIPE-YYYY-MM-DD-HH-MM-SS-mmm")
+    add("--resume", type=Path, metavar="RUN", help="process: go on with a run, by its folder")
+    add("--role", help="aws: execution role, ARN or name; default: $SAGEMAKER_ROLE")
+    add("--image-uri", help="aws: container image of all jobs")
+    add("--execution", metavar="ARN", help="aws: of status and stop; default: the latest")
+    return arguments
+
+
+def read_command(words: Sequence[str]) -> Command:
+    """The command of a command line. Raises UsageError naming the flag, the key or the parameter."""
+    flags, said = _read_flags(words)
+    _check_flags(flags)
+    recipe = read_recipe(
+        flags.recipe or (SMALL if flags.data == DEMO else DEFAULT),
+        _latest(flags.set),
+        _latest(flags.set_phase2),
+    )
+    options = recipe.prepare | read_pairs("--prepare", _latest(flags.prepare))
+    sites = options.pop("site-csv", None)
+    _check_prepare(options)
+    design = _design(flags, recipe, options, sites)
+    values = read_values(design.parameters, _latest(flags.param))
+    _check_schedule(recipe, settled(design.parameters, values))
+    return Command(
+        verb=flags.command,
+        backend=flags.backend,
+        design=design,
+        values=values,
+        data=flags.data,
+        sites=sites,
+        output=flags.output.rstrip("/") if flags.output else None,
+        image=flags.image_uri,
+        role=_role(flags),
+        run_name=_run_name(flags, recipe),
+        execution=flags.execution,
+        resume=flags.resume,
+        said=said,
+    )
+
+
+def _read_flags(words: Sequence[str]) -> tuple[argparse.Namespace, list[list[str]]]:
+    """The flags, and the command lines that they come from: of a run that is continued, the earlier ones."""
+    flags, said = parser().parse_args(words), [list(words)]
+    if flags.resume:
+        said = [*_earlier_commands(flags.resume), *said]
+        flags = argparse.Namespace()
+        for command in said:
+            flags = parser().parse_args(command, flags)  # the last word on a flag counts
+    return flags, said
+
+
+def _design(flags: argparse.Namespace, recipe: Recipe, options: dict[str, str], sites: str | None) -> Design:
+    aws = flags.backend == "aws"
+    defaults = Defaults(
+        data=flags.data if flags.data and (flags.data == DEMO or is_s3(flags.data)) else None,
+        site_csv=sites if sites and is_s3(sites) else None,
+        output=flags.output.rstrip("/") if aws and flags.output else None,
+        role=_role(flags),
+        image=flags.image_uri,
+    )
+    return Design(
+        recipe=recipe,
+        parameters=declare(recipe, defaults, sites=bool(sites)),
+        code=folder_digest([ENTRY_POINTS, COMMON])[:DIGEST_LENGTH],
+        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION,
+        drawn=_prepare_finds_it(flags),
+        sites=sites.rpartition("/")[2] if sites else None,
+        registers=aws,
+        part=_gate_part(flags.gate_part, options),
+        prepare=options,
+    )
+
+
+def _role(flags: argparse.Namespace) -> str | None:
+    return flags.role or os.environ.get("SAGEMAKER_ROLE") or None if flags.backend == "aws" else None
+
+
+def _run_name(flags: argparse.Namespace, recipe: Recipe) -> str:
+    if flags.resume:
+        return str(flags.resume.resolve().name)
+    if not flags.name:
+        return job_name(f"trapline-{recipe.name.replace('_', '-')}")
+    try:
+        return check_job_name(flags.name)
+    except UsageError as error:
+        raise UsageError(str(error).replace("--job-name", "--name")) from None
+
+
+def _prepare_finds_it(flags: argparse.Namespace) -> bool:
+    """The demo is drawn; in S3 prepare.py reads for itself where no platform would copy the images."""
+    return flags.data == DEMO or (flags.backend == "process" and bool(flags.data) and is_s3(flags.data))
+
+
+def _gate_part(given: str | None, options: Mapping[str, str]) -> Literal["test", "validation"]:
+    without_test = options.get("split") == "random" and "shares" not in options
+    return cast(Literal["test", "validation"], given or ("validation" if without_test else "test"))
+
+
+def _check_flags(flags: argparse.Namespace) -> None:
+    if flags.backend == "local":
+        raise UsageError("--backend local: Docker's local mode is not built yet; use --backend process")
+    if flags.backend == "process":
+        _check_process(flags)
+        return
+    for name in ("resume", "name"):
+        if getattr(flags, name):
+            raise UsageError(f"--{name}: only with --backend process")
+    for name in ("data", "output"):
+        value = getattr(flags, name)
+        if value and value != DEMO and not is_s3(value):
+            raise UsageError(
+                f"--{name} {value}: jobs on AWS read and write S3 alone; copy it there "
+                "(aws s3 cp --recursive DIR s3://BUCKET/PREFIX) or use --backend process"
+            )
+
+
+def _check_process(flags: argparse.Namespace) -> None:
+    if flags.command not in ("run", "definition"):
+        raise UsageError(
+            f"{flags.command}: only with --backend aws; a run here ends with its command, and {STATE} "
+            "in its folder says how far it came"
+        )
+    if flags.output and is_s3(flags.output):
+        raise UsageError(f"--output {flags.output}: the process backend writes to a folder, as in runs")
+    if flags.command == "run" and not flags.data:
+        raise UsageError("--data: give raw images, a folder or an s3:// URI, or demo")
+    if flags.name and flags.resume and flags.name != flags.resume.resolve().name:
+        raise UsageError("--name: a run that is continued keeps its name")
+    for name in ("role", "image_uri", "execution"):
+        if getattr(flags, name):
+            raise UsageError(f"--{name.replace('_', '-')}: only with --backend aws")
+
+
+def _earlier_commands(folder: Path) -> list[list[str]]:
+    path = folder / STATE
+    if not path.is_file():
+        raise UsageError(f"--resume {folder}: holds no {STATE}; give the folder of a run, as in runs/NAME")
+    return list(read_json(path)["commands"])
+
+
+def _latest(texts: Sequence[str]) -> list[str]:
+    """KEY=VALUE texts of which the last counts where a key comes twice."""
+    return list({re.split("=", text, maxsplit=1)[0]: text for text in texts}.values())
+
+
+def _check_schedule(recipe: Recipe, values: Mapping[str, Value]) -> None:
+    """Raise UsageError for epochs or rates that the training would refuse."""
+    epochs = (int(values["EpochsPhase1"]), int(values["EpochsPhase2"]))
+    with_schedule(recipe, epochs, (float(values["LearningRatePhase1"]), float(values["LearningRatePhase2"])))
+
+
+def _check_prepare(options: Mapping[str, str]) -> None:
+    """Let prepare.py's own parser judge, so that there is one list of its options."""
+    import importlib.util
+
+    for name in DECIDED:
+        if name in options:
+            raise UsageError(f"--prepare {name}: the pipeline decides it; use --data and --output")
+    path = ENTRY_POINTS / "prepare.py"
+    specification = importlib.util.spec_from_file_location("entry_point_prepare", path)
+    if specification is None or specification.loader is None or not path.exists():
+        raise UsageError(f"{path}: no such file; run the pipeline from a checkout of Trapline")
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    script.parser().parse_args(["--input", "x", "--output", "x", *words])

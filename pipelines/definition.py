@@ -1,0 +1,123 @@
+"""The pipeline: its parameters, its steps and their order, and the JSON that SageMaker gets of it."""
+
+import contextlib
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from common.config import TrainingConfig
+from pipelines.parameters import Parameter
+from pipelines.recipes import Recipe
+
+if TYPE_CHECKING:
+    from sagemaker.workflow.pipeline import Pipeline
+
+PREFIX = "trapline"
+MODELS = f"{PREFIX}-models"  # the registry's group of models
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is decided when a definition is made.
+
+    drawn: prepare.py draws or finds the images itself. sites: file name of a CSV of sites. registers: the
+    champion is registered, which a process backend cannot. part: what the quality gate looks at.
+    """
+
+    recipe: Recipe
+    parameters: list[Parameter]
+    code: str  # digest of the sources
+    region: str
+    drawn: bool
+    sites: str | None
+    registers: bool
+    part: Literal["test", "validation"] = "test"
+    prepare: dict[str, str] = field(default_factory=dict)  # options of prepare.py
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return f"{PREFIX}-{self.recipe.name.replace('_', '-')}"
+
+    @property
+    def phases(self) -> tuple[TrainingConfig, TrainingConfig]:
+        """The configurations of both phases."""
+        return self.recipe.phase1, self.recipe.phase2
+
+    @property
+    def tags(self) -> list[dict[str, str]]:
+        """The tags of the pipeline and all its jobs."""
+        return [{"Key": "project", "Value": PREFIX}, {"Key": "recipe", "Value": self.recipe.name}]
+
+
+def make_pipeline(design: Design, session: Any = None) -> "Pipeline":
+    """The pipeline of a design. `session`: what it will be sent or run by; None where it is only printed.
+
+    The steps know a session of their own that asks nobody, so that the definition does not depend on it.
+    """
+    from launch import sdk
+
+    sdk.import_sdk()
+    from sagemaker.workflow.pipeline import Pipeline
+
+    from launch.sdk_pipeline_internals import DefinitionSession
+    from pipelines.steps import Frame
+
+    own = DefinitionSession(design.region)
+    values = {item.name: _sdk_parameter(item) for item in design.parameters}
+    frame = Frame(own, values, design.code, design.tags)
+    with quiet_sdk():
+        return Pipeline(
+            name=design.name,
+            parameters=list(values.values()),
+            steps=_steps(design, frame),
+            sagemaker_session=session or own,
+        )
+
+
+def _steps(design: Design, frame: Any) -> list[Any]:
+    from pipelines import gate, steps
+
+    prepare = steps.prepare_step(frame, design.prepare, drawn=design.drawn, sites=design.sites)
+    phase1 = steps.phase1_step(frame, design.phases[0], prepare)
+    labels = steps.pseudo_label_step(frame, prepare, phase1)
+    phase2 = steps.phase2_step(frame, design.phases[1], prepare, phase1, labels)
+    file = gate.evaluation_file()
+    evaluate = steps.evaluate_step(frame, prepare, (phase1, phase2), file)
+    model = steps.champion_model(frame, evaluate)
+    champion = steps.create_model_step(frame, model)
+    transform = steps.transform_step(frame, prepare, champion)
+    collect = steps.collect_step(frame, prepare, (phase1, phase2), evaluate, transform)
+    passed = [champion, transform, collect]
+    if design.registers:
+        from pipelines.registration import register_step
+
+        passed.append(register_step(frame, model, evaluate, MODELS))
+    measures = gate.read_measures(file, evaluate.name, design.part)
+    return [prepare, phase1, labels, phase2, evaluate, gate.gate_step(frame, measures, passed)]
+
+
+def _sdk_parameter(item: Parameter) -> Any:
+    from sagemaker.workflow.parameters import ParameterFloat, ParameterInteger, ParameterString
+
+    if item.kind == "String":
+        choices = list(item.choices) or None
+        return ParameterString(item.name, default_value=item.default, enum_values=choices)
+    kind = ParameterInteger if item.kind == "Integer" else ParameterFloat
+    return kind(item.name, default_value=item.default)
+
+
+@contextlib.contextmanager
+def quiet_sdk() -> Iterator[None]:
+    """Keep back the SDK's warnings about pipelines, which come with every step."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def definition_text(pipeline: "Pipeline") -> str:
+    """The definition as JSON text, the same for the same pipeline."""
+    with quiet_sdk():
+        return json.dumps(json.loads(pipeline.definition()), indent=2) + "\n"

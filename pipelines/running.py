@@ -1,0 +1,109 @@
+"""`run --backend process`: the pipeline on this machine."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from common.errors import TraplineError, UsageError
+from common.s3 import is_s3
+from launch.process_backend import local_path
+from pipelines.command_line import Command
+from pipelines.definition import make_pipeline, quiet_sdk
+from pipelines.parameters import DEMO, settled
+
+RESULTS = {  # what a person looks for, by its place in the run's folder
+    "predictions": "Collect/predictions.csv",
+    "submission": "Collect/submission.csv",
+    "report": "Collect/report.html",
+    "evaluation": "Evaluate/evaluation.json",
+    "champion": "Evaluate/champion/model.tar.gz",
+    "pseudo-labels": "PseudoLabel/pseudo_labels.csv",
+    "quarantine": "Prepare/quarantine.csv",
+    "logs": "logs",
+}
+
+
+def run(command: Command) -> None:
+    """Run the pipeline to its end. Raises TraplineError in the words of the step that failed."""
+    started = time.monotonic()
+    data, sites = _local(command.data), _sites(command)
+    folder = command.resume or _new_folder(command)
+    from launch import sdk
+
+    sdk.import_sdk()
+    from launch.process_pipeline import Inputs, run_pipeline
+    from pipelines.steps import ARCHIVE, SOURCE
+
+    design = command.design
+    values = settled(design.parameters, command.values)
+    if command.data:
+        values.setdefault("InputData", command.data)
+    inputs = Inputs(
+        data=data,
+        data_name=command.data or "",
+        site_csv=sites,
+        code_path=f"code/{design.code}/{SOURCE}",
+        archive=ARCHIVE,
+    )
+    epochs = {f"TrainPhase{number}": int(values[f"EpochsPhase{number}"]) for number in (1, 2)}
+    record = {"commands": command.said, "run": folder.name, "data": command.data,
+              "recipe": design.recipe.name, "parameters": values}  # fmt: skip
+
+    def make(session: Any) -> Any:
+        return make_pipeline(design, session)
+
+    print(f"run: {folder}/ (interrupted or failed, it goes on with: run --resume {folder})", flush=True)
+    try:
+        with quiet_sdk():
+            run_pipeline(make, folder, inputs, values, epochs=epochs, record=record)
+    except TraplineError as error:
+        raise type(error)(_explained(str(error), folder)) from None
+    _say_results(folder, time.monotonic() - started)
+
+
+def _local(text: str | None) -> Path | None:
+    if text is None or text == DEMO or is_s3(text):
+        return None
+    path = Path(local_path(text))
+    if not path.is_dir():
+        raise UsageError(f"--data {text}: no such folder")
+    return path
+
+
+def _sites(command: Command) -> Path | None:
+    text = command.sites
+    if text is None or is_s3(text):
+        return None
+    if not Path(text).is_file():
+        raise UsageError(f"--prepare site-csv={text}: no such file")
+    return Path(text).absolute()
+
+
+def _new_folder(command: Command) -> Path:
+    folder = Path(command.output or "runs") / command.run_name
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        said = f"--name {folder.name}: {folder} exists; run --resume {folder} goes on with it"
+        raise UsageError(said) from None
+    except OSError as error:
+        raise TraplineError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
+    return folder
+
+
+def _explained(message: str, folder: Path) -> str:
+    """A number that the evaluation does not have is the one failure in the words of the SDK's executor."""
+    if "JsonGet" in message and "undefined" in message:
+        return (
+            "step QualityGate: the data set has no test part, and evaluation.json no number of it; "
+            f"run --resume {folder} --gate-part validation goes on from there"
+        )
+    return f"{message}\nrun --resume {folder} goes on from there"
+
+
+def _say_results(folder: Path, seconds: float) -> None:
+    print(f"done in {seconds:.0f} s; in {folder}/:")
+    for name, place in RESULTS.items():
+        if (folder / place).exists():
+            print(f"  {name:<14}{place}")
+    print(end="", flush=True)

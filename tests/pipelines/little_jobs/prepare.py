@@ -1,0 +1,15 @@
+"""A preparation that copies: transform/images gets the images."""
+
+import shutil
+
+from orders import obey, option
+
+data, output = option("--input"), option("--output")
+if data.name == "demo":
+    (output / "transform" / "images").mkdir(parents=True)
+else:
+    obey(data, "prepare")
+    shutil.copytree(data, output / "transform" / "images", ignore=lambda *_: ["orders.json"])
+    if (data / "orders.json").exists():
+        shutil.copy(data / "orders.json", output)
+(output / "source.txt").write_text(str(option("--source-name")))

@@ -1,0 +1,66 @@
+"""Kills: nothing is left after the next command, and a continued run ends as an undisturbed one."""
+
+import random
+import signal
+import time
+
+import psutil
+import pytest
+
+from launch.workspace import MARKER
+from tests.pipelines.running import REAL, PipelinePlace, run_words
+
+pytest.importorskip("sagemaker_training")
+pytestmark = pytest.mark.slow
+
+TINY = [
+    "--prepare", "demo-images=160", "demo-unlabeled=104", "demo-sites=12", "short-side=64",
+    "max-quarantine=0.2",
+    "--set", "image_size=32", "num_workers=0", "deterministic=true", "precision=fp32",
+    "--param", "EpochsPhase1=2", "EpochsPhase2=1", "ConfidenceThreshold=0.2", "QualityGate=9",
+]  # fmt: skip
+
+
+def kill_step(place, moments):
+    """Kill one process of a step, if there is one."""
+    children = [
+        process
+        for process in psutil.process_iter()
+        if _of(process, place) and "supervisor.py" not in " ".join(process.cmdline())
+    ]
+    if children:
+        moments.choice(children).kill()
+
+
+def _of(process, place):
+    try:
+        environment = process.environ()
+    except psutil.Error:
+        return False
+    return MARKER in environment and environment.get("TMPDIR") == str(place.temporary)
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGKILL of the runner", "SIGKILL of a step"])
+def test_a_run_disturbed_at_random_moments_ends_with_the_same_submission(tmp_path, how):
+    place = PipelinePlace(tmp_path)
+    undisturbed = place.pipeline(*run_words("demo", "undisturbed", *TINY), script=REAL)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    moments = random.Random(how)
+    words, output = run_words("demo", "disturbed", *TINY), tmp_path / "output.txt"
+    for _ in range(4):
+        process = place.begin(*words, output=output, script=REAL)
+        time.sleep(moments.uniform(3, 30))
+        if how == "SIGKILL of a step":
+            kill_step(place, moments)
+        else:
+            process.send_signal(signal.SIGINT if how == "Ctrl-C" else signal.SIGKILL)
+        assert process.wait(300) in (0, 1, 130, -9), output.read_text()
+        started = (tmp_path / "runs" / "disturbed" / "pipeline.json").exists()
+        words = ["run", "--resume", "runs/disturbed"] if started else words
+    last = place.pipeline("run", "--resume", "runs/disturbed", script=REAL)
+    assert last.returncode == 0, last.stderr
+    assert place.leftovers() == []
+    runs = tmp_path / "runs"
+    for name in ("submission.csv", "predictions.csv"):
+        disturbed, expected = (runs / run / "Collect" / name for run in ("disturbed", "undisturbed"))
+        assert disturbed.read_bytes() == expected.read_bytes()

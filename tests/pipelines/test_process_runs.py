@@ -1,0 +1,199 @@
+"""The pipeline in the process backend, with little jobs: what is run, said, kept and left."""
+
+import inspect
+import json
+import signal
+import tarfile
+
+import pytest
+
+from tests.launch.launching import wait_for
+from tests.pipelines.running import PipelinePlace, run_words
+
+pytest.importorskip("sagemaker_training")
+
+from launch import process_backend, process_pipeline
+
+STEPS = ["Prepare", "TrainPhase1", "PseudoLabel", "TrainPhase2", "Evaluate", "QualityGate"]
+AFTER_THE_GATE = ["Champion-CreateModel", "Transform", "Collect"]
+
+
+@pytest.fixture
+def place(tmp_path):
+    return PipelinePlace(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that has ended well: (place, completed process)."""
+    place = PipelinePlace(tmp_path_factory.mktemp("finished"))
+    done = place.pipeline(*run_words(place.data(), "one", "--param", "EpochsPhase2=7"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place, done
+
+
+def test_every_image_is_asked_for_and_collected(finished):
+    place, _ = finished
+    answers = place.result("one")["answers"]
+    assert [answers[f"{number}.jpg.out"]["bytes"] for number in range(3)] == [1, 2, 3]
+    assert {answer["type"] for answer in answers.values()} == {"application/x-image"}
+    assert {answer["batch"] for answer in answers.values()} == {"True"}
+
+
+def test_the_history_of_a_training_lies_where_collect_looks_for_it(finished):
+    place, _ = finished
+    assert any(name.endswith("metrics.csv") for name in place.result("one")["history"])
+
+
+def test_each_step_has_a_line_a_log_and_its_prefix(finished):
+    place, done = finished
+    assert place.states("one") == {
+        **dict.fromkeys(STEPS, "Completed"), "QualityGate": "Passed",
+        **dict.fromkeys(AFTER_THE_GATE, "Completed"),
+    }  # fmt: skip
+    for name in (*STEPS, *AFTER_THE_GATE):
+        assert f"== {name}: " in done.stdout
+    assert "TrainPhase2 | train2 is running" in done.stdout
+    assert "train2 is running" in (place.folder / "runs/one/logs/TrainPhase2.txt").read_text()
+    assert "predictions   Collect/predictions.csv" in done.stdout
+
+
+def test_parameters_reach_the_jobs(finished):
+    place, _ = finished
+    (output,) = (place.folder / "runs/one/TrainPhase2").glob("*/output")
+    assert (place.folder / "runs/one/PseudoLabel/pseudo_labels.csv").read_text() == "id\n0.85\n"
+    with tarfile.open(output / "model.tar.gz") as archive:
+        model = json.load(archive.extractfile("model.json"))
+    assert model["epochs"] == 7
+    assert model["channels"]["phase1"] == ["model.tar.gz", "output.tar.gz"]
+    assert (place.folder / "runs/one/Prepare/source.txt").read_text() == str(place.folder / "raw")
+
+
+def test_a_run_leaves_no_process_and_no_temporary_folder(finished):
+    place, _ = finished
+    assert place.leftovers() == []
+    names = {path.name for path in (place.folder / "runs/one").iterdir()}
+    assert names == {
+        "pipeline.json", "logs", ".steps", "Prepare", "TrainPhase1", "PseudoLabel", "TrainPhase2",
+        "Evaluate", "Transform", "Collect",
+    }  # fmt: skip
+
+
+def test_a_finished_run_is_not_run_again_but_where_a_parameter_has_changed(finished):
+    place, _ = finished
+    again = place.pipeline("run", "--resume", "runs/one", "--param", "ConfidenceThreshold=0.5")
+    assert again.returncode == 0, again.stderr
+    states = place.states("one")
+    assert [states[name] for name in STEPS[:4]] == [
+        "Completed before", "Completed before", "Completed", "Completed",
+    ]  # fmt: skip
+
+
+def test_a_gate_that_is_not_met_names_metric_value_and_bound(place):
+    done = place.pipeline(*run_words(place.data(log_loss=1.75), "gate", "--param", "QualityGate=0.5"))
+    assert done.returncode == 1
+    assert "the quality gate is not met on the test part: log loss 1.75, at most 0.5" in done.stderr
+    assert place.states("gate")["GateNotMet"] == "Failed"
+    assert place.state("gate")["status"] == "Failed"
+    assert "Transform" not in place.states("gate")
+
+
+@pytest.mark.slow
+def test_without_a_test_part_the_gate_says_how_to_go_on(place):
+    done = place.pipeline(*run_words(place.data(untested=True), "untested"))
+    assert done.returncode == 1
+    assert "the data set has no test part" in done.stderr
+    again = place.pipeline("run", "--resume", "runs/untested", "--gate-part", "validation")
+    assert again.returncode == 0, again.stderr
+    assert place.states("untested")["Evaluate"] == "Completed before"
+
+
+def test_a_failing_step_ends_the_run_in_its_own_words_and_a_resumed_run_goes_on_from_it(place):
+    repaired = place.folder / "repaired"
+    data = place.data(fails="evaluate", until=str(repaired))
+    done = place.pipeline(*run_words(data, "bad"))
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "error: step Evaluate: evaluate cannot go on (log: runs/bad/logs/Evaluate.txt)"
+    )
+    assert "Traceback" not in done.stderr + done.stdout
+    assert place.leftovers() == []
+    repaired.touch()
+    again = place.pipeline("run", "--resume", "runs/bad")
+    assert again.returncode == 0, again.stderr
+    states = place.states("bad")
+    assert [states[name] for name in STEPS[:5]] == [*["Completed before"] * 4, "Completed"]
+    assert len(place.result("bad")["answers"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("orders", "message"),
+    [
+        pytest.param({"fails": "serve"}, "serve cannot load its model", marks=pytest.mark.slow),
+        ({"http_status": 500}, "bad.jpg: the model answered 500"),
+    ],
+    ids=["a server that does not start", "an answer that is an error"],
+)
+def test_a_transform_that_fails_says_why_and_leaves_no_server(place, orders, message):
+    data = place.data(**orders)
+    (data / "bad.jpg").write_bytes(b"bad")
+    done = place.pipeline(*run_words(data, "bad"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: step Transform: ")
+    assert message in done.stderr
+    assert place.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [("train1", "train1 is running"), pytest.param("serve", "serve is asked", marks=pytest.mark.slow)],
+)
+def test_ctrl_c_stops_the_step_and_exits_130(place, tmp_path, job, said):
+    output = tmp_path / "output.txt"
+    process = place.begin(*run_words(place.data(waits=job), "stopped"), output=output)
+    wait_for(said, output, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130, output.read_text()
+    assert "error: interrupted" in output.read_text()
+    assert place.state("stopped")["status"] == "Stopped"
+    assert place.leftovers() == []
+
+
+def test_what_is_not_there_is_said_before_anything_starts(place):
+    for words, message in (
+        (["run", "--backend", "process", "--data", "nowhere"], "--data nowhere: no such folder"),
+        (["run", "--backend", "process", "--resume", "nowhere"], "--resume nowhere: holds no pipeline.json"),
+    ):
+        done = place.pipeline(*words)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: {message}")
+    assert not (place.folder / "runs").exists()
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_do_not_disturb_each_other(place, tmp_path):
+    outputs = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    data = place.data(images=40)
+    runs = [place.begin(*run_words(data, output.stem), output=output) for output in outputs]
+    assert [run.wait(120) for run in runs] == [0, 0], "".join(output.read_text() for output in outputs)
+    assert len(place.result("a")["answers"]) == len(place.result("b")["answers"]) == 40
+    assert place.leftovers() == []
+
+
+@pytest.mark.slow
+def test_a_run_that_is_running_is_not_continued_at_the_same_time(place, tmp_path):
+    output = tmp_path / "output.txt"
+    process = place.begin(*run_words(place.data(waits="train1"), "busy"), output=output)
+    wait_for("train1 is running", output, process)
+    second = place.pipeline("run", "--resume", "runs/busy")
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+    assert (second.returncode, second.stderr.splitlines()[0]) == (
+        2,
+        "error: runs/busy: this run is running already",
+    )
+
+
+def test_steps_wait_for_the_thread_that_ends_what_the_step_before_left():
+    """Else it would end the next step's processes; the name is that of the process backend."""
+    assert f'name="{process_pipeline.CLEANER}"' in inspect.getsource(process_backend.follow)

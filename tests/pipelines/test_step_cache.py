@@ -1,0 +1,87 @@
+"""The cache of steps: what counts as the same, and what does not."""
+
+import shutil
+
+import pytest
+
+from launch.step_cache import StepCache, tree_state
+
+REQUEST = {"Image": "x", "Arguments": ["--a", "{place}/in"]}
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """A temporary folder with something to read, and something left."""
+    return furnish(tmp_path / "first")
+
+
+def furnish(folder):
+    for name in ("in", "out"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "file.txt").write_text(name)
+    return folder
+
+
+def cache_of(workspace):
+    return StepCache(workspace.parent / "cache", workspace)
+
+
+def digest(workspace, **changes):
+    request = {**REQUEST, "Arguments": [str(workspace / "in")], **changes}
+    return cache_of(workspace).digest(request, [f"file://{workspace}/in"])
+
+
+def keep(workspace):
+    cache = cache_of(workspace)
+    cache.keep("Step", digest(workspace), {"Uri": f"file://{workspace}/out"}, [f"file://{workspace}/out"])
+    return cache
+
+
+def test_what_was_asked_the_same_is_remembered_with_its_answer(workspace):
+    assert keep(workspace).recall("Step", digest(workspace)) == {"Uri": f"file://{workspace}/out"}
+
+
+def test_another_temporary_folder_makes_no_difference(workspace, tmp_path):
+    keep(workspace)
+    moved = tmp_path / "second"
+    shutil.copytree(workspace, moved, copy_function=shutil.copy2)
+    assert cache_of(moved).recall("Step", digest(moved)) == {"Uri": f"file://{moved}/out"}
+
+
+def test_another_request_is_another_step(workspace):
+    assert keep(workspace).recall("Step", digest(workspace, Image="y")) is None
+
+
+def test_a_changed_input_is_another_step(workspace):
+    cache = keep(workspace)
+    (workspace / "in" / "file.txt").write_text("other")
+    assert cache.recall("Step", digest(workspace)) is None
+
+
+def test_other_versions_make_another_step(workspace, monkeypatch):
+    cache = keep(workspace)
+    monkeypatch.setattr("launch.step_cache.versions", lambda *_: {"torch": "0"})
+    assert cache.recall("Step", digest(workspace)) is None
+
+
+@pytest.mark.parametrize("harm", ["changed", "removed", "added"])
+def test_a_step_whose_results_are_not_as_it_left_them_is_run_again(workspace, harm):
+    cache = keep(workspace)
+    file = workspace / "out" / "file.txt"
+    {"changed": lambda: file.write_text("longer"), "removed": file.unlink,
+     "added": file.with_name("new").touch}[harm]()  # fmt: skip
+    assert cache.recall("Step", digest(workspace)) is None
+
+
+def test_what_an_earlier_try_left_is_removed(workspace):
+    cache = keep(workspace)
+    cache.forget("Step", [f"file://{workspace}/out"])
+    assert not (workspace / "out").exists()
+    assert cache.recall("Step", digest(workspace)) is None
+
+
+def test_the_bytecode_of_the_code_does_not_count(workspace):
+    before = tree_state(f"file://{workspace}/in")
+    (workspace / "in" / "__pycache__").mkdir()
+    (workspace / "in" / "__pycache__" / "x.pyc").touch()
+    assert tree_state(f"file://{workspace}/in") == before
