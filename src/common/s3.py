@@ -29,7 +29,7 @@ EXPLANATIONS = {
     "ExpiredToken": "the AWS credentials have expired; renew them",
     "PreconditionFailed": "it changed while it was copied; start again when nobody writes there",
     "InvalidObjectState": "it is archived; restore it first",
-    "PermanentRedirect": "the bucket is in another region; set AWS_REGION",
+    "PermanentRedirect": "the bucket is in another region; set AWS_DEFAULT_REGION",
 }
 SYNONYMS = {
     "404": "NoSuchKey",
@@ -176,7 +176,7 @@ def explain(error: Exception) -> S3Problem:
     if "ParamValidationError" in kinds:
         return S3Problem(f"not a name that S3 takes ({reason})", everywhere=True)
     if not code and "BotoCoreError" in kinds:
-        hint = "check the network, AWS_REGION and AWS_ENDPOINT_URL_S3"
+        hint = "check the network, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3"
         return S3Problem(f"S3 cannot be reached ({reason}); {hint}", everywhere=True)
     detail = EXPLANATIONS.get(code) or f"cannot be read from S3 ({reason})"
     return S3Problem(detail, missing=code == "NoSuchKey", everywhere=code in EVERYWHERE)
