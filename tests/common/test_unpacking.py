@@ -176,7 +176,11 @@ def test_a_broken_header_inside_is_not_taken_for_the_end(tmp_path, target):
         unpack(io.BytesIO(ended_early), "model.tar.gz", again)
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive at all", gzip.compress(b"text" * 500)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no archive at all", gzip.compress(b"text" * 500)],
+    ids=["empty", "text", "gzip of text"],
+)
 def test_what_is_no_archive_is_said_to_be_none(target, content):
     with pytest.raises(TraplineError, match=r"^model.tar.gz: is (no|truncated)"):
         unpack(io.BytesIO(content), "model.tar.gz", target)
