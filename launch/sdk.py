@@ -32,6 +32,7 @@ def import_sdk() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import sagemaker.pytorch  # noqa: F401
+    gc.freeze()  # nor is there any to look for at the end, which would take another half second
     gc.enable()
     logging.getLogger("sagemaker.config").setLevel(logging.WARNING)  # the import sets it back
     logging.getLogger("sagemaker").setLevel(logging.CRITICAL)  # what it logs as an error, it raises too
