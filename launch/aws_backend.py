@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import TraplineError, UsageError
 from common.s3 import is_s3, split_uri
 from launch.aws_errors import explained
-from launch.aws_waiting import Interrupted, wait_for_job
+from launch.aws_waiting import Interrupted, interruptible, wait_for_job
 from launch.flags import Plan
 from launch.jobs import PREPARED, Machines, PrepareJob, TrainingJob, prepare_job_name
 from launch.requirements import missing_from_aws_image
@@ -260,35 +260,38 @@ def _prepare(plan: Plan, account: Account, code: Path, *, installs: bool) -> Non
     with _refusals_of_the_sdk("--prepare-instance-type, --framework-version or --py-version"):
         processor = sdk.make_processor(job, account.session)
     account.upload(code, job.code)
-    with explained(f"processing job {job.name}", WITHOUT_ACCOUNT):
-        processor.run(
-            inputs=sdk.processing_inputs(job),
-            outputs=sdk.processing_outputs(job),
-            arguments=sdk.processing_arguments(job),
-            wait=False,
-            logs=False,
-            job_name=job.name,
-        )
-    if not plan.dry_run:
-        print(f"processing job: {job.name}", flush=True)
-        wait_for_job(account.session, "processing", job.name)
-        print(f"prepared data: {job.output} (--prepared takes it)", flush=True)
+    with interruptible("processing", job.name) as sending:
+        with explained(f"processing job {job.name}", WITHOUT_ACCOUNT):
+            processor.run(
+                inputs=sdk.processing_inputs(job),
+                outputs=sdk.processing_outputs(job),
+                arguments=sdk.processing_arguments(job),
+                wait=False,
+                logs=False,
+                job_name=job.name,
+            )
+        if processor.latest_job is None:
+            raise KeyboardInterrupt  # the SDK's telemetry swallows it
+        sending.sent = True
+        if not plan.dry_run:
+            print(f"processing job: {job.name}", flush=True)
+            wait_for_job(account.session, "processing", job.name)
+            print(f"prepared data: {job.output} (--prepared takes it)", flush=True)
 
 
 def _train(plan: Plan, account: Account, estimator: "PyTorch", job: TrainingJob) -> None:
     from launch import sdk
 
-    with explained(f"training job {job.name}", WITHOUT_ACCOUNT):
-        estimator.fit(sdk.training_inputs(job), wait=False, job_name=job.name)
-    if estimator.latest_training_job is None:  # Ctrl-C: the SDK's telemetry swallows it
-        raise Interrupted(
-            f"interrupted while the training job was sent; whether it runs says: "
-            f"aws sagemaker describe-training-job --training-job-name {job.name}"
-        )
-    if plan.dry_run:
-        return
-    print(f"training job: {job.name}", flush=True)
-    if plan.wait:
-        wait_for_job(account.session, "training", job.name)
+    with interruptible("training", job.name) as sending:
+        with explained(f"training job {job.name}", WITHOUT_ACCOUNT):
+            estimator.fit(sdk.training_inputs(job), wait=False, job_name=job.name)
+        if estimator.latest_training_job is None:
+            raise KeyboardInterrupt
+        sending.sent = True
+        if plan.dry_run:
+            return
+        print(f"training job: {job.name}", flush=True)
+        if plan.wait:
+            wait_for_job(account.session, "training", job.name)
     print(f"model: {account.output}/{job.name}/output/model.tar.gz", flush=True)
     print(f"fetch it: python launch/artifacts.py {job.name} --to DIR", flush=True)

@@ -1,5 +1,8 @@
 """A running job on AWS: its log until it ends, and how it ended, in one line."""
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.errors import TraplineError
@@ -19,17 +22,39 @@ class Interrupted(TraplineError):
     exit_code = 130
 
 
+@dataclass
+class Sending:
+    """Whether AWS has taken the job."""
+
+    sent: bool = False
+
+
+@contextlib.contextmanager
+def interruptible(kind: str, name: str) -> Iterator[Sending]:
+    """While a job is sent and waited for: Ctrl-C becomes Interrupted, which says what goes on."""
+    sending = Sending()
+    try:
+        yield sending
+    except KeyboardInterrupt:
+        if sending.sent:
+            said = f"interrupted; the {kind} job {name} goes on; {_how('stop', kind, name)}"
+        else:
+            said = (
+                f"interrupted while the {kind} job was sent; whether it runs says: "
+                f"aws sagemaker describe-{kind}-job --{kind}-job-name {name}"
+            )
+        raise Interrupted(said) from None
+
+
 def wait_for_job(session: "Session", kind: str, name: str) -> None:
     """Show the log of a `training` or `processing` job until it ends.
 
     Raises TraplineError unless the job is Completed (Stopped is a failure), and where AWS no longer
-    answers, as when the sign-in ends before the job; Interrupted at Ctrl-C. Both say that the job goes on.
+    answers, as when the sign-in ends before the job, which goes on then.
     """
     try:
         _show_log(session, kind, name)
         check_ended(session.sagemaker_client, kind, name)
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; the {kind} job {name} goes on; {_how('stop', kind, name)}") from None
     except Exception as error:
         understood = explain(error, f"waiting for the {kind} job {name}")
         if understood is None:

@@ -180,11 +180,15 @@ def test_ctrl_c_while_waiting_says_that_the_job_goes_on_and_how_to_stop_it(accou
     refused(account.launch(*command), expected, code=130)
 
 
-def test_ctrl_c_while_the_training_job_is_sent_says_how_to_see_whether_it_runs(account):
-    account.interrupt("CreateTrainingJob")
-    ended = account.launch(*PREPARED)
-    refused(ended, "error: interrupted while the training job was sent; whether it runs says: ", code=130)
-    assert ended.err.endswith("aws sagemaker describe-training-job --training-job-name night-run\n")
+@pytest.mark.parametrize(
+    ("command", "kind", "name"),
+    [(PREPARED, "training", "night-run"), (RAW, "processing", "night-run-prepare")],
+)
+def test_ctrl_c_while_a_job_is_sent_says_how_to_see_whether_it_runs(account, command, kind, name):
+    account.interrupt(f"Create{kind.capitalize()}Job")
+    ended = account.launch(*command)
+    refused(ended, f"error: interrupted while the {kind} job was sent; whether it runs says: ", code=130)
+    assert ended.err.endswith(f"aws sagemaker describe-{kind}-job --{kind}-job-name {name}\n")
 
 
 @pytest.mark.parametrize("operation", ["CreateTrainingJob", "DescribeTrainingJob"])
