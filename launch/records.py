@@ -27,6 +27,7 @@ class Record:
             "data": plan.data,
             "prepare_options": plan.prepare_options,
             "prepared": plan.prepared,
+            "channels": dict(plan.channels),
             "instance_count": plan.instance_count,
             "hyperparameters": plan.config.record(),
         }

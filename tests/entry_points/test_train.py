@@ -59,6 +59,13 @@ def test_the_profile_is_printed(trained):
     assert re.search(r"\[PROFILE\] device=\w+ runs_in=\w+ .* train_images=\d+", log)
 
 
+def test_too_few_steps_for_batch_normalisation_are_said(trained):
+    _, said = trained
+    steps = int(re.search(r"note: (\d+) steps leave the running statistics", said)[1])
+    images = int(re.search(r"train_images=(\d+)", said)[1])
+    assert steps == 3 * math.ceil(images / 8)
+
+
 def test_no_checkpoint_is_left_and_none_is_in_the_model(trained):
     folder, _ = trained
     assert list((folder / "checkpoints").iterdir()) == []

@@ -59,13 +59,15 @@ def arguments(prepared, labels, trained, output, *flags):
     return ["--prepared", prepared, "--pseudo", labels, "--output", output, *PHASE2, *phase1, *flags]
 
 
-def test_it_says_how_many_of_each_it_trains_on_and_from_what(second, trained, small_demo):
+def test_it_says_how_many_of_each_it_trains_on_and_from_what(second, trained, small_demo, labels):
     identity = file_digest(trained[0] / "model" / "model.safetensors")
     train = len(open_prepared(small_demo).part("train"))
     assert f"weights phase1 [{identity[:40]}]: 122 tensors loaded" in second[1]
     assert f"train_images={train} " in second[1]
     assert "pseudo_images=20 " in second[1]
+    assert "running statistics" not in second[1]  # they go on from Phase 1's
     description = json.loads((second[0] / "model" / "model.json").read_text())
+    assert description["pseudo_labels"] == file_digest(labels / "pseudo_labels.csv")
     assert description["weights"] == {
         "source": "phase1", "identity": identity, "loaded": 122, "new": 0, "unused": 0
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The whole pipeline on photographs, with damaged files among the unlabelled ones; skipped without the data."""
+"""The pipeline on photographs, with damaged files among the unlabelled ones; skipped without the data."""
 
 import csv
 import json

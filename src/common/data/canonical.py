@@ -14,6 +14,7 @@ import itertools
 import math
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from common.errors import UsageError
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]  # width, height
+
+# Pillow warns of metadata that it cannot read, and of large pictures, which are measured and refused here.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Pillow refuses larger pictures itself: twice its own default limit.
 PILLOW_MAX_PIXELS = 178_956_970

@@ -47,6 +47,7 @@ class ModelDescription(BaseModel):
     averaging: Literal["logits", "probabilities"] = Field(default="logits", description="what views average")
     split: str | None = Field(default=None, description="how train and val were divided: site or random")
     training_job: str | None = Field(default=None, description="the SageMaker or local job that trained it")
+    pseudo_labels: str | None = Field(default=None, description="SHA-256 of pseudo_labels.csv, where used")
     configuration: dict[str, Any]
     data_fingerprint: str
     versions: dict[str, str]

@@ -99,16 +99,15 @@ def choose_champion(
         return Verdict(PHASE_1, "there is no Phase 2 to compare with")
     difference = float((second.losses - first.losses).mean())
     interval = paired_difference(first.losses, second.losses, clusters.numbers, resampling)
-    unit = clusters.unit
     if interval is None:
         reason = (
-            f"validation has {clusters.count} {unit}s, fewer than {FEWEST_CLUSTERS}: no interval can be "
+            f"validation has {clusters.counted}, fewer than {FEWEST_CLUSTERS}: no interval can be "
             "given, and without one Phase 1 stays"
         )
         return Verdict(PHASE_1, reason, difference)
     shown = (
         f"Phase 2's log loss on validation differs by {difference:+.4f} "
-        f"({resampling.confidence:.0%} interval over {clusters.count} {unit}s: "
+        f"({resampling.confidence:.0%} interval over {clusters.counted}: "
         f"{interval.low:+.4f} to {interval.high:+.4f})"
     )
     if interval.high < 0:

@@ -20,6 +20,11 @@ class Clusters:
         return "image" if self.names is None else "site"
 
     @property
+    def counted(self) -> str:
+        """Their number in words, as in `4 sites`."""
+        return f"{self.count} {self.unit}{'' if self.count == 1 else 's'}"
+
+    @property
     def count(self) -> int:
         """How many there are."""
         return int(self.numbers.max()) + 1

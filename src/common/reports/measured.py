@@ -112,4 +112,4 @@ def _calibration(before: Scored, after: Scored) -> dict[str, Any]:
 
 
 def _too_few(clusters: Clusters) -> str:
-    return f"{clusters.count} {clusters.unit}s, fewer than {FEWEST_CLUSTERS}: no interval can be given"
+    return f"{clusters.counted}, fewer than {FEWEST_CLUSTERS}: no interval can be given"

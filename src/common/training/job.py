@@ -59,6 +59,7 @@ from common.training.resuming import random_states, resume_or_start, snapshot
 from common.versions import versions
 
 TRAINED_PARTS = ("train", "val")
+START_LEFT = 0.01  # share of a running statistic's first value that is still worth a word at the end
 JOB_VARIABLE = "TRAINING_JOB_NAME"  # set in SageMaker's training containers, and by the local backends
 
 
@@ -105,6 +106,7 @@ def _train(
     log_memory("data_loaded", execution.device)
     learner, report = _setup_learner(config, data, paths.phase1, execution, ranks)
     _print_profile(config, data, learner)
+    _note_few_steps(learner, data, report)
     checkpoints = _setup_checkpoints(config, paths, data, entry_points, report, ranks)
     state = resume_or_start(learner, checkpoints, fresh=fresh)
     while not state.finished(config):
@@ -242,6 +244,22 @@ def _load_start(
         return load_phase1(model, start), start.description.normalisation
 
 
+def _note_few_steps(learner: Learner, data: Data, report: WeightsReport) -> None:
+    """Say where running statistics that began anew would still be far from the data's at the end."""
+    if not learner.ranks.first or not any(name.endswith("running_mean") for name in report.new):
+        return
+    steps = learner.config.epochs * len(data.train.batches)
+    layers = [layer for layer in learner.model.modules() if hasattr(layer, "running_mean")]
+    share = max((1 - (layer.momentum or 1.0)) ** steps for layer in layers)
+    if share > START_LEFT:
+        print(
+            f"note: {steps} steps leave the running statistics of batch normalisation to {share:.0%} what "
+            "they began with, so validation shows the model worse than it is; take more epochs or a smaller "
+            "batch_size",
+            flush=True,
+        )
+
+
 def _print_profile(config: TrainingConfig, data: Data, learner: Learner) -> None:
     execution, train = learner.execution, data.train
     guessed = f"pseudo_images={len(data.pseudo.rows)} " if data.pseudo else ""
@@ -333,6 +351,7 @@ def _write_model(
         task=described.task,
         split=described.split.kind,
         training_job=os.environ.get(JOB_VARIABLE),
+        pseudo_labels=data.pseudo.identity if data.pseudo else None,
         configuration=config.record(),
         data_fingerprint=described.fingerprint,
         versions=versions("torch", "torchvision", "albumentations", "safetensors"),
