@@ -30,6 +30,8 @@ def run_experiment(experiment: Experiment) -> NoReturn:
             plan = read_plan(experiment, sys.argv[1:])
             if plan.backend == "process":
                 from launch.process_backend import launch
+            elif plan.backend == "local":
+                from launch.local_backend import launch
             else:
                 from launch.aws_backend import launch
             launch(plan)

@@ -12,6 +12,7 @@ from common.console import ArgumentParser
 from common.errors import UsageError
 from common.hyperparameters import parse_value
 from common.s3 import is_s3
+from launch.docker_engine import IMAGE
 from launch.experiment import Experiment
 from launch.jobs import PHASE1, PSEUDO, Image, check_job_name, job_name
 from launch.staging import ENTRY_POINTS
@@ -79,7 +80,7 @@ def parser(experiment: Experiment) -> ArgumentParser:
     add(
         "--dry-run", action="store_true", help="print the requests that would be sent, as JSON; start nothing"
     )
-    add("--fresh", action="store_true", help="process: do not go on from an interrupted run")
+    add("--fresh", action="store_true", help="process, local: do not go on from an interrupted run")
     aws = arguments.add_argument_group("machines")
     aws.add_argument("--instance-type", default=experiment.instance_type, help="default: %(default)s")
     aws.add_argument("--instance-count", type=_positive, default=1, metavar="N", help="above 1: torchrun")
@@ -88,7 +89,8 @@ def parser(experiment: Experiment) -> ArgumentParser:
         "--role", help="execution role, name or ARN; default: $SAGEMAKER_ROLE, the SDK's defaults file"
     )
     aws.add_argument(
-        "--image-uri", help="container image; default: AWS's PyTorch image of the versions below"
+        "--image-uri",
+        help=f"container image; default: local: {IMAGE}, aws: AWS's PyTorch image of the versions below",
     )
     aws.add_argument("--framework-version", default=FRAMEWORK_VERSION, help="default: %(default)s")
     aws.add_argument("--py-version", default=PY_VERSION, help="default: %(default)s")
@@ -122,7 +124,7 @@ def read_plan(experiment: Experiment, command_line: Sequence[str]) -> Plan:
         instance_count=flags.instance_count,
         prepare_instance_type=flags.prepare_instance_type,
         role=flags.role,
-        image=Image(flags.image_uri, flags.framework_version, flags.py_version),
+        image=Image(_image_uri(flags), flags.framework_version, flags.py_version),
         input_mode=flags.input_mode,
         wait=not flags.no_wait,
         dry_run=flags.dry_run,
@@ -145,16 +147,17 @@ def read_pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
 
 
 def _check_backend(flags: argparse.Namespace) -> None:
-    if flags.backend == "local":
-        raise UsageError("--backend local: Docker's local mode is not built yet; use --backend process")
-    if flags.backend == "process":
+    if flags.backend != "aws":
+        kind = flags.backend
         if flags.no_wait:
-            raise UsageError("--no-wait: a process backend's job ends with its launcher; leave the flag out")
+            raise UsageError(f"--no-wait: a {kind} backend's job ends with its launcher; leave the flag out")
         if flags.output and is_s3(flags.output):
-            raise UsageError(f"--output {flags.output}: the process backend writes to a folder, as in runs")
+            raise UsageError(f"--output {flags.output}: the {kind} backend writes to a folder, as in runs")
+        if kind == "process" and flags.image_uri:
+            raise UsageError("--image-uri: has no effect with --backend process; local and aws use it")
         return
     if flags.fresh:
-        raise UsageError("--fresh: only with --backend process")
+        raise UsageError("--fresh: only with --backend process or local")
     for name in ("data", "prepared", "output", *CHANNEL_HELP):
         value = getattr(flags, name)
         if value and value != "demo" and not is_s3(value):
@@ -162,6 +165,10 @@ def _check_backend(flags: argparse.Namespace) -> None:
                 f"--{name} {value}: jobs on AWS read and write S3 alone; copy it there "
                 "(aws s3 cp --recursive DIR s3://BUCKET/PREFIX) or use --backend process"
             )
+
+
+def _image_uri(flags: argparse.Namespace) -> str | None:
+    return flags.image_uri or (IMAGE if flags.backend == "local" else None)
 
 
 def _channels(experiment: Experiment, config: TrainingConfig, flags: argparse.Namespace) -> dict[str, str]:

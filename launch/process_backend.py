@@ -1,5 +1,7 @@
 """The process backend: a launch on this machine, by SageMaker's local mode with processes for containers.
 
+`launch.local_backend` takes the same road with containers; `Kind` is all in which the two differ.
+
 A run's results stay in <output>/<job name>/: model.tar.gz, metrics.csv, curves.png, log.txt, job.json.
 Prepared sets stay in <output>/prepared/, where the next launch with the same data and options finds them, and
 checkpoints in <output>/checkpoints/ until the run is complete: the same command goes on after a kill.
@@ -29,8 +31,9 @@ from launch.terminal import JobOutput
 from launch.workspace import Workspace, end_processes, locked_folder, open_workspace
 
 if TYPE_CHECKING:
+    from launch.docker_engine import Engine
     from launch.dry_run import LocalRecorder
-    from launch.sdk_internals import ProcessSession
+    from launch.sdk_internals import JobSession
 
 KEY_LENGTH = 16
 RESULTS = ("model.tar.gz", "metrics.csv", "curves.png", "log.txt")
@@ -38,6 +41,24 @@ STOP_PATIENCE = 15.0  # seconds for the supervisor to end its processes
 INSTANCE = "local"  # what local mode calls this machine
 IMAGE = Image(uri="processes", framework_version="", py_version="")  # there is none; local mode wants a name
 ROLE = "role/processes"  # a name without a slash would be looked up in the account
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What jobs run in: processes, or containers where there is an engine."""
+
+    image: Image
+    instance: str = INSTANCE  # what local mode calls the machine
+    engine: "Engine | None" = None
+    mounts: tuple[tuple[str, str], ...] = ()  # as in `launch.sdk_internals.Job`
+
+    @property
+    def key(self) -> list[str]:
+        """What makes results differ beside code, data and options: the image's content."""
+        return [self.engine.image_id] if self.engine else []
+
+
+PROCESSES = Kind(IMAGE)
 
 
 @dataclass(frozen=True)
@@ -49,6 +70,7 @@ class Run:
     folder: Path  # of this one
     workspace: Workspace
     code: Path  # the staged sources
+    kind: Kind = PROCESSES
     recorder: "LocalRecorder | None" = None  # of a dry run
 
     @property
@@ -59,15 +81,20 @@ class Run:
 
 def launch(plan: Plan) -> None:
     """Run the plan's jobs here. Raises TraplineError where one fails, KeyboardInterrupt on Ctrl-C."""
-    _check_sources(plan)
+    check_sources(plan)
     if plan.dry_run:
-        _print_requests(plan)
-        return
+        print_requests(plan, PROCESSES)
+    else:
+        run_jobs(plan, PROCESSES)
+
+
+def run_jobs(plan: Plan, kind: Kind) -> None:
+    """Prepare where needed, train, and say where the results lie. Raises as `launch` does."""
     output = Path(plan.output or "runs")
     folder = _make_run_folder(output, plan.job_name)
     with Record(folder / "job.json", plan).kept() as record, stop_on_signals() as signals:
         with open_workspace(folder / ".work") as workspace:
-            run = Run(plan, output, folder, workspace, stage_code(workspace.entry / "code"))
+            run = Run(plan, output, folder, workspace, stage_code(workspace.entry / "code"), kind)
             prepared = plan.prepared or str(_prepared_set(run))
             record.note(prepared=prepared)
             _train(run, prepared)
@@ -75,19 +102,19 @@ def launch(plan: Plan) -> None:
     _say_results(folder)
 
 
-def _print_requests(plan: Plan) -> None:
+def print_requests(plan: Plan, kind: Kind) -> None:
     """The dry run: everything but the jobs, in a temporary folder."""
     from launch.dry_run import LocalRecorder, chatter_to_stderr, show
 
     recorder = LocalRecorder()
     with open_workspace(None) as workspace, chatter_to_stderr():
         folder = workspace.root
-        run = Run(plan, folder, folder, workspace, stage_code(workspace.entry / "code"), recorder)
+        run = Run(plan, folder, folder, workspace, stage_code(workspace.entry / "code"), kind, recorder)
         _train(run, plan.prepared or str(_prepared_set(run)))
     show(recorder.requests, [])
 
 
-def _check_sources(plan: Plan) -> None:
+def check_sources(plan: Plan) -> None:
     """Raise UsageError where a local folder or file that the plan names does not exist."""
     for name, source in plan.channels.items():
         if not is_s3(source) and not Path(local_path(source)).exists():
@@ -122,7 +149,7 @@ def _make_run_folder(output: Path, name: str) -> Path:
 
 def _prepared_set(run: Run) -> Path:
     """The prepared set of the plan's data: an earlier one where nothing has changed, else a new one."""
-    target = run.output / "prepared" / _prepared_key(run.plan)
+    target = run.output / "prepared" / _prepared_key(run.plan, run.kind)
     if (target / "dataset.json").is_file():
         print(f"prepared data: {target} (same data, options and code as then)", flush=True)
         return target
@@ -137,8 +164,8 @@ def _prepared_set(run: Run) -> Path:
         input=_source_uri(run, run.plan.data),
         site_csv=_site_csv_uri(run),
         output=f"file://{made}",
-        machines=Machines(INSTANCE),
-        image=IMAGE,
+        machines=Machines(run.kind.instance),
+        image=run.kind.image,
         role=ROLE,
     )
     _run_processing(run, job)
@@ -151,10 +178,10 @@ def _prepared_set(run: Run) -> Path:
     return target
 
 
-def _prepared_key(plan: Plan) -> str:
+def _prepared_key(plan: Plan, kind: Kind) -> str:
     """A name for the prepared set: a digest of code, options, and the names, sizes and times of the files."""
     digest = hashlib.sha256(folder_digest([ENTRY_POINTS, COMMON / "data"]).encode())
-    digest.update(json.dumps([plan.data, sorted(plan.prepare_options.items())]).encode())
+    digest.update(json.dumps([plan.data, sorted(plan.prepare_options.items()), *kind.key]).encode())
     for source in (plan.data, plan.prepare_options.get("site-csv")):
         if source and source != "demo" and not is_s3(source):
             for path in _files_below(Path(local_path(source))):
@@ -197,10 +224,10 @@ def _run_processing(run: Run, job: PrepareJob) -> None:
     from launch import sdk
 
     sdk.import_sdk()
-    from launch.sdk_internals import processes_for_containers
+    from launch.sdk_internals import local_jobs, node_class
 
     output = JobOutput(run.folder / "prepare-log.txt")
-    with contextlib.closing(output), processes_for_containers():
+    with contextlib.closing(output), local_jobs(node_class(run.kind.engine)):
         sdk.make_processor(job, _session(run, output)).run(
             inputs=sdk.processing_inputs(job),
             outputs=sdk.processing_outputs(job),
@@ -215,7 +242,7 @@ def _train(run: Run, prepared: str) -> None:
     from launch import sdk
 
     sdk.import_sdk()
-    from launch.sdk_internals import processes_for_containers
+    from launch.sdk_internals import local_jobs, node_class
 
     plan = run.plan
     output = JobOutput(run.folder / "log.txt", plan.config.epochs)
@@ -227,11 +254,11 @@ def _train(run: Run, prepared: str) -> None:
             prepared=_channel_uri(run, prepared),
             channels={name: _further_uri(run, name, source) for name, source in plan.channels.items()},
             output=f"file://{run.workspace.link('results', run.folder)}",
-            machines=Machines(INSTANCE, plan.instance_count),
-            image=IMAGE,
+            machines=Machines(run.kind.instance, plan.instance_count),
+            image=run.kind.image,
             role=ROLE,
         )
-        with processes_for_containers():
+        with local_jobs(node_class(run.kind.engine)):
             session = _session(run, output, checkpoints)
             sdk.make_estimator(job, session).fit(sdk.training_inputs(job), wait=False, job_name=job.name)
 
@@ -269,6 +296,7 @@ def _checkpoint_folder(run: Run, prepared: str) -> Iterator[Path]:
     code = folder_digest([ENTRY_POINTS, COMMON])
     settings = [code, run.plan.config.digest(), prepared, run.plan.instance_count]
     settings += [run.plan.channels] if run.plan.channels else []
+    settings += run.kind.key
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:KEY_LENGTH]
     shared = run.output / "checkpoints" / key
     with locked_folder(shared) as folder:
@@ -288,21 +316,24 @@ def _checkpoint_folder(run: Run, prepared: str) -> Iterator[Path]:
         shared.parent.rmdir()
 
 
-def _session(run: Run, output: JobOutput, checkpoints: Path | None = None) -> "ProcessSession":
-    from launch.sdk_internals import OPT_ML, Job, ProcessSession
+def _session(run: Run, output: JobOutput, checkpoints: Path | None = None) -> "JobSession":
+    from launch.sdk_internals import OPT_ML, Job, JobSession
 
     def stream(process: "subprocess.Popen[bytes]", bases: list[Path]) -> int:
         output.folders = {str(base).encode(): OPT_ML.encode() for base in bases}
-        return follow(process, output, run.workspace.identity)
+        return follow(process, output, run.workspace.identity, run.kind)
 
-    session = ProcessSession(Job(run.workspace, checkpoints, run.folder, stream))
+    session = JobSession(
+        Job(run.workspace, checkpoints, run.folder, stream, run.kind.engine, run.kind.mounts)
+    )
     if run.recorder:
         session.sagemaker_client = run.recorder
     return session
 
 
-def follow(process: "subprocess.Popen[bytes]", output: JobOutput, identity: str) -> int:
+def follow(process: "subprocess.Popen[bytes]", output: JobOutput, identity: str, kind: Kind) -> int:
     """Show the output of the supervisor to its end and return its exit code; on Ctrl-C stop it first.
+    The toolkit of an image that may start torchrun puts an empty line after each line: they are left out.
 
     Where the supervisor is killed, its job's processes (marked with `identity`) live on and hold the output
     open: they are ended too.
@@ -316,7 +347,8 @@ def follow(process: "subprocess.Popen[bytes]", output: JobOutput, identity: str)
     threading.Thread(target=end_what_is_left, name="end-what-is-left", daemon=True).start()
     try:
         for line in process.stdout:
-            output.line(line)
+            if kind.engine is None or line.strip():
+                output.line(line)
         return process.wait()
     except KeyboardInterrupt:
         process.terminate()
@@ -350,8 +382,7 @@ class Signals:
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[Signals]:
     """Turn the first Ctrl-C or SIGTERM into KeyboardInterrupt, whatever the SDK makes of it."""
-    signals = Signals()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    signals, numbers = Signals(), (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, signals.handle) for number in numbers]
     try:
         yield signals
@@ -364,7 +395,5 @@ def stop_on_signals() -> Iterator[Signals]:
 
 
 def _say_results(folder: Path) -> None:
-    names = [
-        name for name in ("model.tar.gz", "metrics.csv", "curves.png", "log.txt") if (folder / name).exists()
-    ]
+    names = [name for name in RESULTS if (folder / name).exists()]
     print(f"results: {folder}/ ({', '.join(names)})", flush=True)

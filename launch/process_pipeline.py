@@ -1,4 +1,4 @@
-"""The process backend of a pipeline: the SDK's own executor runs the steps here, one after another.
+"""A pipeline on this machine, as processes or in containers: the SDK's own executor runs its steps in turn.
 
 A run lies in a folder of its own: what each step left, logs/<step>.txt, and pipeline.json, which says how far
 it came. `launch.step_cache` keeps a step that is done from being run again when the run is continued.
@@ -22,9 +22,10 @@ from sagemaker.local.local_session import LocalSagemakerClient
 from common.console import table
 from common.errors import TraplineError, UsageError
 from common.storage import write_json
-from launch.process_backend import ROLE, Signals, follow, stop_on_signals
+from launch.prefixed import Prefixed
+from launch.process_backend import PROCESSES, ROLE, Kind, Signals, follow, stop_on_signals
 from launch.sdk_internals import OPT_ML, Job
-from launch.sdk_pipeline_internals import PipelineProcessSession, Watcher, processes_for_steps
+from launch.sdk_pipeline_internals import PipelineJobSession, Watcher, local_steps
 from launch.staging import stage_code
 from launch.step_cache import SCHEME, StepCache
 from launch.terminal import JobOutput, duration
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
 
 STATE = "pipeline.json"
 LOGS, CACHE, WORK, LOCK, CHECKPOINTS = "logs", ".steps", ".work", ".lock", "checkpoints"
-COMPLETED, KEPT, FAILED = "Completed", "Completed before", "Failed"
+COMPLETED, KEPT, FAILED, STOPPED = "Completed", "Completed before", "Failed", "Stopped"
 SUBMIT_DIRECTORY = "sagemaker_submit_directory"  # the training toolkit's hyperparameter: where the code lies
 CLEANER = "end-what-is-left"  # the name of such a thread of launch.process_backend.follow
-IMAGE = "processes"  # there is none; the SDK wants a name
+INSTANCE_TYPES = tuple(f"{job}InstanceType" for job in ("Prepare", "Scoring", "Training", "Transform"))
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Progress(Watcher):
     started: float = 0.0
     error: str | None = None  # of the job that failed, in its own words
     kept: bool = False  # the step was done before
+    signals: Signals | None = None
 
     @property
     def step(self) -> StepRecord:
@@ -99,7 +101,7 @@ class Progress(Watcher):
     def failed(self, step: str, reason: str) -> None:
         """A step failed."""
         self.step.reason = self.error or reason
-        self._close(FAILED)
+        self._close(STOPPED if self.signals and self.signals.caught else FAILED)
 
     def _close(self, state: str) -> None:
         self.step.state, self.step.seconds = state, round(time.monotonic() - self.started, 2)
@@ -114,26 +116,6 @@ class Progress(Watcher):
         write_json(self.folder / STATE, content)
 
 
-class Prefixed:
-    """A stream that begins each line with a step's name."""
-
-    def __init__(self, name: str, stream: TextIO) -> None:
-        self.prefix, self.stream = f"{name} | ", stream
-
-    def write(self, text: str) -> int:
-        """Write whole lines."""
-        self.stream.write("".join(f"{self.prefix}{line}" for line in text.splitlines(keepends=True)))
-        return len(text)
-
-    def flush(self) -> None:
-        """Write out."""
-        self.stream.flush()
-
-    def isatty(self) -> bool:
-        """No status line: lines of several steps follow one another."""
-        return False
-
-
 @dataclass(frozen=True)
 class PipelineRun:
     """A pipeline's run in progress."""
@@ -143,6 +125,7 @@ class PipelineRun:
     inputs: Inputs
     progress: Progress
     epochs: dict[str, int]  # of the training steps, for the line that says how far one is
+    kind: Kind = PROCESSES
 
     @property
     def output(self) -> Path:
@@ -154,9 +137,15 @@ class PipelineRun:
         """The steps that are done."""
         return StepCache(self.folder / CACHE, self.workspace.entry)
 
-    def local_values(self) -> dict[str, str]:
+    def local_values(self) -> dict[str, str | None]:
         """The parameters that have the same meaning everywhere and a place on this machine."""
-        values = {"OutputPrefix": f"{SCHEME}{self.output}", "RoleArn": ROLE, "ImageUri": IMAGE}
+        values: dict[str, str | None] = {
+            "OutputPrefix": f"{SCHEME}{self.output}",
+            "RoleArn": ROLE,
+            "ImageUri": self.kind.image.uri,
+        }
+        if self.kind.engine:
+            values |= dict.fromkeys(INSTANCE_TYPES, self.kind.instance)
         if self.inputs.data:
             values["InputData"] = f"{SCHEME}{self.workspace.link('data', self.inputs.data)}"
         if self.inputs.site_csv:
@@ -175,7 +164,7 @@ class PipelineRun:
 class StepClient(LocalSagemakerClient):
     """Local mode's client, that gives each step its log and its checkpoints, and skips what is done."""
 
-    def __init__(self, session: PipelineProcessSession, run: PipelineRun, signals: Signals) -> None:
+    def __init__(self, session: PipelineJobSession, run: PipelineRun, signals: Signals) -> None:
         super().__init__(session)
         self.run, self.signals = run, signals
         self.described: dict[str, dict[str, Any]] = {}
@@ -254,7 +243,7 @@ class StepClient(LocalSagemakerClient):
         self.signals.check()
         cache, progress = self.run.cache, self.run.progress
         step = progress.step.name
-        digest = cache.digest(request, reads)
+        digest = cache.digest([request, *key] if (key := self.run.kind.key) else request, reads)
         answer = cache.recall(step, digest)
         progress.kept = answer is not None
         if answer is None:
@@ -277,13 +266,15 @@ class StepClient(LocalSagemakerClient):
         def stream(process: "subprocess.Popen[bytes]", bases: list[Path]) -> int:
             output.folders = {str(base).encode(): OPT_ML.encode() for base in bases}
             try:
-                return follow(process, output, self.run.workspace.identity)
+                return follow(process, output, self.run.workspace.identity, self.run.kind)
             finally:
                 _wait_for_cleaners()  # the next step's processes bear the same mark
 
         with contextlib.closing(output), _checkpoints(self.run, step, checkpoint_key) as checkpoints:
             results = folder / (step if checkpoint_key else LOGS)
-            self.sagemaker_session.job = Job(self.run.workspace, checkpoints, results, stream)
+            kind = self.run.kind
+            job = Job(self.run.workspace, checkpoints, results, stream, kind.engine, kind.mounts)
+            self.sagemaker_session.job = job
             yield
 
     @contextlib.contextmanager
@@ -333,6 +324,7 @@ def run_pipeline(
     *,
     epochs: dict[str, int],
     record: dict[str, Any],
+    kind: Kind = PROCESSES,
 ) -> None:
     """Run the pipeline that `make` makes for a session, in `folder`, to its end or on from where it came to.
 
@@ -345,17 +337,19 @@ def run_pipeline(
             raise UsageError(f"{folder}: this run is running already")
         try:
             with stop_on_signals() as signals, open_workspace(folder / WORK) as workspace:
-                run = PipelineRun(folder, workspace, inputs, progress, epochs)
+                progress.signals = signals
+                run = PipelineRun(folder, workspace, inputs, progress, epochs, kind)
                 run.furnish()
                 reason = _execute(run, make, values, signals)
                 signals.check()
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt)
-            progress.write("Stopped" if stopped else FAILED, None if stopped else str(error))
+            progress.write(STOPPED if stopped else FAILED, None if stopped else str(error))
             raise
         progress.write(FAILED if reason else "Succeeded", reason)
     _say_steps(progress)
     if reason:
+        _say_what_is_older(progress)
         raise TraplineError(reason)
 
 
@@ -363,10 +357,10 @@ def _execute(
     run: PipelineRun, make: Callable[[Any], "Pipeline"], values: dict[str, Any], signals: Signals
 ) -> str | None:
     """Run the steps. Returns why the execution failed, or None."""
-    session = PipelineProcessSession(Job(run.workspace, None, run.folder, lambda *_: 1))
+    session = PipelineJobSession(Job(run.workspace, None, run.folder, lambda *_: 1))
     session.sagemaker_client = StepClient(session, run, signals)
     pipeline = make(session)
-    with processes_for_steps(run.progress, run.folder.name):
+    with local_steps(run.kind.engine, run.progress, run.folder.name):
         pipeline.create(ROLE, "")
         execution = pipeline.start(parameters={**values, **run.local_values()})
     described = execution.describe()
@@ -382,3 +376,13 @@ def _say_steps(progress: Progress) -> None:
     rows = [[step.name, step.state, duration(step.seconds)] for step in progress.steps]
     progress.stream.write("\n" + table(["step", "state", "time"], rows) + "\n")
     progress.stream.flush()
+
+
+def _say_what_is_older(progress: Progress) -> None:
+    """Name the results of steps that this run did not come to: they answer what was asked before."""
+    reached = {step.name for step in progress.steps}
+    done = (path.stem for path in (progress.folder / CACHE).glob("*.json"))
+    older = sorted(name for name in done if name not in reached and (progress.folder / name).is_dir())
+    if older:
+        progress.stream.write(f"note: what lies in {', '.join(older)} is of an earlier try of this run\n")
+        progress.stream.flush()

@@ -1,7 +1,8 @@
 """What Trapline takes of the SDK's private parts: local mode with processes for containers, and telemetry.
 
 Local mode (v2.257) writes down what a container would get, runs a command (`docker compose up`) and collects
-the results; here that command is `launch/supervisor.py`. No other module uses a private name of the SDK, and
+the results; here that command is `launch/supervisor.py`, whose nodes are processes, or clients of containers
+(`sdk_docker_internals`). No other module uses a private name of the SDK, and
 tests/launch/test_sdk_contract.py fails where the SDK changes one that is used here.
 """
 
@@ -26,10 +27,14 @@ from sagemaker.local.image import _SageMakerContainer, _Volume
 from sagemaker.local.local_session import LocalSagemakerClient, LocalSagemakerRuntimeClient
 
 from common.errors import TraplineError
+from launch.docker_engine import Engine
 from launch.workspace import MARKER, Workspace
 
 OPT_ML = "/opt/ml"
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
+FOLDERS = {"train": {"output", "output/data", "input"}, "process": {"output", "config"}}  # below /opt/ml
+TORCHRUN = {"SAGEMAKER_TRAINING_MODULE": "sagemaker_pytorch_container.training:main"}  # has `train` start it
+SHARED_MEMORY = "2g"  # at most; it is not set aside
 REGION = "us-east-1"  # the SDK wants one; nothing is sent there
 # What a job inherits of the launcher's environment; with the rest it would depend on the terminal.
 INHERITED = frozenset(
@@ -49,20 +54,24 @@ class Job:
     results: Path  # gets output/data, and the failure's evidence
     # Shows the output to its end and returns the exit code; the folders are shown as /opt/ml.
     stream: Callable[["subprocess.Popen[bytes]", list[Path]], int]
+    engine: Engine | None = None  # where the nodes are containers
+    mounts: tuple[tuple[str, str], ...] = ()  # what else a container sees: (place here, place there)
 
 
 class JobFailed(TraplineError):
     """A job that ended with an error; the message is its own."""
 
 
-class ProcessSession(LocalSession):
-    """A local session whose jobs run as processes below `job.workspace`."""
+class JobSession(LocalSession):
+    """A local session whose jobs run below `job.workspace`, as processes or in containers."""
 
     def __init__(self, job: Job) -> None:
         region = boto3.Session().region_name or REGION
         super().__init__(boto_session=boto3.Session(region_name=region))
         self.job = job
-        self.config = {"local": {"container_root": str(job.workspace.root), "local_code": True}}
+        local = {"container_root": str(job.workspace.root), "local_code": True}
+        # Workers hand over batches through shared memory, of which Docker gives 64 MB where nothing is said.
+        self.config = {"local": {**local, "container_config": {"shm_size": SHARED_MEMORY}}}
 
     def _initialize(self, boto_session: Any, *_: Any, **__: Any) -> None:
         """What the base class does, without the S3 clients, which take a third of a second to make.
@@ -78,7 +87,7 @@ class ProcessSession(LocalSession):
 
     def default_bucket(self) -> str:
         """A name for URIs that are made before it is clear that nothing is uploaded."""
-        return "process-backend"
+        return "local-backend"
 
     def upload_data(self, path: str, *_: Any, **__: Any) -> str:
         """Nothing is uploaded: a folder stays where it is."""
@@ -102,11 +111,20 @@ def silence_telemetry() -> None:
     sagemaker.telemetry.telemetry_logging._send_telemetry_request = lambda *_, **__: None
 
 
+def node_class(engine: Engine | None) -> type["NodeJob"]:
+    """What takes the place of the SDK's container: processes, or containers where there is an engine."""
+    if engine is None:
+        return NodeProcesses
+    from launch.sdk_docker_internals import NodeContainers
+
+    return NodeContainers
+
+
 @contextlib.contextmanager
-def processes_for_containers() -> Iterator[None]:
-    """While the block runs, the SDK's local jobs are processes."""
+def local_jobs(nodes: type["NodeJob"]) -> Iterator[None]:
+    """While the block runs, the SDK's local jobs are of the class `nodes`."""
     replacements = [
-        (sagemaker.local.local_session, "_SageMakerContainer", NodeProcesses),
+        (sagemaker.local.local_session, "_SageMakerContainer", nodes),
         (sagemaker.local.image, "_stream_output", _stream),
     ]
     originals = [getattr(module, name) for module, name, _ in replacements]
@@ -128,15 +146,15 @@ def _stream(process: "subprocess.Popen[bytes]") -> int:
     return _streams[nodes_file](process)
 
 
-class NodeProcesses(_SageMakerContainer):
-    """The container of a local job, as processes: one for each instance, with a loopback address each."""
+class NodeJob(_SageMakerContainer):
+    """The container of a local job: what processes and containers have in common."""
 
     def __init__(
         self,
         instance_type: str,
         instance_count: int,
         image: str,
-        sagemaker_session: ProcessSession,
+        sagemaker_session: JobSession,
         container_entrypoint: list[str] | None = None,
         container_arguments: list[str] | None = None,
     ) -> None:
@@ -148,26 +166,14 @@ class NodeProcesses(_SageMakerContainer):
         self.container_entrypoint = container_entrypoint
         self.container_arguments = container_arguments
         self.is_studio = False
-        self.hosts = loopback_addresses(instance_count)
+        self.hosts = self._host_names()
         self.container_root: str | None = None
         self.container = None
         self.job: Job = sagemaker_session.job
         self.exit_code: int | None = None
 
-    def _generate_compose_file(
-        self,
-        command: str,
-        additional_volumes: list[Any] | None = None,
-        additional_env_vars: dict[str, str] | None = None,
-    ) -> dict[str, Any]:
-        folders = {"train": {"output", "output/data", "input"}, "process": {"output", "config"}}[command]
-        services, nodes = {}, []
-        for host in self.hosts:
-            volumes = [*self._build_optml_volumes(host, folders), *(additional_volumes or [])]
-            services[host] = {"volumes": [volume.map for volume in volumes]}
-            nodes.append(self._node(host, command, volumes, additional_env_vars or {}))
-        self._nodes_file.write_text(json.dumps(nodes), encoding="utf-8")
-        return {"services": services}
+    def _host_names(self) -> list[str]:
+        raise NotImplementedError
 
     @property
     def _nodes_file(self) -> Path:
@@ -179,43 +185,6 @@ class NodeProcesses(_SageMakerContainer):
         if self.job.checkpoints and "input" in subdirs:
             volumes.append(_Volume(str(self.job.checkpoints), f"{OPT_ML}/checkpoints"))
         return list(volumes)
-
-    def _node(
-        self, host: str, command: str, volumes: list[Any], environment: dict[str, str]
-    ) -> dict[str, Any]:
-        base = self._nodes_file.parent / host
-        for file in base.rglob("*.json"):
-            file.write_text(file.read_text().replace(OPT_ML, str(base)).replace('"eth0"', '"lo"'))
-        own = [sys.executable, "-m", "sagemaker_training.cli.train"]
-        given = [*(self.container_entrypoint or []), *(self.container_arguments or [])]
-        words = (
-            own if command == "train" else [sys.executable if word == "python3" else word for word in given]
-        )
-        return {
-            "name": f"node {self.hosts.index(host) + 1}",
-            "command": [word.replace(OPT_ML, str(base)) for word in words],
-            "environment": self._environment(base, environment),
-            "folder": str(base),
-            "links": _links(base, volumes),
-        }
-
-    def _environment(self, base: Path, given: dict[str, str]) -> dict[str, str]:
-        endpoint = "AWS_ENDPOINT_URL_S3"  # the SDK names the region's own; S3 libraries know it better
-        own = {name: value for name, value in given.items() if name != endpoint}
-        several = {
-            "SAGEMAKER_TRAINING_MODULE": "sagemaker_pytorch_container.training:main",
-            "GLOO_SOCKET_IFNAME": "lo",
-        }
-        return {
-            **inherited_environment(),
-            **own,
-            **(several if self.instance_count > 1 else {}),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-            "PYTHONUNBUFFERED": "1",
-            "SAGEMAKER_BASE_DIR": str(base),
-            "SM_STUDIO_LOCAL_MODE": "True",  # no waiting until host names resolve
-            MARKER: self.job.workspace.identity,
-        }
 
     def _compose(self, detached: bool = False) -> list[str]:
         _streams[str(self._nodes_file)] = self._follow
@@ -259,6 +228,62 @@ class NodeProcesses(_SageMakerContainer):
             return
         for path in Path(data_dir).rglob("quarantine.csv"):  # the evidence
             shutil.copy(path, self.job.results)
+
+
+class NodeProcesses(NodeJob):
+    """The container of a local job, as processes: one for each instance, with a loopback address each."""
+
+    def _host_names(self) -> list[str]:
+        return loopback_addresses(self.instance_count)
+
+    def _generate_compose_file(
+        self,
+        command: str,
+        additional_volumes: list[Any] | None = None,
+        additional_env_vars: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        services, nodes = {}, []
+        for host in self.hosts:
+            volumes = [*self._build_optml_volumes(host, FOLDERS[command]), *(additional_volumes or [])]
+            services[host] = {"volumes": [volume.map for volume in volumes]}
+            nodes.append(self._node(host, command, volumes, additional_env_vars or {}))
+        self._nodes_file.write_text(json.dumps(nodes), encoding="utf-8")
+        return {"services": services}
+
+    def _node(
+        self, host: str, command: str, volumes: list[Any], environment: dict[str, str]
+    ) -> dict[str, Any]:
+        base = self._nodes_file.parent / host
+        for file in base.rglob("*.json"):
+            file.write_text(file.read_text().replace(OPT_ML, str(base)).replace('"eth0"', '"lo"'))
+        own = [sys.executable, "-m", "sagemaker_training.cli.train"]
+        given = [*(self.container_entrypoint or []), *(self.container_arguments or [])]
+        words = (
+            own if command == "train" else [sys.executable if word == "python3" else word for word in given]
+        )
+        return {
+            "name": f"node {self.hosts.index(host) + 1}",
+            "command": [word.replace(OPT_ML, str(base)) for word in words],
+            "environment": self._environment(base, environment),
+            "folder": str(base),
+            "links": _links(base, volumes),
+        }
+
+    def _environment(self, base: Path, given: dict[str, str]) -> dict[str, str]:
+        endpoint = "AWS_ENDPOINT_URL_S3"  # the SDK names the region's own; S3 libraries know it better
+        own = {name: value for name, value in given.items() if name != endpoint}
+        several = {**TORCHRUN, "GLOO_SOCKET_IFNAME": "lo"}
+        return {
+            **inherited_environment(),
+            **own,
+            **(several if self.instance_count > 1 else {}),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(self.job.workspace.temporary()),
+            "SAGEMAKER_BASE_DIR": str(base),
+            "SM_STUDIO_LOCAL_MODE": "True",  # no waiting until host names resolve
+            MARKER: self.job.workspace.identity,
+        }
 
 
 def _links(base: Path, volumes: list[Any]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What Trapline takes of the SDK's private parts for pipelines, beside `sdk_internals`: the same rules hold.
 
-Local mode (v2.257) runs a pipeline's steps one after another. Here their containers are processes, what a
-training step leaves lies where it would on AWS, and batch transform asks a server of its own.
+Local mode (v2.257) runs a pipeline's steps one after another. Here they are processes, or containers,
+what a training step leaves lies where it would on AWS, and batch transform asks a server of its own.
 """
 
 import contextlib
@@ -23,20 +23,26 @@ import sagemaker.local.local_session
 import sagemaker.local.pipeline
 import urllib3
 from sagemaker.local.entities import _LocalPipelineExecution, _LocalTransformJob
+from sagemaker.local.image import _Volume
 from sagemaker.workflow.pipeline_context import PipelineSession
 
 from common.errors import TraplineError
 from common.unpacking import unpack
+from launch.docker_engine import Engine
+from launch.sdk_docker_internals import NodeContainers
 from launch.sdk_internals import (
+    OPT_ML,
     JobFailed,
+    JobSession,
+    NodeJob,
     NodeProcesses,
-    ProcessSession,
+    local_jobs,
     loopback_addresses,
-    processes_for_containers,
 )
 
 SERVER_STARTS = 300.0  # seconds for a server to load its model
 ANSWER = 600.0  # seconds for one answer
+SERVING_PORT = 8080  # in a container
 STOP_PATIENCE = 15.0  # seconds for the supervisor to end the server
 POLL = 0.05
 SHOWN = 300  # characters of a server's refusal
@@ -65,8 +71,8 @@ class DefinitionSession(PipelineSession):
         return "unused"
 
 
-class PipelineProcessSession(ProcessSession):
-    """The session of a pipeline whose steps run as processes."""
+class PipelineJobSession(JobSession):
+    """The session of a pipeline whose steps run here."""
 
     def read_s3_file(self, bucket: str, key_prefix: str) -> str:
         """The text of a property file, which lies on this machine."""
@@ -79,10 +85,10 @@ def _split_file_uri(uri: str) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def processes_for_steps(watcher: "Watcher", execution: str) -> Iterator[None]:
-    """While the block runs, a local pipeline's steps are processes, and `watcher` hears of each.
+def local_steps(engine: Engine | None, watcher: "Watcher", execution: str) -> Iterator[None]:
+    """While the block runs, a local pipeline's jobs are processes, or containers where there is an engine.
 
-    `execution` becomes the execution's id.
+    `watcher` hears of each step. `execution` becomes the execution's id.
     """
 
     class Watched(_WatchedExecution):
@@ -93,13 +99,13 @@ def processes_for_steps(watcher: "Watcher", execution: str) -> Iterator[None]:
         sagemaker.local.entities,
         sagemaker.local.pipeline,
     )
+    nodes = step_class(engine)
     replacements: list[tuple[Any, str, Any]] = [
-        (local_session, "_SageMakerContainer", StepProcesses),
         (local_session, "_LocalTransformJob", BatchTransform),
         (entities, "_LocalPipelineExecution", Watched),
         (pipeline, "parse_s3_url", _split_file_uri),
     ]
-    with processes_for_containers():
+    with local_jobs(nodes):
         originals = [getattr(module, name) for module, name, _ in replacements]
         try:
             for module, name, replacement in replacements:
@@ -144,8 +150,13 @@ class _WatchedExecution(_LocalPipelineExecution):
         super().update_step_failure(step_name, failure_message)
 
 
-class StepProcesses(NodeProcesses):
-    """The container of a pipeline's job, as processes."""
+def step_class(engine: Engine | None) -> type["StepJob"]:
+    """What a pipeline's jobs are: processes, or containers where there is an engine."""
+    return StepProcesses if engine is None else StepContainers
+
+
+class StepJob(NodeJob):
+    """The container of a pipeline's job: its results lie where they would on AWS, and it may be a server."""
 
     def retrieve_artifacts(self, compose_data: Any, output_data_config: Any, job_name: str) -> str | None:
         """Model and output lie as on AWS: <output>/<job>/output/{model,output}.tar.gz."""
@@ -171,30 +182,57 @@ class StepProcesses(NodeProcesses):
         (base / "model").mkdir(parents=True)
         with Path(archive.removeprefix("file://")).open("rb") as file:
             unpack(file, "the champion's model.tar.gz", base / "model")
-        host, port = _free_address()
+        if not (base / "model" / "code" / "serve.py").is_file():
+            raise JobFailed(
+                "the model holds no code/serve.py: it was trained by an older version; train anew"
+            )
+        address = _free_address()
+        url = f"http://{address[0]}:{address[1]}"
+        with (
+            self._server(base, environment, address),
+            _running(self._compose(), lambda process: self.job.stream(process, [base])) as process,
+        ):
+            _wait_until_ready(process, url)
+            yield url
+
+    @contextlib.contextmanager
+    def _server(self, base: Path, environment: dict[str, str], address: tuple[str, int]) -> Iterator[None]:
+        """Write down the node that serves base/model at `address`; at the end nothing is left of it."""
+        raise NotImplementedError
+
+
+class StepProcesses(StepJob, NodeProcesses):
+    """The container of a pipeline's job, as processes."""
+
+    @contextlib.contextmanager
+    def _server(self, base: Path, environment: dict[str, str], address: tuple[str, int]) -> Iterator[None]:
         node = {
             "name": "server",
-            "command": [*self._server_command(base), "--host", host],
+            "command": [sys.executable, str(base / "model" / "code" / "serve.py"), "--host", address[0]],
             "environment": {
                 **self._environment(base, environment),
                 "SM_MODEL_DIR": str(base / "model"),
-                "SAGEMAKER_BIND_TO_PORT": str(port),
+                "SAGEMAKER_BIND_TO_PORT": str(address[1]),
             },
             "folder": str(base),
             "links": {},
         }
         self._nodes_file.write_text(json.dumps([node]), encoding="utf-8")
-        with _running(self._compose(), lambda process: self.job.stream(process, [base])) as process:
-            _wait_until_ready(process, f"http://{host}:{port}")
-            yield f"http://{host}:{port}"
+        yield
 
-    def _server_command(self, base: Path) -> list[str]:
-        script = base / "model" / "code" / "serve.py"
-        if not script.is_file():
-            raise JobFailed(
-                "the model holds no code/serve.py: it was trained by an older version; train anew"
-            )
-        return [sys.executable, str(script)]
+
+class StepContainers(StepJob, NodeContainers):
+    """The containers of a pipeline's job."""
+
+    @contextlib.contextmanager
+    def _server(self, base: Path, environment: dict[str, str], address: tuple[str, int]) -> Iterator[None]:
+        model = _Volume(str(base / "model"), f"{OPT_ML}/model")
+        service = self._service(self.hosts[0], "serve", [model], environment)
+        self._write({self.hosts[0]: {**service, "ports": [f"{address[0]}:{address[1]}:{SERVING_PORT}"]}})
+        try:
+            yield
+        finally:
+            self._remove()
 
 
 def _free_address() -> tuple[str, int]:
@@ -245,7 +283,7 @@ class BatchTransform(_LocalTransformJob):
         self.transform_resources = transform_resources
         self.input_data, self.output_data = input_data, output_data
         self.batch_strategy = settings["BatchStrategy"]
-        container = StepProcesses(
+        container = step_class(self.local_session.job.engine)(
             transform_resources["InstanceType"], 1, self.primary_container["Image"], self.local_session
         )
         environment = self._get_container_environment(**settings)

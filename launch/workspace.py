@@ -2,7 +2,9 @@
 
 Every job has an entry `<temporary folder>/trapline-<user id>/<id>/`, locked (flock) while its launcher lives.
 An entry that is not locked belongs to a launcher that was killed: whoever starts the next job ends the
-processes that are left of it (they carry its id in their environment) and deletes its folders. Paths through
+processes that are left of it (they carry its id in their environment) and deletes its folders.
+A job that uses Docker says so in its entry (`Workspace.will_use_docker`): its containers and networks are
+removed as well, and where the engine does not answer, the entry stays for the next time. Paths through
 the entry are safe to put into URIs and volume lists, whatever the user's own paths look like.
 """
 
@@ -20,6 +22,7 @@ from pathlib import Path
 from common.errors import TraplineError
 
 MARKER = "TRAPLINE_WORKSPACE"  # the environment variable that every process of a job carries
+DOCKER = "docker"  # the file in an entry that names the client of Docker's engine
 PATIENCE = 10.0  # seconds for killed processes to vanish
 
 
@@ -44,6 +47,20 @@ class Workspace:
         path = self.entry / name
         path.symlink_to(target.resolve(), target_is_directory=True)
         return path
+
+    def temporary(self) -> Path:
+        """The job's own folder for temporary files: what a killed process leaves in it goes with the job."""
+        path = self.entry / "tmp"
+        path.mkdir(exist_ok=True)
+        return path
+
+    def will_use_docker(self, client: str) -> None:
+        """Remember that containers may have to be removed; `client`: the path of the command `docker`."""
+        (self.entry / DOCKER).write_text(client, encoding="utf-8")
+
+    def has_used_docker(self) -> None:
+        """Forget it: all containers are gone."""
+        (self.entry / DOCKER).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -116,10 +133,22 @@ def sweep(registry: Path) -> None:
 
 def _clear(entry: Path) -> None:
     end_processes(entry.name)
+    if not _end_containers(entry):
+        return  # the entry stays, and with it the task for the next command
     work = entry / "work"
     if work.is_symlink():
         shutil.rmtree(work.resolve(), ignore_errors=True)
     shutil.rmtree(entry, ignore_errors=True)
+
+
+def _end_containers(entry: Path) -> bool:
+    """Remove the containers of a job that has used Docker. Returns whether none is left."""
+    client = entry / DOCKER
+    if not client.is_file():
+        return True
+    from launch.docker_engine import remove_what_is_left
+
+    return remove_what_is_left(client.read_text(encoding="utf-8"), entry.name)
 
 
 def end_processes(identity: str) -> None:

@@ -18,7 +18,7 @@ def main() -> None:
         from pipelines.definition import definition_text, make_pipeline
 
         print(definition_text(make_pipeline(command.design)), end="")
-    elif command.backend == "process":
+    elif command.backend != "aws":
         from pipelines.running import run
 
         run(command)

@@ -12,6 +12,7 @@ from common.console import ArgumentParser
 from common.errors import UsageError
 from common.s3 import is_s3
 from common.storage import folder_digest, read_json
+from launch.docker_engine import IMAGE
 from launch.flags import read_pairs
 from launch.jobs import check_job_name, job_name
 from launch.staging import COMMON, ENTRY_POINTS
@@ -38,12 +39,12 @@ DECIDED = ("input", "output", "source-name")
 class Command:
     """What to do, with what, checked.
 
-    data, sites, output: as given. values: of --param. run_name: of a process run. said: the command lines of
+    data, sites, output: as given. values: of --param. run_name: of a run here. said: the command lines of
     the run, and of those that went on with it.
     """
 
     verb: str
-    backend: Literal["process", "aws"]
+    backend: Literal["process", "local", "aws"]
     design: Design
     values: dict[str, Value]
     data: str | None
@@ -85,10 +86,10 @@ def parser() -> ArgumentParser:
         help="options of entry_points/prepare.py, as in split=random crop-bottom=0.07")  # fmt: skip
     add("--gate-part", choices=["test", "validation"], help="what the quality gate looks at; default: test, "
         "but validation with --prepare split=random, which leaves no test part")  # fmt: skip
-    add("--name", help="process: name of the run; default: trapline-RECIPE-YYYY-MM-DD-HH-MM-SS-mmm")
-    add("--resume", type=Path, metavar="RUN", help="process: go on with a run, by its folder")
+    add("--name", help="process, local: name of the run; default: trapline-RECIPE-YYYY-MM-DD-HH-MM-SS-mmm")
+    add("--resume", type=Path, metavar="RUN", help="process, local: go on with a run, by its folder")
     add("--role", help="aws: execution role, ARN or name; default: $SAGEMAKER_ROLE")
-    add("--image-uri", help="aws: container image of all jobs")
+    add("--image-uri", help=f"local, aws: container image of all jobs; default: local: {IMAGE}")
     add("--execution", metavar="ARN", help="aws: of status and stop; default: the latest")
     return arguments
 
@@ -116,7 +117,7 @@ def read_command(words: Sequence[str]) -> Command:
         data=flags.data,
         sites=sites,
         output=flags.output.rstrip("/") if flags.output else None,
-        image=flags.image_uri,
+        image=_image(flags),
         role=_role(flags),
         run_name=_run_name(flags, recipe),
         execution=flags.execution,
@@ -143,7 +144,7 @@ def _design(flags: argparse.Namespace, recipe: Recipe, options: dict[str, str], 
         site_csv=sites if sites and is_s3(sites) else None,
         output=flags.output.rstrip("/") if aws and flags.output else None,
         role=_role(flags),
-        image=flags.image_uri,
+        image=_image(flags),
     )
     return Design(
         recipe=recipe,
@@ -162,6 +163,10 @@ def _role(flags: argparse.Namespace) -> str | None:
     return flags.role or os.environ.get("SAGEMAKER_ROLE") or None if flags.backend == "aws" else None
 
 
+def _image(flags: argparse.Namespace) -> str | None:
+    return flags.image_uri or (IMAGE if flags.backend == "local" else None)
+
+
 def _run_name(flags: argparse.Namespace, recipe: Recipe) -> str:
     if flags.resume:
         return str(flags.resume.resolve().name)
@@ -175,7 +180,7 @@ def _run_name(flags: argparse.Namespace, recipe: Recipe) -> str:
 
 def _prepare_finds_it(flags: argparse.Namespace) -> bool:
     """The demo is drawn; in S3 prepare.py reads for itself where no platform would copy the images."""
-    return flags.data == DEMO or (flags.backend == "process" and bool(flags.data) and is_s3(flags.data))
+    return flags.data == DEMO or (flags.backend != "aws" and bool(flags.data) and is_s3(flags.data))
 
 
 def _gate_part(given: str | None, options: Mapping[str, str]) -> Literal["test", "validation"]:
@@ -184,14 +189,12 @@ def _gate_part(given: str | None, options: Mapping[str, str]) -> Literal["test",
 
 
 def _check_flags(flags: argparse.Namespace) -> None:
-    if flags.backend == "local":
-        raise UsageError("--backend local: Docker's local mode is not built yet; use --backend process")
-    if flags.backend == "process":
-        _check_process(flags)
+    if flags.backend != "aws":
+        _check_local(flags)
         return
     for name in ("resume", "name"):
         if getattr(flags, name):
-            raise UsageError(f"--{name}: only with --backend process")
+            raise UsageError(f"--{name}: only with --backend process or local")
     for name in ("data", "output"):
         value = getattr(flags, name)
         if value and value != DEMO and not is_s3(value):
@@ -201,21 +204,25 @@ def _check_flags(flags: argparse.Namespace) -> None:
             )
 
 
-def _check_process(flags: argparse.Namespace) -> None:
+def _check_local(flags: argparse.Namespace) -> None:
     if flags.command not in ("run", "definition"):
         raise UsageError(
             f"{flags.command}: only with --backend aws; a run here ends with its command, and {STATE} "
             "in its folder says how far it came"
         )
     if flags.output and is_s3(flags.output):
-        raise UsageError(f"--output {flags.output}: the process backend writes to a folder, as in runs")
+        raise UsageError(
+            f"--output {flags.output}: the {flags.backend} backend writes to a folder, as in runs"
+        )
     if flags.command == "run" and not flags.data:
         raise UsageError("--data: give raw images, a folder or an s3:// URI, or demo")
     if flags.name and flags.resume and flags.name != flags.resume.resolve().name:
         raise UsageError("--name: a run that is continued keeps its name")
-    for name in ("role", "image_uri", "execution"):
+    if flags.image_uri and flags.backend == "process":
+        raise UsageError("--image-uri: only with --backend local or aws")
+    for name in ("role", "execution"):
         if getattr(flags, name):
-            raise UsageError(f"--{name.replace('_', '-')}: only with --backend aws")
+            raise UsageError(f"--{name}: only with --backend aws")
 
 
 def _earlier_commands(folder: Path) -> list[list[str]]:

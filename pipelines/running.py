@@ -1,4 +1,4 @@
-"""`run --backend process`: the pipeline on this machine."""
+"""`run --backend process` and `--backend local`: the pipeline on this machine."""
 
 import time
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 from common.errors import TraplineError, UsageError
 from common.s3 import is_s3
-from launch.process_backend import local_path
+from launch.docker_engine import IMAGE
+from launch.process_backend import PROCESSES, Kind, local_path
 from pipelines.command_line import Command
 from pipelines.definition import make_pipeline, quiet_sdk
 from pipelines.parameters import DEMO, settled
@@ -27,6 +28,7 @@ def run(command: Command) -> None:
     """Run the pipeline to its end. Raises TraplineError in the words of the step that failed."""
     started = time.monotonic()
     data, sites = _local(command.data), _sites(command)
+    kind = _kind(command)
     folder = command.resume or _new_folder(command)
     from launch import sdk
 
@@ -55,10 +57,21 @@ def run(command: Command) -> None:
     print(f"run: {folder}/ (interrupted or failed, it goes on with: run --resume {folder})", flush=True)
     try:
         with quiet_sdk():
-            run_pipeline(make, folder, inputs, values, epochs=epochs, record=record)
+            run_pipeline(make, folder, inputs, values, epochs=epochs, record=record, kind=kind)
     except TraplineError as error:
         raise type(error)(_explained(str(error), folder)) from None
     _say_results(folder, time.monotonic() - started)
+
+
+def _kind(command: Command) -> Kind:
+    """What the steps run in. Raises TraplineError where containers cannot be had."""
+    if command.backend == "process":
+        return PROCESSES
+    from launch.local_backend import containers
+
+    design = command.design
+    count = int(settled(design.parameters, command.values)["TrainingInstanceCount"])
+    return containers(command.image or IMAGE, design.phases[0].weights, count)
 
 
 def _local(text: str | None) -> Path | None:

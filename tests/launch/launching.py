@@ -82,7 +82,7 @@ class Place:
                 environment = process.environ()
             except psutil.Error:
                 continue
-            if MARKER in environment and environment.get("TMPDIR") == str(self.temporary):
+            if MARKER in environment and environment.get("TMPDIR", "").startswith(str(self.temporary)):
                 marked.append(" ".join(process.cmdline()))
         return entries + work + marked
 

@@ -8,6 +8,7 @@ from launch.flags import read_plan
 
 EXPERIMENT = Experiment("trial", "a trial", {"arch": "resnet18", "lr": 1e-3, "image_size": 96})
 PROCESS = ["--backend", "process", "--data", "demo"]
+LOCAL = ["--backend", "local", "--data", "demo"]
 AWS = ["--data", "s3://bucket/raw"]
 
 
@@ -17,6 +18,13 @@ def plan(*arguments):
 
 def test_aws_is_the_default():
     assert plan(*AWS).backend == "aws"
+
+
+def test_local_jobs_run_in_the_projects_own_image_unless_another_is_named():
+    assert plan(*LOCAL).image.uri == "trapline:latest"
+    assert plan(*LOCAL, "--image-uri", "mine:2").image.uri == "mine:2"
+    assert plan(*PROCESS).image.uri is None
+    assert plan(*AWS).image.uri is None
 
 
 def test_set_changes_hyperparameters_in_both_ways_of_writing():
@@ -38,7 +46,9 @@ def test_set_changes_hyperparameters_in_both_ways_of_writing():
         ([*PROCESS, "--no-wait"], "--no-wait: a process backend's job ends with its launcher"),
         ([*PROCESS, "--output", "s3://bucket/x"], "the process backend writes to a folder"),
         ([*PROCESS, "--job-name", "a_b"], "--job-name a_b: must be 1 to 63"),
-        (["--backend", "local", "--data", "demo"], "--backend local: .* not built yet"),
+        ([*PROCESS, "--image-uri", "x:1"], "--image-uri: has no effect with --backend process"),
+        ([*LOCAL, "--no-wait"], "--no-wait: a local backend's job ends with its launcher"),
+        ([*LOCAL, "--output", "s3://bucket/x"], "the local backend writes to a folder"),
         (["--data", "/images"], "--data /images: jobs on AWS read and write S3 alone"),
         ([*AWS, "--output", "runs"], "--output runs: jobs on AWS"),
         ([*AWS, "--fresh"], "--fresh: only with --backend process"),

@@ -1,4 +1,4 @@
-"""The private parts of the SDK that the process backend takes: these fail where the SDK changes them."""
+"""The private parts of the SDK that local jobs take: these fail where the SDK changes them."""
 
 import ast
 import inspect
@@ -17,18 +17,44 @@ import sagemaker.telemetry.telemetry_logging as telemetry
 from sagemaker.local.image import _SageMakerContainer, _Volume
 from sagemaker.session import Session
 
-from launch.sdk_internals import NodeProcesses, ProcessSession
+from launch.docker_engine import Engine
+from launch.sdk_docker_internals import NETWORK, NodeContainers
+from launch.sdk_internals import (
+    FOLDERS,
+    SHARED_MEMORY,
+    Job,
+    JobSession,
+    NodeJob,
+    NodeProcesses,
+    local_jobs,
+    node_class,
+)
 from launch.sdk_pipeline_internals import (
     BatchTransform,
     DefinitionSession,
-    PipelineProcessSession,
+    PipelineJobSession,
+    StepContainers,
     StepProcesses,
     Watcher,
-    processes_for_steps,
+    local_steps,
+    step_class,
 )
+from launch.workspace import open_workspace
 from tests.conftest import ROOT
 
-HINT = "launch/sdk_internals.py relies on it; see whether the process backend still works, then adapt both"
+HINT = "launch/sdk_internals.py relies on it; see whether both backends still work, then adapt both"
+
+
+ENGINE = Engine("/bin/docker", ("/bin/docker", "compose"), "1000:1000", False, "image:1", "sha256:1")
+
+
+@pytest.fixture
+def session(tmp_path, monkeypatch):
+    """The session of a job whose nodes are containers."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with open_workspace(None) as workspace:
+        yield JobSession(Job(workspace, None, tmp_path, lambda *_: 0, ENGINE))
 
 
 def parameters(function):
@@ -111,8 +137,50 @@ def test_telemetry_goes_through_the_function_that_is_silenced():
 def test_uploads_and_jobs_go_through_the_methods_that_the_session_replaces():
     for name in ("upload_data", "default_bucket", "process"):
         assert name in vars(Session), HINT
-        assert name in vars(ProcessSession)
-    assert issubclass(NodeProcesses, _SageMakerContainer)
+        assert name in vars(JobSession)
+    for nodes in (NodeProcesses, NodeContainers):
+        assert issubclass(nodes, NodeJob)
+        assert issubclass(nodes, _SageMakerContainer)
+
+
+@pytest.mark.parametrize("engine", [None, ENGINE], ids=["processes", "containers"])
+def test_jobs_are_made_of_the_class_that_fits(engine):
+    before = local_session._SageMakerContainer, image._stream_output
+    with local_jobs(node_class(engine)):
+        assert local_session._SageMakerContainer is (NodeContainers if engine else NodeProcesses)
+        assert image._stream_output is not before[1]
+    assert (local_session._SageMakerContainer, image._stream_output) == before
+    assert step_class(engine) is (StepContainers if engine else StepProcesses)
+
+
+def test_a_container_is_described_by_the_method_that_is_asked(session, tmp_path):
+    asked = ["self", "host", "environment", "optml_subdirs", "command", "volumes"]
+    assert parameters(_SageMakerContainer._create_docker_host) == asked, HINT
+    container = NodeContainers("local_gpu", 1, "image:1", session, ["python3"], ["a.py"])
+    container.container_root = str(tmp_path)
+    (host,) = container.hosts
+    described = container._create_docker_host(host, [], FOLDERS["process"], "process", [])
+    assert described.pop("container_name").endswith(f"-{host}"), HINT
+    assert set(described.pop("volumes")) == {
+        f"{tmp_path}/{host}/output:/opt/ml/output", f"{tmp_path}/{host}/config:/opt/ml/config",
+    }, HINT  # fmt: skip
+    assert described == {
+        "image": "image:1", "stdin_open": True, "tty": True, "environment": [],
+        "entrypoint": ["python3", "a.py"], "networks": {NETWORK: {"aliases": [host]}},
+        "shm_size": SHARED_MEMORY,
+        "deploy": {"resources": {"reservations": {"devices": [{"count": "all", "capabilities": ["gpu"]}]}}},
+    }, HINT  # fmt: skip
+    plain = NodeContainers("local", 1, "image:1", session)
+    plain.container_root = str(tmp_path)
+    for command in ("train", "serve"):
+        assert plain._create_docker_host(host, [], set(), command, [])["command"] == command, HINT
+
+
+def test_credentials_and_the_compose_file_are_where_this_project_writes_them():
+    source = inspect.getsource(_SageMakerContainer._generate_compose_file)
+    assert "_aws_credentials(" in source, HINT
+    assert "_generate_compose_file" in vars(NodeContainers)
+    assert "_aws_credentials(" not in inspect.getsource(_SageMakerContainer._create_docker_host), HINT
 
 
 @pytest.mark.parametrize(
@@ -146,17 +214,18 @@ def test_a_transform_job_has_all_that_its_description_needs():
     assert issubclass(BatchTransform, entities._LocalTransformJob)
 
 
-def test_what_a_pipeline_replaces_is_looked_up_where_it_is_replaced_and_put_back():
+@pytest.mark.parametrize("engine", [None, ENGINE], ids=["processes", "containers"])
+def test_what_a_pipeline_replaces_is_looked_up_where_it_is_replaced_and_put_back(engine):
     client = local_session.LocalSagemakerClient
     lookups = [
-        (local_session, "_SageMakerContainer", client.create_processing_job, StepProcesses),
+        (local_session, "_SageMakerContainer", client.create_processing_job, step_class(engine)),
         (local_session, "_LocalTransformJob", client.create_transform_job, BatchTransform),
         (entities, "_LocalPipelineExecution", entities._LocalPipeline.start, None),
         (pipeline, "parse_s3_url",
          pipeline.LocalPipelineExecutor._evaluate_json_get_property_file_reference, None),
     ]  # fmt: skip
     before = [getattr(module, name) for module, name, _, _ in lookups]
-    with processes_for_steps(Watcher(), "id"):
+    with local_steps(engine, Watcher(), "id"):
         for (module, name, user, replacement), original in zip(lookups, before, strict=True):
             assert f"{name}(" in inspect.getsource(inspect.unwrap(user)), HINT
             assert getattr(module, name) is (replacement or getattr(module, name))
@@ -167,7 +236,7 @@ def test_what_a_pipeline_replaces_is_looked_up_where_it_is_replaced_and_put_back
 def test_the_executor_reads_property_files_through_the_session():
     source = inspect.getsource(pipeline.LocalPipelineExecutor._evaluate_json_get_function)
     assert "self.sagemaker_session.read_s3_file(" in source, HINT
-    assert "read_s3_file" in vars(PipelineProcessSession)
+    assert "read_s3_file" in vars(PipelineJobSession)
 
 
 def test_the_executor_swallows_failures_which_are_read_from_the_execution():

@@ -15,7 +15,7 @@ PROCESS = ["run", "--backend", "process", "--data", "demo"]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "--backend", "local"], "--backend local: Docker's local mode is not built yet"),
+        (["run", "--backend", "local"], "--data: give raw images"),
         (["status", "--backend", "process"], "status: only with --backend aws"),
         (["run", "--backend", "process"], "--data: give raw images"),
         ([*PROCESS, "--output", "s3://b/x"], "--output s3://b/x: the process backend writes to a folder"),

@@ -96,6 +96,14 @@ def test_a_gate_that_is_not_met_names_metric_value_and_bound(place):
     assert place.states("gate")["GateNotMet"] == "Failed"
     assert place.state("gate")["status"] == "Failed"
     assert "Transform" not in place.states("gate")
+    assert "earlier try" not in done.stdout
+
+
+def test_a_stricter_gate_says_which_results_are_of_the_run_before(place):
+    assert place.pipeline(*run_words(place.data(log_loss=1.75), "gate")).returncode == 0
+    done = place.pipeline("run", "--resume", "runs/gate", "--param", "QualityGate=0.5")
+    assert done.returncode == 1
+    assert "note: what lies in Collect, Transform is of an earlier try of this run\n" in done.stdout
 
 
 @pytest.mark.slow
@@ -156,6 +164,7 @@ def test_ctrl_c_stops_the_step_and_exits_130(place, tmp_path, job, said):
     assert process.wait(30) == 130, output.read_text()
     assert "error: interrupted" in output.read_text()
     assert place.state("stopped")["status"] == "Stopped"
+    assert place.state("stopped")["steps"][-1]["state"] == "Stopped"
     assert place.leftovers() == []
 
 

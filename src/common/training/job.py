@@ -59,6 +59,7 @@ from common.training.resuming import random_states, resume_or_start, snapshot
 from common.versions import versions
 
 TRAINED_PARTS = ("train", "val")
+NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 START_LEFT = 0.01  # share of a running statistic's first value that is still worth a word at the end
 JOB_VARIABLE = "TRAINING_JOB_NAME"  # set in SageMaker's training containers, and by the local backends
 
@@ -249,8 +250,8 @@ def _note_few_steps(learner: Learner, data: Data, report: WeightsReport) -> None
     if not learner.ranks.first or not any(name.endswith("running_mean") for name in report.new):
         return
     steps = learner.config.epochs * len(data.train.batches)
-    layers = [layer for layer in learner.model.modules() if hasattr(layer, "running_mean")]
-    share = max((1 - (layer.momentum or 1.0)) ** steps for layer in layers)
+    layers = [layer for layer in learner.model.modules() if isinstance(layer, NORMALISATIONS)]
+    share = max(((1 - (layer.momentum or 1.0)) ** steps for layer in layers), default=0.0)
     if share > START_LEFT:
         print(
             f"note: {steps} steps leave the running statistics of batch normalisation to {share:.0%} what "
