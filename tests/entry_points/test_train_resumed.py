@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from tests.conftest import ENTRY_POINTS
 from tests.entry_points.jobs import QUICK, THREE_EPOCHS, deterministic, history, same, tensors
 
@@ -41,6 +43,7 @@ def test_a_killed_job_ends_like_one_never_killed(trained, small_demo, tmp_path, 
     assert deterministic(history(tmp_path)) == deterministic(history(trained[0]))
 
 
+@pytest.mark.slow
 def test_with_a_damaged_newest_checkpoint_the_one_before_it_is_used(
     trained, small_demo, tmp_path, run_script
 ):

@@ -93,6 +93,7 @@ def test_a_failing_script_shows_its_own_message(place, small_demo):
     assert place.leftovers() == []
 
 
+@pytest.mark.slow
 def test_a_killed_job_is_a_failure_and_a_killed_launcher_leaves_a_checkpoint_to_go_on_from(
     place, small_demo, finished, tmp_path
 ):
