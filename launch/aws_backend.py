@@ -262,14 +262,7 @@ def _prepare(plan: Plan, account: Account, code: Path, *, installs: bool) -> Non
     account.upload(code, job.code)
     with interruptible("processing", job.name) as sending:
         with explained(f"processing job {job.name}", WITHOUT_ACCOUNT):
-            processor.run(
-                inputs=sdk.processing_inputs(job),
-                outputs=sdk.processing_outputs(job),
-                arguments=sdk.processing_arguments(job),
-                wait=False,
-                logs=False,
-                job_name=job.name,
-            )
+            sdk.start_processing(processor, job)
         if processor.latest_job is None:
             raise KeyboardInterrupt  # the SDK's telemetry swallows it
         sending.sent = True

@@ -74,14 +74,12 @@ def _show_log(session: "Session", kind: str, name: str) -> None:
     training = kind == "training"
     follow = session.logs_for_job if training else session.logs_for_processing_job
     wait = session.wait_for_job if training else session.wait_for_processing_job
-    try:
+    with contextlib.suppress(UnexpectedStatusException):  # check_ended says it in one line
         try:
             follow(name, wait=True, poll=POLL)
         except ClientError as error:
             _only_the_log_is_missing(error)
             wait(name, poll=POLL)
-    except UnexpectedStatusException:
-        pass  # check_ended says it in one line
     print(flush=True)  # after the SDK's row of dots
 
 

@@ -4,6 +4,7 @@ Every container and network of a job bears the label `trapline.workspace=<identi
 all that is needed to find and remove them, whoever does it. Only the standard library is used.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -101,10 +102,8 @@ def _information(docker: str) -> Mapping[str, Any]:
     done = ask([docker, "version", "--format", "{{.Server.Version}}"])
     if done.returncode == 0 and done.stdout.strip():
         done = ask([docker, "info", "--format", "{{json .}}"])
-        try:
+        with contextlib.suppress(ValueError):  # an answer that is none is told below
             return dict(json.loads(done.stdout))
-        except ValueError:
-            pass  # told below
     said = _last_line(done.stderr or done.stdout)
     if "permission denied" in said.lower():
         remedy = 'you may not use it; run: sudo usermod -aG docker "$USER", and log in again'

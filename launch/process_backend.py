@@ -228,14 +228,7 @@ def _run_processing(run: Run, job: PrepareJob) -> None:
 
     output = JobOutput(run.folder / "prepare-log.txt")
     with contextlib.closing(output), local_jobs(node_class(run.kind.engine)):
-        sdk.make_processor(job, _session(run, output)).run(
-            inputs=sdk.processing_inputs(job),
-            outputs=sdk.processing_outputs(job),
-            arguments=sdk.processing_arguments(job),
-            wait=False,
-            logs=False,
-            job_name=job.name,
-        )
+        sdk.start_processing(sdk.make_processor(job, _session(run, output)), job)
 
 
 def _train(run: Run, prepared: str) -> None:

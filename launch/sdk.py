@@ -142,6 +142,18 @@ def make_processor(job: PrepareJob, session: "Session") -> "Processor":
     )
 
 
+def start_processing(processor: "Processor", job: PrepareJob) -> None:
+    """Send a prepare job, or run it where the session is of local mode; nothing is waited for on AWS."""
+    processor.run(
+        inputs=processing_inputs(job),
+        outputs=processing_outputs(job),
+        arguments=processing_arguments(job),
+        wait=False,
+        logs=False,
+        job_name=job.name,
+    )
+
+
 def processing_arguments(job: PrepareJob) -> list[str]:
     """The command line of prepare.py inside the container."""
     data = f"{PROCESSING}/input/data" if job.input else job.source_name

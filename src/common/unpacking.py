@@ -60,6 +60,7 @@ class _Forward:
     last: bytes = b""
 
     def read(self, size: int) -> bytes:
+        """The next `size` bytes, fewer at the end. Raises _Refused where they show an absurd archive."""
         # Contents are read in chunks; what tarfile asks for beyond that is a header that fills the memory.
         if not 0 <= size <= CHUNK:
             raise _Refused("has a header of absurd size; nothing is unpacked")

@@ -16,7 +16,6 @@ import torch
 from common import metrics
 from common.errors import TraplineError
 from launch.docker_engine import IMAGE, LABEL, find_engine
-from tests.conftest import class_folders  # noqa: F401
 from tests.launch.launching import Place, only_run, record, rows, tiny, wait_for
 from tests.object_store import BUCKET, serve
 
@@ -240,7 +239,7 @@ def test_two_instances_train_as_two_processes_do_and_leave_one_artefact(place, s
     assert nothing_is_left(place, engine)
 
 
-def test_raw_images_in_s3_are_read_with_credentials_that_no_file_holds(place, class_folders, engine):  # noqa: F811
+def test_raw_images_in_s3_are_read_with_credentials_that_no_file_holds(place, class_folders, engine):
     output = place.folder / "output.txt"
     with serve() as store:
         store.upload(class_folders, "raw")

@@ -1,7 +1,6 @@
-"""A prepared set with enough sites to be evaluated, and models of known merit, made without training."""
+"""Models of known merit, made without training."""
 
 import numpy as np
-import pytest
 import torch
 
 from common.data.augment import resize_square
@@ -13,18 +12,6 @@ from common.models.build import IMAGENET_NORMALISATION, build_model
 SIDE = 32
 ARCH = "shufflenet_v2_x0_5"  # 5 MB
 PARTS = ("train", "val", "test")
-
-
-@pytest.fixture(scope="session")
-def many_sites(tmp_path_factory, run_script):
-    """A prepared demo set of 160 labelled and 16 unlabelled images at 36 sites. Read it only."""
-    folder = tmp_path_factory.mktemp("evaluated") / "prepared"
-    done = run_script(
-        "prepare.py", "--input", "demo", "--output", folder, "--short-side", SIDE, "--demo-images", 160,
-        "--demo-unlabeled", 16, "--demo-sites", 36, "--max-quarantine", 0.5, "--shares", "0.4,0.3,0.3",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return folder
 
 
 def images_and_labels(prepared, part):

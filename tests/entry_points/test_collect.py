@@ -12,11 +12,11 @@ import pytest
 from common.data.prepared import open_prepared
 from common.reports.bootstrap import Resampling
 from common.reports.evaluation import Evaluation, evaluate
-from tests.entry_points.evaluated import many_sites, one_history, write_model  # noqa: F401  (a fixture)
+from tests.entry_points.evaluated import one_history, write_model
 
 
 @pytest.fixture(scope="module")
-def evaluation(many_sites, tmp_path_factory):  # noqa: F811
+def evaluation(many_sites, tmp_path_factory):
     """The folder of an evaluation. Read it only."""
     folder = tmp_path_factory.mktemp("evaluation")
     model = write_model(many_sites, folder / "model", ["train"])
@@ -31,7 +31,7 @@ def inputs(prepared):
 
 
 @pytest.fixture
-def answers(many_sites, tmp_path):  # noqa: F811
+def answers(many_sites, tmp_path):
     """What batch transform wrote: an answer for each input but the last, the first one failed."""
     classes = open_prepared(many_sites, parts=[]).description.classes
     random = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def answers(many_sites, tmp_path):  # noqa: F811
 
 
 @pytest.fixture
-def collect(many_sites, answers, evaluation, call_script, tmp_path):  # noqa: F811
+def collect(many_sites, answers, evaluation, call_script, tmp_path):
     """Run collect.py: (*flags) -> the finished process; the results are in tmp_path/out."""
 
     def call(*flags, prepared=many_sites):
@@ -65,7 +65,7 @@ def collect(many_sites, answers, evaluation, call_script, tmp_path):  # noqa: F8
     return call
 
 
-def test_every_input_has_exactly_one_row(collect, many_sites, tmp_path):  # noqa: F811
+def test_every_input_has_exactly_one_row(collect, many_sites, tmp_path):
     done = collect("--review-below", "0.5")
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "out" / "predictions.csv")
@@ -85,7 +85,7 @@ def test_every_input_has_exactly_one_row(collect, many_sites, tmp_path):  # noqa
 
 def test_the_submission_follows_its_format_with_the_prior_where_it_failed(
     collect,
-    many_sites,  # noqa: F811
+    many_sites,
     tmp_path,
 ):
     done = collect()
@@ -111,7 +111,7 @@ def test_another_format_can_be_given_and_its_faults_are_told(collect, tmp_path):
 
 def test_without_a_format_there_is_no_submission_not_even_an_old_one(
     collect,
-    many_sites,  # noqa: F811
+    many_sites,
     tmp_path,
 ):
     assert collect().returncode == 0

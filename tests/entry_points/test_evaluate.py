@@ -12,13 +12,13 @@ from common.data.prepared import open_prepared
 from common.inference.predictor import load_predictor
 from common.models.phase1 import opened_artefact
 from tests.conftest import ENTRY_POINTS
-from tests.entry_points.evaluated import many_sites, write_model  # noqa: F401  (a fixture)
+from tests.entry_points.evaluated import write_model
 
 FAST = ["--precision", "fp32", "--resamples", "200"]
 
 
 @pytest.fixture(scope="module")
-def models(many_sites, tmp_path_factory):  # noqa: F811
+def models(many_sites, tmp_path_factory):
     """`plain` knows train, `better` knows validation and test too, `worse` learnt wrong labels."""
     folder = tmp_path_factory.mktemp("models")
     return {
@@ -29,7 +29,7 @@ def models(many_sites, tmp_path_factory):  # noqa: F811
 
 
 @pytest.fixture
-def evaluate(many_sites, call_script, tmp_path):  # noqa: F811
+def evaluate(many_sites, call_script, tmp_path):
     """Run evaluate.py in this process: (phase1, phase2, *flags) -> evaluation.json."""
 
     def call(phase1, phase2=None, *flags, prepared=many_sites):
@@ -70,7 +70,7 @@ def test_a_phase_2_made_worse_on_purpose_is_not_chosen(evaluate, models):
 def test_the_test_predictions_are_those_of_the_champions_artefact(
     evaluate,
     models,
-    many_sites,  # noqa: F811
+    many_sites,
     tmp_path,
 ):
     report = evaluate(models["better"], None, "--views", "flip")
@@ -91,7 +91,7 @@ def test_the_test_predictions_are_those_of_the_champions_artefact(
     assert report["test"]["sites"] == len({row["site"] for row in rows})
 
 
-def test_no_choice_looks_at_the_test_part(evaluate, models, many_sites, tmp_path):  # noqa: F811
+def test_no_choice_looks_at_the_test_part(evaluate, models, many_sites, tmp_path):
     before = evaluate(models["plain"], models["better"])
     copy = shutil.copytree(many_sites, tmp_path / "prepared")
     content = json.loads((copy / "dataset.json").read_text())
@@ -125,7 +125,7 @@ def test_numbers_have_intervals_over_sites_and_baselines(evaluate, models):
 
 
 @pytest.fixture
-def without_test_part(many_sites, tmp_path):  # noqa: F811
+def without_test_part(many_sites, tmp_path):
     """A set as `--split random` leaves it: no test part, and cameras on both sides."""
     copy = shutil.copytree(many_sites, tmp_path / "prepared")
     content = json.loads((copy / "dataset.json").read_text())
@@ -149,7 +149,7 @@ def test_without_a_test_part_validation_stands_under_its_own_name(evaluate, with
 
 def test_a_model_of_other_data_is_refused_and_nothing_old_is_left(
     models,
-    many_sites,  # noqa: F811
+    many_sites,
     call_script,
     tmp_path,
 ):
@@ -180,7 +180,7 @@ def test_wrong_usage_is_told_in_two_lines(
     code,
     message,
     models,
-    many_sites,  # noqa: F811
+    many_sites,
     call_script,
     tmp_path,
 ):

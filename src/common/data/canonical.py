@@ -26,6 +26,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from common.data.signatures import PNG_START, RASTER_FORMATS, announced_kind
 from common.errors import UsageError
 
 Pixels = npt.NDArray[np.uint8]
@@ -37,7 +38,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 # Pillow refuses larger pictures itself: twice its own default limit.
 PILLOW_MAX_PIXELS = 178_956_970
 ORIENTATION_TAG = 0x0112
-JPEG_START, PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+JPEG_START = b"\xff\xd8\xff"
 
 # JPEG markers (ITU-T T.81, table B.1); in a scan, FF 00 and the restarts D0 to D7 begin no segment.
 JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
@@ -47,26 +48,6 @@ PROGRESSIVE_FRAMES, SEQUENTIAL_PARAMETERS = (0xC2, 0xCA), b"\x00\x3f\x00"
 # TIFF tags and values (TIFF 6.0; DNG 1.7 for the last).
 NEW_SUBFILE_TYPE, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, DNG_VERSION = 254, 258, 259, 262, 50706
 WHITE_IS_ZERO, FAX_COMPRESSIONS = 0, (2, 3, 4)
-
-RASTER_FORMATS = ("PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF", "PPM")
-SIGNATURES = {
-    "PNG": re.compile(re.escape(PNG_START)),
-    "GIF": re.compile(rb"GIF8[79]a"),
-    "BMP": re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL),
-    "a camera raw file": re.compile(rb"II\*\0.{4}CR|IIU\0|IIR[OS]|FUJIFILMCCD-RAW", re.DOTALL),
-    "TIFF": re.compile(rb"II[*+]\0|MM\0[*+]"),
-    "WEBP": re.compile(rb"RIFF.{4}WEBP", re.DOTALL),
-    "JPEG2000": re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
-    "AVIF": re.compile(rb".{4}ftyp(avi[fs]|m[is]f1.{4,40}avi[fs])", re.DOTALL),
-    "PPM": re.compile(rb"P[1-6]\s+(#|\d)"),
-    "HEIC or HEIF": re.compile(rb".{4}ftyp(hei[cmsx]|hev[cmsx]|m[is]f1)", re.DOTALL),
-    "a video": re.compile(rb".{4}ftyp|RIFF.{4}AVI |\x1a\x45\xdf\xa3|\0\0\x01[\xb3\xba]", re.DOTALL),
-    "PDF, PostScript or SVG": re.compile(rb"%PDF|%!PS|\xc5\xd0\xd3\xc6|\s*<(\?xml.{,500}<)?svg", re.DOTALL),
-    "a Windows metafile": re.compile(rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF", re.DOTALL),
-    "an icon or cursor": re.compile(rb"\0\0[\x01\x02]\0[^\0]|icns"),
-    "JPEG XL, Photoshop, DDS or QOI": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL |8BPS|DDS |qoif"),
-    "scientific data": re.compile(rb"\x89HDF\r\n\x1a\n|GRIB|BUFR|SIMPLE  =|P[Ff]\s+\d"),
-}
 
 
 class Reason(enum.StrEnum):
@@ -337,11 +318,11 @@ def _canonicalise_other(data: bytes, settings: PixelSettings) -> CanonicalImage:
 
 
 def _raster_format(data: bytes) -> str:
-    for name, signature in SIGNATURES.items():
-        if signature.match(data):
-            if name in RASTER_FORMATS:
-                return name
-            raise ImageProblem(Reason.UNSUPPORTED, f"{name}: convert it to JPEG or PNG")
+    name = announced_kind(data)
+    if name in RASTER_FORMATS:
+        return name
+    if name:
+        raise ImageProblem(Reason.UNSUPPORTED, f"{name}: convert it to JPEG or PNG")
     raise ImageProblem(Reason.NOT_AN_IMAGE, "the content is not that of any known image format")
 
 
