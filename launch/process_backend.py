@@ -12,22 +12,23 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.errors import TraplineError, UsageError
 from common.s3 import is_s3
-from common.storage import folder_digest
+from common.storage import folder_digest, read_json
 from launch.flags import Plan
-from launch.jobs import PSEUDO, Image, Machines, PrepareJob, TrainingJob, prepare_job_name
+from launch.jobs import PSEUDO, WEIGHTS, Image, Machines, PrepareJob, TrainingJob, prepare_job_name
 from launch.records import Record
 from launch.staging import COMMON, ENTRY_POINTS, stage_code
+from launch.stopping import stop_on_signals
 from launch.terminal import JobOutput
+from launch.trial_s3 import trial_s3
 from launch.workspace import Workspace, end_processes, locked_folder, open_workspace
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def run_jobs(plan: Plan, kind: Kind) -> None:
     output = Path(plan.output or "runs")
     folder = _make_run_folder(output, plan.job_name)
     with Record(folder / "job.json", plan).kept() as record, stop_on_signals() as signals:
-        with open_workspace(folder / ".work") as workspace:
+        with open_workspace(folder / ".work") as workspace, trial_s3(plan.trial_s3):
             run = Run(plan, output, folder, workspace, stage_code(workspace.entry / "code"), kind)
             prepared = plan.prepared or str(_prepared_set(run))
             record.note(prepared=prepared)
@@ -119,6 +120,12 @@ def check_sources(plan: Plan) -> None:
     for name, source in plan.channels.items():
         if not is_s3(source) and not Path(local_path(source)).exists():
             raise UsageError(f"--{name} {source}: no such folder or file")
+    staged = plan.channels.get(WEIGHTS)
+    if staged and not is_s3(staged) and not (Path(local_path(staged)) / "weights.json").is_file():
+        raise UsageError(
+            f"--{WEIGHTS} {staged}: holds no weights.json; launch/stage_weights.py makes such a folder, and "
+            "--set weights=FILE takes a file of your own"
+        )
     for flag, value in (("--data", plan.data), ("--prepared", plan.prepared)):
         if value and value != "demo" and not is_s3(value) and not Path(local_path(value)).is_dir():
             raise UsageError(f"{flag} {value}: no such folder")
@@ -276,18 +283,26 @@ def _further_uri(run: Run, name: str, source: str) -> str:
     if not is_s3(source):
         (folder / "model.tar.gz").symlink_to(path.resolve())
     elif not run.recorder:
-        from common.data.pseudo import fetch_pseudo_labels
-        from common.models.phase1 import fetch_artefact
-
-        (fetch_pseudo_labels if name == PSEUDO else fetch_artefact)(source, folder)
+        _fetch_further(name, source, folder, run.plan.config.arch)
     return f"file://{folder}"
+
+
+def _fetch_further(name: str, source: str, folder: Path, arch: str) -> None:
+    from common.data.pseudo import fetch_pseudo_labels
+    from common.models.phase1 import fetch_artefact
+    from common.models.staged import fetch_staged
+
+    if name == WEIGHTS:
+        fetch_staged(source, folder, arch)
+    else:
+        (fetch_pseudo_labels if name == PSEUDO else fetch_artefact)(source, folder)
 
 
 @contextlib.contextmanager
 def _checkpoint_folder(run: Run, prepared: str) -> Iterator[Path]:
     """The folder that the same command would use again, or one of its own where that is in use."""
     code = folder_digest([ENTRY_POINTS, COMMON])
-    settings = [code, run.plan.config.digest(), prepared, run.plan.instance_count]
+    settings = [code, run.plan.config.digest(), _identity(prepared), run.plan.instance_count]
     settings += [run.plan.channels] if run.plan.channels else []
     settings += run.kind.key
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:KEY_LENGTH]
@@ -307,6 +322,13 @@ def _checkpoint_folder(run: Run, prepared: str) -> Iterator[Path]:
         yield run.workspace.link("checkpoints", folder)
     with contextlib.suppress(OSError):  # not empty: other jobs have some
         shared.parent.rmdir()
+
+
+def _identity(prepared: str) -> str:
+    """What makes a prepared set the same wherever it lies: what it was made of; else its URI."""
+    described = Path(local_path(prepared)) / "dataset.json"
+    here = not is_s3(prepared) and described.is_file()
+    return str(read_json(described)["fingerprint"]) if here else prepared
 
 
 def _session(run: Run, output: JobOutput, checkpoints: Path | None = None) -> "JobSession":
@@ -352,39 +374,6 @@ def follow(process: "subprocess.Popen[bytes]", output: JobOutput, identity: str,
         raise TraplineError("interrupted") from None  # the SDK would swallow a KeyboardInterrupt
     finally:
         process.stdout.close()
-
-
-class Signals:
-    """Remembers a signal: the SDK swallows KeyboardInterrupt in places."""
-
-    def __init__(self) -> None:
-        self.caught = False
-
-    def handle(self, *_: Any) -> None:
-        """The first signal interrupts; later ones leave the cleaning up alone."""
-        if not self.caught:
-            self.caught = True
-            raise KeyboardInterrupt
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if there was a signal."""
-        if self.caught:
-            raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[Signals]:
-    """Turn the first Ctrl-C or SIGTERM into KeyboardInterrupt, whatever the SDK makes of it."""
-    signals, numbers = Signals(), (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, signals.handle) for number in numbers]
-    try:
-        yield signals
-    except TraplineError:
-        signals.check()
-        raise
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _say_results(folder: Path) -> None:

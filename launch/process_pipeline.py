@@ -23,11 +23,12 @@ from common.console import table
 from common.errors import TraplineError, UsageError
 from common.storage import write_json
 from launch.prefixed import Prefixed
-from launch.process_backend import PROCESSES, ROLE, Kind, Signals, follow, stop_on_signals
+from launch.process_backend import PROCESSES, ROLE, Kind, follow
 from launch.sdk_internals import OPT_ML, Job
 from launch.sdk_pipeline_internals import PipelineJobSession, Watcher, local_steps
 from launch.staging import stage_code
 from launch.step_cache import SCHEME, StepCache
+from launch.stopping import Signals, stop_on_signals
 from launch.terminal import JobOutput, duration
 from launch.workspace import Workspace, locked_folder, open_workspace
 

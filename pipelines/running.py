@@ -8,6 +8,7 @@ from common.errors import TraplineError, UsageError
 from common.s3 import is_s3
 from launch.docker_engine import IMAGE
 from launch.process_backend import PROCESSES, Kind, local_path
+from launch.trial_s3 import trial_s3
 from pipelines.command_line import Command
 from pipelines.definition import make_pipeline, quiet_sdk
 from pipelines.parameters import DEMO, settled
@@ -56,7 +57,7 @@ def run(command: Command) -> None:
 
     print(f"run: {folder}/ (interrupted or failed, it goes on with: run --resume {folder})", flush=True)
     try:
-        with quiet_sdk():
+        with quiet_sdk(), trial_s3(command.trial_s3):
             run_pipeline(make, folder, inputs, values, epochs=epochs, record=record, kind=kind)
     except TraplineError as error:
         raise type(error)(_explained(str(error), folder)) from None

@@ -37,11 +37,14 @@ DEMO = ["--data", "demo", "--prepare", "demo-images=160", "demo-unlabeled=12", "
 
 @pytest.fixture(scope="module")
 def engine():
-    """The engine of this machine, or a skip with the reason."""
+    """The engine of this machine, or a skip with the reason. No volume stays when the tests here are done."""
     try:
-        return find_engine(IMAGE)
+        found = find_engine(IMAGE)
     except TraplineError as error:
         pytest.skip(str(error))
+    before = volumes(found)
+    yield found
+    assert volumes(found) == before
 
 
 @pytest.fixture
@@ -67,6 +70,10 @@ def left_in_docker(engine):
     wanted = ["-q", "--filter", f"label={LABEL}"]
     commands = (["ps", "--all", *wanted], ["network", "ls", *wanted])
     return [line for words in commands for line in ask(engine, *words).split()]
+
+
+def volumes(engine):
+    return set(ask(engine, "volume", "ls", "--quiet").split())
 
 
 def ask(engine, *words):
@@ -232,6 +239,7 @@ def test_two_instances_train_as_two_processes_do_and_leave_one_artefact(place, s
         done = place.run("resnet18_baseline", *words, OMP_NUM_THREADS="1")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "ranks=2" in done.stdout
+        assert "ranks: all 2 hold the same weights, sha256 " in done.stdout
         runs[backend[1]] = place.folder / "runs" / backend[1]
     (ours,), (theirs,) = values(runs["local"]), values(runs["process"])
     assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
@@ -296,6 +304,30 @@ def test_what_containers_write_belongs_to_the_user(place, small_demo, engine):
     assert done.returncode == 0, done.stdout + done.stderr
     owners = {path.stat().st_uid for path in (place.folder / "runs").rglob("*")}
     assert owners == {uid}
+    assert nothing_is_left(place, engine)
+
+
+def test_an_interrupted_pipeline_that_read_its_images_from_s3_leaves_nothing_running(
+    place, class_folders, engine
+):
+    from tests.pipelines.running import REAL
+
+    output = place.folder / "output.txt"
+    words = ["run", *LOCAL, "--data", class_folders, "--trial-s3", "--prepare", "short-side=32",
+             "split=random", "shares=0.5,0.25,0.25", "--set", "image_size=32", "batch_size=4", "weights=none",
+             "--name", "stopped"]  # fmt: skip
+    with output.open("w") as file:
+        pipeline = subprocess.Popen(
+            [*REAL, *map(str, words)], cwd=place.folder, env=place.environment, stdout=file,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    wait_for("epoch_1_start", output, pipeline)
+    assert left_in_docker(engine)
+    pipeline.send_signal(signal.SIGINT)
+    assert pipeline.wait(60) == 130
+    said = output.read_text()
+    assert "24 inputs: 24 labelled" in said
+    assert "== TrainPhase1: Stopped" in said
     assert nothing_is_left(place, engine)
 
 

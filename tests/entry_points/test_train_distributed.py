@@ -57,6 +57,26 @@ loop.Tally.add = lambda tally, losses, *others: add(tally, factor * losses, *oth
 console.run(train.main)
 """
 
+# train.py, with a second rank that calculates wrongly in the last step of an epoch.
+FAULTY = f"""
+import os, sys
+sys.path.insert(0, {str(ENTRY_POINTS)!r})
+import torch, train
+from common import console
+from common.training import job
+
+average = job.average_running_statistics
+
+def average_and_err(model, ranks):
+    average(model, ranks)
+    if ranks.rank == 1:
+        with torch.no_grad():
+            next(model.parameters()).view(-1)[0] += 1e-6
+
+job.average_running_statistics = average_and_err
+console.run(train.main)
+"""
+
 
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -140,6 +160,7 @@ def test_one_rank_prints_and_writes(by_two):
     assert log.count("printed by a rank") == 2
     assert len(re.findall(r"\[PROFILE\] device=.* ranks=2 ", log)) == 1
     assert log.count("model: ") == 1
+    assert len(re.findall(r"^ranks: all 2 hold the same weights, sha256 [0-9a-f]{64}$", log, re.M)) == 1
     _, description = load_model(folder / "model")
     assert description.epochs == 2
     assert list((folder / "checkpoints").iterdir()) == []
@@ -188,4 +209,15 @@ def test_a_loss_that_is_no_number_on_one_rank_ends_all(small_demo, tmp_path):
     assert [rank.returncode for rank in done] == [1, 1]
     for rank in done:
         assert rank.stderr.startswith("error: the training loss became nan in epoch 1, by batch")
+    assert not (tmp_path / "model" / "model.json").exists()
+
+
+@pytest.mark.slow
+def test_ranks_that_no_longer_hold_the_same_weights_end_without_a_model(small_demo, tmp_path):
+    script = tmp_path / "faulty.py"
+    script.write_text(FAULTY)
+    done = finished(start_ranks(script, "--prepared", small_demo, "--output", tmp_path, *TWO_EPOCHS))
+    assert [rank.returncode for rank in done] == [1, 1]
+    for rank in done:
+        assert rank.stderr.startswith("error: after epoch 1 rank 1 holds other weights than rank 0")
     assert not (tmp_path / "model" / "model.json").exists()

@@ -7,6 +7,7 @@ in this module does anything.
 """
 
 import contextlib
+import hashlib
 import inspect
 import os
 import sys
@@ -197,6 +198,27 @@ def average_running_statistics(model: nn.Module, ranks: Ranks) -> None:
     means = total(torch.cat([buffer.flatten() for buffer in buffers]), ranks) / ranks.count
     for buffer, mean in zip(buffers, means.split([buffer.numel() for buffer in buffers]), strict=True):
         buffer.copy_(mean.view_as(buffer))
+
+
+def same_weights(model: nn.Module, ranks: Ranks, epoch: int) -> str:
+    """The SHA-256 of the tensors that all ranks hold after `epoch`.
+
+    Averaged gradients keep the ranks alike bit for bit, whatever the device. Raises TraplineError where they
+    are not: what rank 0 would write is then the model of its own share of the images.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    digests = from_all(digest.hexdigest(), ranks)
+    odd = [str(rank) for rank, other in enumerate(digests) if other != digests[0]]
+    if odd:
+        raise TraplineError(
+            f"after epoch {epoch} rank {', '.join(odd)} holds other weights than rank 0: a machine "
+            "calculates wrongly, or their software differs; the checkpoint of the epoch before is kept, so "
+            "start the same job again on other machines"
+        )
+    return digests[0]
 
 
 def wait_for_all(ranks: Ranks) -> None:

@@ -30,7 +30,8 @@ from common.models.build import (
     normalisation_for,
 )
 from common.models.phase1 import PHASE1, fetch_artefact, load_phase1, opened_artefact, read_phase1
-from common.models.weights import WeightsReport, load_weights
+from common.models.staged import fetch_staged
+from common.models.weights import IMAGENET, WeightsReport, load_weights
 from common.storage import folder_digest
 from common.training.checkpoint import Checkpoints, job_key
 from common.training.distributed import (
@@ -41,6 +42,7 @@ from common.training.distributed import (
     joined,
     parallel,
     ranks_from,
+    same_weights,
     seed_dropout,
     wait_for_all,
 )
@@ -102,10 +104,12 @@ def _train(
             ensure_writable(folder)
     log_memory("start", execution.device)
     _check_phase1(config, paths.phase1)
+    if paths.weights is not None and config.weights != IMAGENET:
+        print(f"staged weights: not used, for weights is {config.weights}", flush=True)
     _fetch_data(config, paths, ranks)
     data = _setup_data(config, paths, execution, ranks)
     log_memory("data_loaded", execution.device)
-    learner, report = _setup_learner(config, data, paths.phase1, execution, ranks)
+    learner, report = _setup_learner(config, data, paths, execution, ranks)
     _print_profile(config, data, learner)
     _note_few_steps(learner, data, report)
     checkpoints = _setup_checkpoints(config, paths, data, entry_points, report, ranks)
@@ -118,6 +122,9 @@ def _train(
             checkpoints.save(state.epoch, snapshot(learner, state, random))
     if state.out_of_patience(config):
         print(f"stopped: no better {config.best_metric} in {config.patience} epochs", flush=True)
+    if ranks.count > 1:
+        digest = same_weights(learner.model, ranks, state.epoch)
+        print(f"ranks: all {ranks.count} hold the same weights, sha256 {digest}", flush=True)
     if ranks.first:
         state.write_csv(paths.output / "metrics.csv")
         _write_model(learner, data, state, paths.model, entry_points, report)
@@ -139,6 +146,8 @@ def _fetch_data(config: TrainingConfig, paths: TrainingPaths, ranks: Ranks) -> N
             fetch_pseudo_labels(paths.pseudo.uri, paths.pseudo.path)
         if config.weights == PHASE1 and paths.phase1 is not None and paths.phase1.uri is not None:
             fetch_artefact(paths.phase1.uri, paths.phase1.path)
+        if config.weights == IMAGENET and paths.weights is not None and paths.weights.uri is not None:
+            fetch_staged(paths.weights.uri, paths.weights.path, config.arch)
     wait_for_all(ranks)
 
 
@@ -192,7 +201,7 @@ def _check_prepared(config: TrainingConfig, prepared: PreparedSet) -> None:
 
 
 def _setup_learner(
-    config: TrainingConfig, data: Data, phase1: Channel | None, execution: Execution, ranks: Ranks
+    config: TrainingConfig, data: Data, paths: TrainingPaths, execution: Execution, ranks: Ranks
 ) -> tuple[Learner, WeightsReport]:
     check_image_size(config.arch, config.image_size, len(data.classes))
     model = build_model(
@@ -203,7 +212,7 @@ def _setup_learner(
         stochastic_depth=config.stochastic_depth,
     )
     head = head_parameters(config.arch, config.image_size)
-    report, normalisation = _load_start(model, config, data, phase1)
+    report, normalisation = _load_start(model, config, data, paths)
     print(report, flush=True)
     log_memory("model_built", execution.device)
     model = execution.place(model)
@@ -227,12 +236,13 @@ def _setup_learner(
 
 
 def _load_start(
-    model: nn.Module, config: TrainingConfig, data: Data, phase1: Channel | None
+    model: nn.Module, config: TrainingConfig, data: Data, paths: TrainingPaths
 ) -> tuple[WeightsReport, Normalisation]:
     """Fill `model` with the weights to start from; they come with a normalisation."""
+    phase1, staged = paths.phase1, paths.weights.path if paths.weights else None
     if config.weights != PHASE1 or phase1 is None:
         head = head_parameters(config.arch, config.image_size)
-        report = load_weights(model, config.weights, arch=config.arch, head=head, cache=None)
+        report = load_weights(model, config.weights, arch=config.arch, head=head, cache=None, staged=staged)
         return report, normalisation_for(config.arch, config.weights)
     with opened_artefact(phase1.path) as folder:
         start = read_phase1(folder, config.arch, data.classes)
@@ -304,6 +314,8 @@ def _run_epoch(learner: Learner, data: Data, state: Progress) -> None:
         batches = progress(batches, f"epoch {epoch}/{learner.config.epochs}", len(sizes), "batches")
     tally = train_epoch(learner, batches, sizes, epoch)
     average_running_statistics(learner.model, learner.ranks)
+    if learner.ranks.count > 1:
+        same_weights(learner.model, learner.ranks, epoch)
     seconds = time.perf_counter() - started
     predictions = _predict_val(learner, data.val, epoch)
     row: dict[str, float] = {
