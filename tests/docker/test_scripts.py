@@ -5,8 +5,10 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from launch import requirements
 from tests.conftest import ROOT
 
 DOCKER = ROOT / "docker"
+WITH_DOCKER = pytest.mark.skipif(not Path("/usr/bin/docker").exists(), reason="Debian's docker.io is missing")
 ADDRESS = "123456789012.dkr.ecr.eu-west-1.example.com/trapline"
 PASSWORD = "planted-ecr-password"
 FAKE_DOCKER = """#!/bin/sh
@@ -21,6 +24,7 @@ echo "docker $*" >> "$CALLS"
 case "$1" in
 --version) echo "Docker version 20.10.24, build x" ;;
 version) [ -z "$NO_ENGINE" ] || { echo "Cannot connect to the Docker daemon" >&2; exit 1; }; echo 20.10 ;;
+info) [ -z "$NO_ENGINE" ] || [ -e "$CALLS.up" ] ;;
 context) echo unix:///run/engine.sock ;;
 build) for word; do case "$word" in id=pip,src=*) file="${word#id=pip,src=}"; cat "$file" > "$CALLS.pip"
        stat -c %a "$(dirname "$file")" >> "$CALLS.pip" ;; esac; done ;;
@@ -68,6 +72,20 @@ def build(tmp_path, tools):
         )
         done.calls = calls.read_text().splitlines() if calls.exists() else []
         return done
+
+    return run
+
+
+@pytest.fixture
+def engine(build, tools):
+    """Run test-engine.sh as root where no engine runs: (dockerd's script) -> CompletedProcess."""
+
+    def run(dockerd, **environment):
+        stand_ins = {name: "exit 1" for name in ("docker-compose", "debootstrap", "iptables", "apt-get")}
+        for name, text in {**stand_ins, "dockerd": dockerd, "id": "echo 0"}.items():
+            (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+            (tools / name).chmod(0o755)
+        return build(script="test-engine.sh", **{"NO_ENGINE": "yes"} | environment)
 
     return run
 
@@ -147,6 +165,25 @@ def test_a_docker_that_cannot_build_is_passed_over_for_one_that_can(build, tools
     done = build("--torch", "cpu", path=f"{other}:{tools}:/usr/bin:/bin")
     assert done.returncode == 0, done.stderr
     assert starting(done.calls, "docker build")
+
+
+def test_an_engine_that_answers_is_left_as_it_is(engine):
+    done = engine("exit 1", NO_ENGINE="")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@WITH_DOCKER
+def test_an_engine_that_it_started_is_named_by_its_process(engine):
+    done = engine('touch "$CALLS.up"; exec sleep 60')
+    assert done.returncode == 0, done.stderr
+    os.kill(int(done.stdout), signal.SIGTERM)
+
+
+@WITH_DOCKER
+def test_where_no_engine_can_be_started_it_says_why_with_exit_code_3(engine):
+    done = engine("echo failed to mount overlay >&2; exit 1")
+    assert done.returncode == 3
+    assert done.stderr.endswith("no Docker engine: dockerd does not run here (failed to mount overlay)\n")
 
 
 def test_the_build_gets_base_torch_version_and_revision(build):
