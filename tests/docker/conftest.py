@@ -5,10 +5,18 @@ import shutil
 import subprocess
 import uuid
 from dataclasses import dataclass
+from typing import NoReturn
 
 import pytest
 
 PATIENCE = 60  # seconds
+
+
+def missing(reason) -> NoReturn:
+    """Skip the test, or let it fail where TRAPLINE_DOCKER=required says that there must be an engine."""
+    if os.environ.get("TRAPLINE_DOCKER") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @dataclass(frozen=True)
@@ -33,20 +41,20 @@ class Docker:
 
 @pytest.fixture(scope="session")
 def docker():
-    """The first docker on PATH whose engine answers, with what the tests need; or a skip."""
+    """The first docker on PATH whose engine answers, with what the tests need; or a skip; see `missing`."""
     for folder in os.get_exec_path():
         command = shutil.which("docker", path=folder)
         if command and subprocess.run([command, "info"], capture_output=True).returncode == 0:
             return Docker(command)
-    pytest.skip("no Docker engine answers (docker/test-engine.sh starts one)")
+    missing("no Docker engine answers (docker/test-engine.sh starts one)")
 
 
 @pytest.fixture(scope="session")
 def image(docker):
-    """The image under test: TRAPLINE_IMAGE, else trapline:latest; or a skip."""
+    """The image under test: TRAPLINE_IMAGE, else trapline:latest; or a skip; see `missing`."""
     name = os.environ.get("TRAPLINE_IMAGE", "trapline:latest")
     if docker.attempt("image", "inspect", name).returncode != 0:
-        pytest.skip(f"there is no image {name} (docker/build.sh makes it)")
+        missing(f"there is no image {name} (docker/build.sh makes it)")
     return name
 
 

@@ -16,6 +16,7 @@ import torch
 from common import metrics
 from common.errors import TraplineError
 from launch.docker_engine import IMAGE, LABEL, find_engine
+from tests.docker.conftest import missing
 from tests.launch.launching import Place, only_run, record, rows, tiny, wait_for
 from tests.object_store import BUCKET, serve
 
@@ -41,7 +42,7 @@ def engine():
     try:
         found = find_engine(IMAGE)
     except TraplineError as error:
-        pytest.skip(str(error))
+        missing(str(error))
     before = volumes(found)
     yield found
     assert volumes(found) == before

@@ -9,6 +9,7 @@ import tarfile
 import pytest
 
 from tests.conftest import ROOT
+from tests.docker.conftest import missing
 
 pytestmark = pytest.mark.docker
 
@@ -28,7 +29,7 @@ def small_checkout(folder):
 
 def test_credentials_of_the_build_are_in_no_layer(docker, tmp_path):
     if docker.attempt("image", "inspect", BASE).returncode != 0:
-        pytest.skip(f"there is no image {BASE} (docker/base-from-debian.sh makes it)")
+        missing(f"there is no image {BASE} (docker/base-from-debian.sh makes it)")
     tag = "trapline-test:" + os.urandom(4).hex()
     environment = {
         **os.environ,

@@ -54,7 +54,7 @@ def test_a_run_disturbed_at_random_moments_ends_with_the_same_submission(undistu
     place = PipelinePlace(tmp_path)
     moments = random.Random(how)
     words, output = run_words("demo", "disturbed", *TINY), tmp_path / "output.txt"
-    for _ in range(4):
+    for _ in range(2):
         process = place.begin(*words, output=output, script=REAL)
         time.sleep(moments.uniform(3, 30))
         if how == "SIGKILL of a step":
