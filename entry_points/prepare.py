@@ -1,7 +1,8 @@
 """Turn raw images into the prepared data set that training, evaluation and inference read.
 
-Raw images lie in the competition's layout (*_features.csv with id, filepath, site; *_labels.csv one-hot) or
-in a folder for each class; `demo` draws an artificial set. What cannot be used goes to quarantine.csv.
+Raw images lie in the competition's layout (*_features.csv with id, filepath, site; *_labels.csv one-hot), in
+a folder for each class, in such folders below train/ and val/, or as Tiny-ImageNet does; `demo` draws an
+artificial set. What cannot be used goes to quarantine.csv.
 """
 
 import argparse
@@ -53,11 +54,13 @@ def parser() -> ArgumentParser:
     """The command line."""
     arguments = ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     add = arguments.add_argument
-    add("--input", required=True, metavar="DIR|s3://...|demo", help="raw images, or demo: draw some")
+    add("--input", required=True, metavar="DIR|FILE|s3://...|demo",
+        help="raw images, in a folder, a .zip, .tar or .tar.gz; demo: draw some")  # fmt: skip
     add("--output", required=True, metavar="DIR", help="gets the prepared data set")
     add("--site-csv", metavar="FILE|s3://...", help="CSV with filepath and site (class folders)")
     add("--site-regex", type=pattern, metavar="REGEX", help="finds (?P<site>...) in the path (class folders)")
-    add("--split", choices=["site", "random"], help="default: by site where there are sites, else random")
+    add("--split", choices=["site", "random", "given"],
+        help="default: the set's own where it has one, by site where it has sites, else random")  # fmt: skip
     add("--shares", type=shares, metavar="T,V,T", help="train, val, test; default 0.65,0.20,0.15; "
         "for --split random 0.75,0.25,0")  # fmt: skip
     add("--seed", type=number(int, 0, 2**32 - 1), default=0, help="of split and demo (default: 0)")
@@ -67,6 +70,8 @@ def parser() -> ArgumentParser:
         help="share of the height to cut off, as 0.07 for a caption strip (default: 0)")  # fmt: skip
     add("--max-quarantine", type=number(float, 0, 1), default=0.05,
         help="largest share of unusable inputs (default: 0.05)")  # fmt: skip
+    add("--limit-per-class", type=number(int, 1, 10**9), metavar="N",
+        help="for trial runs: at most N images of each class, and of those without a class")  # fmt: skip
     add("--processes", type=number(int, 1, 256), help="default: all cores")
     add("--source-name", metavar="NAME", help="what the set names as its source (default: --input)")
     demo = arguments.add_argument_group("demo data")
@@ -84,8 +89,8 @@ def main() -> None:
     ensure_local("--output", flags.output)
     from common.data.canonical import PixelSettings  # late: --help and a typing error need none of this
     from common.data.demo import DemoSettings
+    from common.data.listing import SiteRule
     from common.data.preparation import Preparation, prepare
-    from common.data.sources import SiteRule
 
     prepare(
         Preparation(
@@ -105,6 +110,7 @@ def main() -> None:
             seed=flags.seed,
             max_quarantine=flags.max_quarantine,
             processes=flags.processes,
+            limit_per_class=flags.limit_per_class,
             source_name=flags.source_name or flags.input,
         )
     )

@@ -29,6 +29,12 @@ def parser() -> ArgumentParser:
         metavar="DIR|model.tar.gz|s3://...",
         help="the model that --weights phase1 starts from (default: SM_CHANNEL_PHASE1)",
     )
+    arguments.add_argument(
+        "--staged-weights",
+        metavar="DIR|s3://...",
+        help="weights of launch/stage_weights.py that --weights imagenet reads in place of a download "
+        "(default: SM_CHANNEL_WEIGHTS)",
+    )
     arguments.add_argument("--output", metavar="DIR", help="gets model/, output/ and checkpoints/")
     arguments.add_argument("--fresh", action="store_true", help="do not resume from an earlier checkpoint")
     add_arguments(arguments)
@@ -40,7 +46,12 @@ def main() -> None:
     flags = parser().parse_args(hyphenated(sys.argv[1:]))
     config = read_config(flags, os.environ)
     paths: TrainingPaths = training_paths(
-        flags.prepared, flags.output, os.environ, pseudo=flags.pseudo, phase1=flags.phase1
+        flags.prepared,
+        flags.output,
+        os.environ,
+        pseudo=flags.pseudo,
+        phase1=flags.phase1,
+        weights=flags.staged_weights,
     )
     # Threads that spin while they wait make training many times slower where they must share a core, and gain
     # nothing where not. Read when torch loads, which comes late: --help and a typing error need no torch.

@@ -3,17 +3,22 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.errors import TraplineError, UsageError
 from common.s3 import is_s3, split_uri
+from launch import aws_image
 from launch.aws_errors import explained
-from launch.aws_waiting import Interrupted, interruptible, wait_for_job
+from launch.aws_options import DEFAULTS_FILE, check_isolation
+from launch.aws_sources import WITHOUT_ACCOUNT as WITHOUT_ACCOUNT
+from launch.aws_sources import as_folder, check_sources
+from launch.aws_waiting import Interrupted, follow_command, interruptible, wait_for_job
+from launch.checkpoint_prefix import checkpoint_key, checkpoint_uri
 from launch.flags import Plan
-from launch.jobs import PREPARED, Machines, PrepareJob, TrainingJob, prepare_job_name
+from launch.jobs import PREPARED, WEIGHTS, Image, Machines, PrepareJob, TrainingJob, prepare_job_name
 from launch.requirements import missing_from_aws_image
 from launch.staging import stage_code
 
@@ -22,18 +27,18 @@ if TYPE_CHECKING:
     from sagemaker.pytorch import PyTorch
     from sagemaker.session import Session
 
-WITHOUT_ACCOUNT = "--backend process runs the same job here, without an account"
 RETRIES = {"mode": "adaptive", "max_attempts": 8}  # throttling is waited for
 PREFIX = "trapline"  # in the SDK's default bucket
 
 
 @dataclass(frozen=True)
 class Account:
-    """Where a launch goes: the session, the role, and the prefix of everything that it writes."""
+    """Where a launch goes: the session, the role, the prefix of everything that it writes, the image."""
 
     session: "Session"
     role: str | None  # None: the SDK's defaults file names it
     output: str
+    image: Image
 
     def upload(self, folder: Path, target: str) -> None:
         """Copy a folder of code to the S3 URI `target`."""
@@ -42,18 +47,30 @@ class Account:
             self.session.upload_data(str(folder), bucket=bucket, key_prefix=prefix)
 
 
-def launch(plan: Plan) -> None:
-    """Send the plan's requests and wait for the jobs. Raises TraplineError, one message, where one fails."""
+Start = Callable[[Plan, Account, "PyTorch", TrainingJob], None]
+
+
+def launch(plan: Plan, start: Start | None = None) -> None:
+    """Send the plan's requests and wait for the jobs. Raises TraplineError, one message, where one fails.
+
+    `start` sends what comes after the prepare job, where that is not the training job itself.
+    """
     with explained(f"launching {plan.job_name}", WITHOUT_ACCOUNT):
         check_plan(plan)
         if plan.dry_run:
             from launch.dry_run import print_aws_requests
 
-            print_aws_requests(plan)
+            print_aws_requests(plan, start)
             return
-        boto_session = _signed_in()
+        boto_session = signed_in()
         check_sources(boto_session, plan)
-        send(plan, open_account(boto_session, plan))
+        account = open_account(boto_session, plan)
+        with explained(f"looking for the image {account.image.uri}", WITHOUT_ACCOUNT):
+            aws_image.require_image(boto_session, account.image.uri)
+        from launch.rehearsal import require_sound_launch
+
+        require_sound_launch(plan, account, start)
+        send(plan, account, start)
 
 
 def check_plan(plan: Plan) -> None:
@@ -78,10 +95,23 @@ def make_session() -> "boto3.Session":
     session = boto3.Session(botocore_session=core, region_name=region)
     if session.region_name is None:
         raise UsageError("no AWS region: set AWS_REGION or AWS_DEFAULT_REGION, as in eu-west-1")
+    _check_region(session)
     return session
 
 
-def _signed_in() -> "boto3.Session":
+def _check_region(session: "boto3.Session") -> None:
+    from botocore.exceptions import UnknownRegionError
+
+    try:
+        session.get_partition_for_region(session.region_name)
+    except UnknownRegionError:
+        raise UsageError(
+            f"AWS has no region {session.region_name}; check AWS_REGION and AWS_DEFAULT_REGION"
+        ) from None
+
+
+def signed_in() -> "boto3.Session":
+    """A session with credentials and a region. Raises UsageError where one of them is missing."""
     session = make_session()
     if session.get_credentials() is None:
         raise UsageError(
@@ -91,64 +121,21 @@ def _signed_in() -> "boto3.Session":
     return session
 
 
-def check_sources(boto_session: "boto3.Session", plan: Plan) -> None:
-    """Raise TraplineError where a bucket is not there, or nothing lies where a flag says so."""
-    s3 = boto_session.client("s3")
-    sites = plan.prepare_options.get("site-csv", "")
-    flags = {
-        "--output": plan.output,
-        "--data": None if plan.data == "demo" else plan.data,
-        "--prepared": plan.prepared,
-        "--prepare site-csv": sites,
-        **{f"--{name}": uri for name, uri in plan.channels.items()},
-    }
-    for flag, uri in flags.items():
-        if uri:
-            with explained(f"{flag} {uri}", WITHOUT_ACCOUNT):
-                _check_bucket(s3, flag, uri, boto_session.region_name)
-                _check_content(s3, flag, uri)
-
-
-def _check_bucket(s3: Any, flag: str, uri: str, region: str) -> None:
-    """SageMaker reads and writes in its own region alone."""
-    lies_in = s3.head_bucket(Bucket=split_uri(uri)[0]).get("BucketRegion") or region
-    if lies_in != region:
-        raise UsageError(
-            f"{flag} {uri}: the bucket lies in {lies_in}, the jobs would run in {region}, and SageMaker "
-            f"does not reach across; set AWS_REGION={lies_in} or use a bucket in {region}"
-        )
-
-
-def _check_content(s3: Any, flag: str, uri: str) -> None:
-    if flag == "--output":
-        return
-    bucket, _ = split_uri(uri)
-    name = {"--data": "", "--prepared": "dataset.json", "--pseudo": "pseudo_labels.csv"}.get(flag)
-    if flag == "--phase1" and not uri.endswith(".tar.gz"):
-        name = ""
-    wanted = split_uri(uri if name is None else as_folder(uri) + name)[1]
-    found = s3.list_objects_v2(Bucket=bucket, Prefix=wanted, MaxKeys=1).get("Contents", [])
-    if not found or (name != "" and found[0]["Key"] != wanted):
-        missing = {"--data": "nothing there", "--prepared": "no dataset.json there"}.get(flag, "no such file")
-        raise UsageError(f"{flag} {uri}: {missing}; look with: aws s3 ls {uri}")
-
-
-def as_folder(uri: str) -> str:
-    """`uri` with one slash at its end: without it, s3://b/set would be read with s3://b/set-2 as well."""
-    return f"{uri.rstrip('/')}/"
-
-
 def open_account(boto_session: "boto3.Session", plan: Plan) -> Account:
-    """The session, role and output prefix of a launch. Raises TraplineError where one cannot be had."""
+    """Session, role, output prefix and image of a launch. Raises TraplineError where one cannot be had."""
     from launch import sdk
 
     sdk.import_sdk()
     session = sdk.open_session(boto_session)
+    if sdk.isolated_by_default(session.sagemaker_config):
+        check_isolation(plan.config.weights, staged=WEIGHTS in plan.channels, flag=DEFAULTS_FILE)
     role = _role(session, plan)
+    with explained("the account's own image (--image-uri names another)", WITHOUT_ACCOUNT):
+        image = aws_image.settled(plan.image, role, boto_session)
     if plan.output:
-        return Account(session, role, plan.output.rstrip("/"))
+        return Account(session, role, plan.output.rstrip("/"), image)
     with explained("the SDK's default bucket (--output names another)", WITHOUT_ACCOUNT):
-        return Account(session, role, f"s3://{session.default_bucket()}/{PREFIX}")
+        return Account(session, role, f"s3://{session.default_bucket()}/{PREFIX}", image)
 
 
 def _role(session: "Session", plan: Plan) -> str | None:
@@ -171,25 +158,27 @@ def _role(session: "Session", plan: Plan) -> str | None:
     raise UsageError(f"--role {role}: the account has no such role; `aws iam list-roles` lists them")
 
 
-def send(plan: Plan, account: Account) -> None:
-    """Stage the code, run the prepare job where raw images were given, then the training job."""
-    requirements = None if plan.image.uri else missing_from_aws_image()
+def send(plan: Plan, account: Account, start: Start | None = None) -> None:
+    """Stage the code, run the prepare job where raw images were given, then the training job, or `start`."""
+    start = start or _train
+    requirements = missing_from_aws_image() if account.image.of_aws else None
     with tempfile.TemporaryDirectory(prefix="trapline-code-") as folder:
         code = stage_code(Path(folder) / "code", requirements)
         job = _training_job(plan, account, code)
         estimator = _estimator(job, account)  # what it refuses must not come after a paid job
         if plan.prepared:
-            _train(plan, account, estimator, job)
+            start(plan, account, estimator, job)
             return
         _prepare(plan, account, code, installs=bool(requirements))
-        with _keeping(plan, job.prepared):
-            _train(plan, account, estimator, job)
+        with _keeping(plan, job):
+            start(plan, account, estimator, job)
 
 
 @contextlib.contextmanager
-def _keeping(plan: Plan, prepared: str) -> Iterator[None]:
+def _keeping(plan: Plan, job: TrainingJob) -> Iterator[None]:
     """Say in every error of the block that the data set is there: nothing need be paid twice."""
-    hint = f"the prepared set is kept: give --prepared {prepared} in place of --data {plan.data}"
+    given = f"--prepared {job.prepared} --checkpoints {job.checkpoints}"
+    hint = f"the prepared set is kept: give {given} in place of --data {plan.data}"
     try:
         yield
     except TraplineError as error:
@@ -209,12 +198,20 @@ def _training_job(plan: Plan, account: Account, code: Path) -> TrainingJob:
         hyperparameters=plan.config.record(),
         prepared=as_folder(plan.prepared or _output_of_prepare(plan, account)),
         output=account.output,
-        machines=Machines(plan.instance_type, plan.instance_count),
-        image=plan.image,
+        machines=Machines(plan.instance_type, plan.instance_count, plan.aws.volume_gb),
+        image=account.image,
         role=account.role,
-        input_mode=plan.input_mode,
+        options=plan.aws,
+        checkpoints=plan.checkpoints or checkpoint_uri(account.output, _checkpoint_key(plan, code)),
         channels={name: _channel_uri(uri) for name, uri in plan.channels.items()},
     )
+
+
+def _checkpoint_key(plan: Plan, code: Path) -> str:
+    """What makes the same command find its checkpoint; a prepare job's output has a name of each launch."""
+    data = {"prepared": plan.prepared, "data": plan.data, **plan.prepare_options}
+    only_for = plan.job_name if plan.fresh else None
+    return checkpoint_key(code, plan.config, data, plan.channels, only_for=only_for)
 
 
 def _channel_uri(uri: str) -> str:
@@ -246,16 +243,17 @@ def _prepare(plan: Plan, account: Account, code: Path, *, installs: bool) -> Non
     name = prepare_job_name(plan.job_name)
     job = PrepareJob(
         name=name,
-        code=f"{account.output}/{name}/input/code",
+        code=f"{plan.aws.code_output or account.output}/{name}/input/code",
         installs=installs,
         arguments=plan.prepare_arguments(),
         source_name=plan.data or "",
         input=None if plan.data == "demo" else as_folder(plan.data or ""),
         site_csv=plan.prepare_options.get("site-csv"),
         output=_output_of_prepare(plan, account),
-        machines=Machines(plan.prepare_instance_type),
-        image=plan.image,
+        machines=Machines(plan.prepare_instance_type, volume_gb=plan.aws.volume_gb),
+        image=account.image,
         role=account.role,
+        options=plan.aws,
     )
     with _refusals_of_the_sdk("--prepare-instance-type, --framework-version or --py-version"):
         processor = sdk.make_processor(job, account.session)
@@ -286,5 +284,7 @@ def _train(plan: Plan, account: Account, estimator: "PyTorch", job: TrainingJob)
         print(f"training job: {job.name}", flush=True)
         if plan.wait:
             wait_for_job(account.session, "training", job.name)
+        else:
+            print(f"follow it: {follow_command(job.name)}", flush=True)
     print(f"model: {account.output}/{job.name}/output/model.tar.gz", flush=True)
     print(f"fetch it: python launch/artifacts.py {job.name} --to DIR", flush=True)

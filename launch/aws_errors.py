@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from common.errors import TraplineError, UsageError
+from launch.redaction import without_credentials
 
 WHO_AM_I = "`aws sts get-caller-identity` shows which identity is in use"
+EXPIRED = "the AWS session has expired; sign in again (`aws sso login`, or new temporary keys)"
+UNKNOWN_KEYS = f"AWS does not know these credentials; check AWS_PROFILE or the access key ({WHO_AM_I})"
 SLOW_DOWN = "AWS asks to slow down; try again in a minute"
 NOT_FOUND = "AWS finds no such thing; check the name, the region and the account"
 AWS_FAULT = "AWS has a fault of its own; try again in a few minutes"
@@ -16,15 +19,12 @@ NO_OBJECT = "no such object in S3; check the URI (`aws s3 ls` with its folder sh
 
 # Codes differ between services for the same cause, and S3's HEAD requests give the bare HTTP status.
 REFUSALS: Mapping[str, str] = {
-    "ExpiredToken ExpiredTokenException RequestExpired TokenRefreshRequired": (
-        "the AWS session has expired; sign in again (`aws sso login`, or new temporary keys)"
-    ),
+    "ExpiredToken ExpiredTokenException RequestExpired TokenRefreshRequired": EXPIRED,
     "AccessDenied AccessDeniedException AllAccessDisabled UnauthorizedOperation 403": (
         f"access denied; the role or user needs the permission for it ({WHO_AM_I})"
     ),
-    "InvalidClientTokenId UnrecognizedClientException InvalidAccessKeyId InvalidToken AuthFailure": (
-        f"AWS does not know these credentials; check AWS_PROFILE or the access key ({WHO_AM_I})"
-    ),
+    "InvalidClientTokenId UnrecognizedClientException InvalidAccessKeyId": UNKNOWN_KEYS,
+    "InvalidToken AuthFailure": UNKNOWN_KEYS,
     "SignatureDoesNotMatch InvalidSignatureException": (
         "the signature is wrong; check the secret access key for a copying error, and this machine's clock"
     ),
@@ -42,11 +42,20 @@ REFUSALS: Mapping[str, str] = {
     ),
     "ResourceNotFound ResourceNotFoundException": NOT_FOUND,
     "ResourceInUse ConflictException": "the name is taken or in use; choose another, or wait",
-    "InternalError InternalFailure ServiceUnavailable ServiceUnavailableException 500": AWS_FAULT,
+    "InternalError InternalFailure ServiceUnavailable ServiceUnavailableException 500 502 504": AWS_FAULT,
 }
 BY_CODE = {code: remedy for codes, remedy in REFUSALS.items() for code in codes.split()}
+# A request that AWS meets with one of these, or with HTTP's 500s, may be met otherwise a minute later.
+PASSING = frozenset(code for code, remedy in BY_CODE.items() if remedy in (SLOW_DOWN, AWS_FAULT)) | {
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "PriorRequestNotComplete",
+}
+NO_CONNECTION = ("ConnectionError", "HTTPClientError", "IncompleteReadError", "ResponseParserError")
 # Their message repeats what the remedy says, or is the bare name of an HTTP status.
-SELF_EVIDENT = frozenset({"301", "403", "404", "500", "503", "NotFound", "NoSuchKey", "NoSuchBucket"})
+SELF_EVIDENT = frozenset(
+    {"301", "403", "404", "500", "502", "503", "504", "NotFound", "NoSuchKey", "NoSuchBucket"}
+)
 # SageMaker calls a job that does not exist a validation error.
 ABSENT = re.compile(r"not found|could not find|not exist", re.IGNORECASE)
 
@@ -67,6 +76,10 @@ LOCAL_FAILURES: Mapping[str, str] = {
     "ProfileNotFound": "{said}; check AWS_PROFILE and ~/.aws/config",
     "ConnectionError": UNREACHABLE,
     "HTTPClientError": UNREACHABLE,
+    "IncompleteReadError": UNREACHABLE,
+    "ResponseParserError": (
+        "the answer is not one of AWS's ({said}); check the network, its proxy and sign-in page"
+    ),
 }
 LONGEST_DETAIL = 400
 
@@ -79,13 +92,14 @@ def explain(error: Exception, doing: str, hint: str = "") -> TraplineError | Non
     connection. A request that botocore's own checks refuse becomes a UsageError.
     """
     from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+    from botocore.parsers import ResponseParserError
 
     origin = _origin(error)
     if isinstance(origin, ClientError):
         return TraplineError(f"{doing}: {_refusal(origin)}")
     if isinstance(origin, ParamValidationError):
         return UsageError(f"{doing}: {_shortened(origin)}")
-    if isinstance(origin, BotoCoreError):
+    if isinstance(origin, (BotoCoreError, ResponseParserError)):
         return TraplineError(f"{doing}: {_local_failure(origin)}{f'; {hint}' if hint else ''}")
     return None
 
@@ -100,6 +114,37 @@ def explained(doing: str, hint: str = "") -> Iterator[None]:
         if understood is None:
             raise
         raise understood from error
+
+
+def will_pass(error: Exception) -> bool:
+    """Whether the same question may be answered later: no connection, throttling, a fault of AWS's own."""
+    from botocore.exceptions import ClientError
+
+    origin = _origin(error)
+    if isinstance(origin, ClientError):
+        status = origin.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or origin.response.get("Error", {}).get("Code") in PASSING
+    return any(
+        kind.__name__ in NO_CONNECTION and kind.__module__.startswith("botocore.")
+        for kind in type(origin).__mro__
+    )
+
+
+def is_absent(error: Exception) -> bool:
+    """Whether AWS says that there is no such thing."""
+    details = getattr(error, "response", {}).get("Error", {})
+    if details.get("Code") in ("ValidationException", "ValidationError"):
+        return bool(ABSENT.search(details.get("Message") or ""))
+    return BY_CODE.get(details.get("Code")) == NOT_FOUND
+
+
+def is_signed_out(error: Exception) -> bool:
+    """Whether AWS no longer takes the credentials, or there are none."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    if isinstance(error, ClientError):
+        return BY_CODE.get(error.response.get("Error", {}).get("Code", "")) in (EXPIRED, UNKNOWN_KEYS)
+    return isinstance(error, BotoCoreError) and not will_pass(error)
 
 
 def _origin(error: Exception) -> BaseException:
@@ -131,4 +176,4 @@ def _local_failure(error: BaseException) -> str:
 
 
 def _shortened(text: object) -> str:
-    return " ".join(str(text).split())[:LONGEST_DETAIL].rstrip(".")
+    return without_credentials(" ".join(str(text).split()))[:LONGEST_DETAIL].rstrip(".")

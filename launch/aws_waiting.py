@@ -1,19 +1,28 @@
-"""A running job on AWS: its log until it ends, and how it ended, in one line."""
+"""A running job on AWS: what it does until it ends, how it ended, and how it is left and taken up again."""
 
 import contextlib
-from collections.abc import Iterator
+import heapq
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from common.errors import TraplineError
-from launch.aws_errors import explain
+from common.metrics import read_values
+from launch import aws_jobs
+from launch.aws_contact import Clients, Contact, make_clients
+from launch.aws_errors import explain, is_signed_out, will_pass
+from launch.aws_jobs import KINDS, TUNING, Kind
+from launch.aws_logs import JobLog, LogLine
+from launch.prefixed import prefixed
+from launch.redaction import without_credentials
+from launch.terminal import Progress, Screen
 
 if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
     from sagemaker.session import Session
 
-POLL = 10  # seconds between looks at a running job
-LOG_OPERATIONS = {"DescribeLogStreams", "GetLogEvents", "FilterLogEvents"}
+POLL = 10.0  # seconds between looks at a running job
+LAST_LOOKS = 6  # at most, for the rest of the log of a job that has ended
 
 
 class Interrupted(TraplineError):
@@ -31,78 +40,191 @@ class Sending:
 
 @contextlib.contextmanager
 def interruptible(kind: str, name: str) -> Iterator[Sending]:
-    """While a job is sent and waited for: Ctrl-C becomes Interrupted, which says what goes on."""
+    """While a job is sent and waited for: Ctrl-C becomes Interrupted, which says what goes on.
+
+    `kind`: training, processing, transform or tuning.
+    """
     sending = Sending()
     try:
         yield sending
     except KeyboardInterrupt:
+        job = KINDS[kind]
         if sending.sent:
-            said = f"interrupted; the {kind} job {name} goes on; {_how('stop', kind, name)}"
+            said = (
+                f"interrupted; the {kind} job {name} goes on; take it up again with: {follow_command(name)}; "
+                f"stop it with: {job.command('stop', name)}"
+            )
         else:
             said = (
                 f"interrupted while the {kind} job was sent; whether it runs says: "
-                f"aws sagemaker describe-{kind}-job --{kind}-job-name {name}"
+                f"{job.command('describe', name)}"
             )
         raise Interrupted(said) from None
 
 
+def follow_command(name: str) -> str:
+    """The command that takes up again a job, by its name, or an execution of a pipeline, by its ARN."""
+    return f"python launch/follow.py {name}"
+
+
 def wait_for_job(session: "Session", kind: str, name: str) -> None:
-    """Show the log of a `training` or `processing` job until it ends.
+    """Show what a `training`, `processing`, `transform` or `tuning` job does until it ends.
 
     Raises TraplineError unless the job is Completed (Stopped is a failure), and where AWS no longer
     answers, as when the sign-in ends before the job, which goes on then.
     """
+    described = follow_job(make_clients(session.boto_session), kind, name)
+    aws_jobs.require_completed(KINDS[kind], name, described)
+
+
+def follow_job(clients: Clients, kind: str, name: str, tail: int | None = None) -> dict[str, Any]:
+    """Show what a job does until it ends, whatever the end. Returns its last description.
+
+    tail: how many lines of each stream of the log that is there come first; None: all of it.
+    """
+    with taken_up_again(f"{kind} job", name), contextlib.closing(Screen()) as screen:
+        job = KINDS[kind]
+        contact = Contact(f"{kind} job {name}", screen.line)
+        view = make_view(clients, job, name, screen, contact, tail)
+        first = described = contact.ask(lambda: job.describe(clients.sagemaker, name))
+        view.show(described)
+        while not aws_jobs.has_ended(job, described):
+            time.sleep(POLL)
+            described = contact.ask(lambda: job.describe(clients.sagemaker, name))
+            view.show(described)
+        view.end(described, seen_running=described is not first)
+        return described
+
+
+@contextlib.contextmanager
+def taken_up_again(kind: str, name: str) -> Iterator[None]:
+    """Where AWS no longer answers while something is waited for: say that it goes on, and how to see it.
+
+    `kind`: as in `training job`.
+    """
     try:
-        _show_log(session, kind, name)
-        check_ended(session.sagemaker_client, kind, name)
+        yield
     except Exception as error:
-        understood = explain(error, f"waiting for the {kind} job {name}")
+        understood = explain(error, f"waiting for the {kind} {name}")
         if understood is None:
             raise
-        raise TraplineError(f"{understood}; the job goes on; {_how('describe', kind, name)}") from error
+        said = f"{understood}; the {kind.split()[-1]} goes on; take it up again with: {follow_command(name)}"
+        raise TraplineError(said) from error
 
 
-def _how(verb: str, kind: str, name: str) -> str:
-    purpose = {"stop": "stop it with", "describe": "look at it with"}[verb]
-    return f"{purpose}: aws sagemaker {verb}-{kind}-job --{kind}-job-name {name}"
+class View(Protocol):
+    """What is shown of one kind of job."""
+
+    def show(self, described: Mapping[str, Any]) -> None:
+        """Show what is new."""
+
+    def end(self, described: Mapping[str, Any], *, seen_running: bool) -> None:
+        """Show what comes last."""
 
 
-def _show_log(session: "Session", kind: str, name: str) -> None:
-    from botocore.exceptions import ClientError
-    from sagemaker.exceptions import UnexpectedStatusException
+def make_view(
+    clients: Clients, kind: Kind, name: str, screen: Screen, contact: Contact, tail: int | None
+) -> View:
+    """The view of a job of this kind."""
+    if kind is TUNING:
+        from launch.aws_tuning import TuningView
 
-    training = kind == "training"
-    follow = session.logs_for_job if training else session.logs_for_processing_job
-    wait = session.wait_for_job if training else session.wait_for_processing_job
-    with contextlib.suppress(UnexpectedStatusException):  # check_ended says it in one line
+        return TuningView(clients.sagemaker, name, screen, contact)
+    log = JobLog(clients.logs, kind.log_group or "", name, tail)
+    return LogView(log, screen, Contact(f"log of {kind.name} job {name}", screen.line))
+
+
+class LogView:
+    """A job's log, its states among the lines, and how far its training is."""
+
+    def __init__(self, log: JobLog, screen: Screen, contact: Contact) -> None:
+        self.screen, self.contact = screen, contact
+        self.log: JobLog | None = log  # None: without it, as where access to it is denied
+        self.said: set[tuple[int, str, str]] = set()
+        self.progress: Progress | None = None
+        self.machines: set[str] = set()
+
+    def show(self, described: Mapping[str, Any]) -> None:
+        """Show the states and lines that are new, by time."""
+        if self.progress is None and (epochs := aws_jobs.epochs(described)):
+            self.progress = Progress(epochs, aws_jobs.started(described))
+        if aws_jobs.instances(described) > 1:
+            self.machines.add("")  # more than one, even before the second has said anything
+        states = self._new_states(described)
+        for lines in self._new_lines():
+            due = [state for state in states if state.moment <= lines[-1].moment]
+            states = states[len(due) :]
+            self._show_lines(heapq.merge(due, lines, key=lambda line: line.moment))
+        self._show_lines(states)
+
+    def end(self, described: Mapping[str, Any], *, seen_running: bool) -> None:
+        """Show the rest of the log, which comes some seconds late, and the bill."""
+        looks = LAST_LOOKS if self.log and (seen_running or self.contact.lost is not None) else 0
+        for _ in range(looks):
+            time.sleep(POLL)
+            self.show(described)
+            if self.contact.lost is None:
+                break
+        if self.log is not None:
+            self._show_lines(self.log.rest())
+        if self.contact.lost is not None:
+            self.screen.line(f"{self.contact.subject}: the rest of it could not be read")
+        if said := aws_jobs.bill(described):
+            self.screen.line(said)
+
+    def _new_states(self, described: Mapping[str, Any]) -> list[LogLine]:
+        found = []
+        for place, state in enumerate(described.get("SecondaryStatusTransitions") or []):
+            status, message = state["Status"], state.get("StatusMessage") or ""
+            if (place, status, message) not in self.said:
+                self.said.add((place, status, message))
+                said = _said(status, message, aws_jobs.checkpoints(described))
+                found.append(LogLine(state["StartTime"].timestamp(), said, state=status))
+        return found
+
+    def _new_lines(self) -> Iterator[list[LogLine]]:
+        """The new lines of the log, as far as it can be read; the next look reads on."""
+        if self.log is None:
+            return
         try:
-            follow(name, wait=True, poll=POLL)
-        except ClientError as error:
-            _only_the_log_is_missing(error)
-            wait(name, poll=POLL)
-    print(flush=True)  # after the SDK's row of dots
+            self.log.look()
+            while lines := self.log.read():
+                yield lines
+            self.contact.well()
+        except Exception as error:
+            understood = explain(error, self.contact.subject)
+            if understood is None or is_signed_out(error):
+                raise
+            if will_pass(error):
+                self.contact.trouble(error)
+            else:
+                self.screen.line(f"{understood}; waiting without it")
+                self.log = None
+
+    def _show_lines(self, lines: Iterable[LogLine]) -> None:
+        for line in lines:
+            if line.state:
+                self._show_state(line)
+            else:
+                self._show_line(line)
+
+    def _show_state(self, line: LogLine) -> None:
+        self.screen.line(f"== {line.text}")
+        if self.progress and line.state in aws_jobs.LOST:
+            self.progress.restart(line.moment)
+
+    def _show_line(self, line: LogLine) -> None:
+        self.machines.add(line.machine)
+        text = without_credentials(line.text)
+        self.screen.line(prefixed(line.machine, text) if len(self.machines) > 1 else text)
+        values = read_values(line.text)
+        if self.progress and "epoch" in values:
+            self.screen.progress(self.progress.status(values, line.moment))
 
 
-def _only_the_log_is_missing(error: "ClientError") -> None:
-    """Raise `error` unless it comes from the log, without which a job can be waited for."""
-    if error.operation_name not in LOG_OPERATIONS:
-        raise error
-    print(f"\n{explain(error, 'log')}; waiting without it", flush=True)
-
-
-def check_ended(client: Any, kind: str, name: str) -> None:
-    """Raise TraplineError with the reason unless the job is Completed."""
-    title = kind.capitalize()
-    described = getattr(client, f"describe_{kind}_job")(**{f"{title}JobName": name})
-    status = described[f"{title}JobStatus"]
-    if status != "Completed":
-        raise TraplineError(f"{kind} job {name}: {status} ({_reason(described, status)})")
-
-
-def _reason(described: dict[str, Any], status: str) -> str:
-    """What the script said, what AWS says, or the state in which the job ended; one line."""
-    said = [described.get(key) for key in ("ExitMessage", "FailureReason")]
-    texts = [" ".join(text.split()) for text in said if text]
-    if not texts:
-        texts = [text for text in [described.get("SecondaryStatus")] if text and text != status]
-    return "; ".join(dict.fromkeys(texts)) or "no reason given"
+def _said(state: str, message: str, checkpoints: str | None) -> str:
+    """A state that a job has entered, in words."""
+    if state == "Interrupted":
+        then = "goes on from its checkpoint" if checkpoints else "begins again (it has no checkpoints)"
+        message = f"the spot machine was taken back; the job waits for another and {then}"
+    return f"{state}: {aws_jobs.one_line(message)}" if message else state

@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UsageError
+from launch.cost import Cost, estimate, say
 from launch.flags import Plan
 
 if TYPE_CHECKING:
     import boto3
 
-ANSWERED = ("TrainingJobArn", "ProcessingJobArn", "ETag", "UploadId")  # what callers read in answers
+    from launch.aws_backend import Start
+
+# What callers read in answers.
+ANSWERED = ("TrainingJobArn", "ProcessingJobArn", "HyperParameterTuningJobArn", "ETag", "UploadId")
 QUESTIONS = ("Get", "Head", "List")  # of S3: whether the SDK's default bucket is there
 
 
@@ -32,9 +36,14 @@ class LocalRecorder:
         self.requests.append({"CreateProcessingJob": request})
 
 
-def show(requests: list[dict[str, Any]], uploads: list[str]) -> None:
-    """Print as one JSON object what would be copied, and the requests in their order."""
-    print(json.dumps({"uploads": sorted(uploads), "requests": requests}, indent=2, default=str))
+def show(requests: list[dict[str, Any]], uploads: list[str], cost: Cost | None = None) -> None:
+    """Print as one JSON object what would be copied, the requests in their order, and what they may cost."""
+    content: dict[str, Any] = {"uploads": sorted(uploads), "requests": requests}
+    if cost is not None:
+        content["cost"] = cost.record()
+    print(json.dumps(content, indent=2, default=str))
+    if cost is not None:
+        say(cost)
 
 
 @contextlib.contextmanager
@@ -44,15 +53,18 @@ def chatter_to_stderr() -> Iterator[None]:
         yield
 
 
-def print_aws_requests(plan: Plan) -> None:
-    """Print the aws backend's requests; without an account: given a region, --output, and --role as ARN."""
+def print_aws_requests(plan: Plan, start: "Start | None" = None) -> None:
+    """Print the aws backend's requests; without an account: given a region, --output, and --role as ARN.
+
+    `start`: as of `launch.aws_backend.send`.
+    """
     from launch import aws_backend
 
     boto_session = _session(plan)
     recorder = AwsRecorder(boto_session)
     with chatter_to_stderr():
-        aws_backend.send(plan, aws_backend.open_account(boto_session, plan))
-    show(recorder.requests, recorder.uploads)
+        aws_backend.send(plan, aws_backend.open_account(boto_session, plan), start)
+    show(recorder.requests, recorder.uploads, estimate(recorder.requests))
 
 
 def _session(plan: Plan) -> "boto3.Session":

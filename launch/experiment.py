@@ -18,6 +18,7 @@ class Experiment:
     instance_type: str = "ml.g4dn.xlarge"
     prepare: dict[str, object] = field(default_factory=dict)  # options of prepare.py
     channels: tuple[str, ...] = ()  # inputs beside the prepared set that must be given: pseudo, phase1
+    views: str = "auto"  # test-time views of a pipeline with this recipe, unless told otherwise
 
 
 def run_experiment(experiment: Experiment) -> NoReturn:

@@ -7,21 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from common.config import TrainingConfig, make_config, pseudo_rows
+from common.config import TrainingConfig, check_pseudo_share, make_config
 from common.console import ArgumentParser
 from common.errors import UsageError
 from common.hyperparameters import parse_value
 from common.s3 import is_s3
+from launch.aws_image import PUSH, REPOSITORY, TAG
+from launch.aws_options import FLAGS as AWS_FLAGS
+from launch.aws_options import AwsOptions, add_arguments, check_isolation, read_options, refuse_flags
 from launch.docker_engine import IMAGE
 from launch.experiment import Experiment
-from launch.jobs import PHASE1, PSEUDO, Image, check_job_name, job_name
+from launch.jobs import PHASE1, PSEUDO, WEIGHTS, Image, check_job_name, job_name
+from launch.pairs import read_pairs as read_pairs
 from launch.staging import ENTRY_POINTS
+from launch.trial_s3 import URI as TRIAL_URI
+from launch.trial_s3 import trial_folder
 
 FRAMEWORK_VERSION, PY_VERSION = "2.8.0", "py312"  # the newest training image that the SDK knows
+PREPARE_INSTANCE = "ml.m5.2xlarge"
+AWS_ALONE = (
+    "instance_type", "prepare_instance_type", "role", "dlc", "framework_version", "py_version",
+    "checkpoints", *AWS_FLAGS,
+)  # fmt: skip
 PACKED_SIDE = 256  # prepare.py's default short side, px
 CHANNEL_HELP = {
     PSEUDO: "pseudo-labels; entry_points/pseudo_label.py makes them",
     PHASE1: "the model that weights=phase1 starts from: a folder, a run, or a model.tar.gz",
+    WEIGHTS: "ImageNet weights for jobs without internet; launch/stage_weights.py puts them there",
 }
 
 
@@ -42,10 +54,12 @@ class Plan:
     prepare_instance_type: str
     role: str | None
     image: Image
-    input_mode: str
+    aws: AwsOptions
+    checkpoints: str | None  # S3 URI, where it is not to be that of the launch
     wait: bool
     dry_run: bool
     fresh: bool
+    trial_s3: Path | None  # a folder that is served as S3, where `data` says so
     channels: dict[str, str]  # what is given beside the data: pseudo, phase1 -> URI or path
 
     def prepare_arguments(self) -> tuple[str, ...]:
@@ -80,23 +94,29 @@ def parser(experiment: Experiment) -> ArgumentParser:
     add(
         "--dry-run", action="store_true", help="print the requests that would be sent, as JSON; start nothing"
     )
-    add("--fresh", action="store_true", help="process, local: do not go on from an interrupted run")
-    aws = arguments.add_argument_group("machines")
-    aws.add_argument("--instance-type", default=experiment.instance_type, help="default: %(default)s")
-    aws.add_argument("--instance-count", type=_positive, default=1, metavar="N", help="above 1: torchrun")
-    aws.add_argument("--prepare-instance-type", default="ml.m5.2xlarge", help="default: %(default)s")
-    aws.add_argument(
-        "--role", help="execution role, name or ARN; default: $SAGEMAKER_ROLE, the SDK's defaults file"
-    )
-    aws.add_argument(
-        "--image-uri",
-        help=f"container image; default: local: {IMAGE}, aws: AWS's PyTorch image of the versions below",
-    )
-    aws.add_argument("--framework-version", default=FRAMEWORK_VERSION, help="default: %(default)s")
-    aws.add_argument("--py-version", default=PY_VERSION, help="default: %(default)s")
-    aws.add_argument("--input-mode", choices=["File", "FastFile"], default="File", help="default: File")
-    aws.add_argument("--no-wait", action="store_true", help="aws: return once the training job has started")
+    add("--fresh", action="store_true", help="do not go on from an interrupted run")
+    add("--trial-s3", action="store_true",
+        help="process, local: let the jobs read --data DIR from an S3 that this command serves")  # fmt: skip
+    _add_machines(arguments, experiment)
+    add_arguments(arguments)
     return arguments
+
+
+def _add_machines(arguments: ArgumentParser, experiment: Experiment) -> None:
+    add = arguments.add_argument_group("machines").add_argument
+    add("--instance-type", help=f"aws: default: {experiment.instance_type}")
+    add("--instance-count", type=_positive, default=1, metavar="N", help="above 1: torchrun")
+    add("--prepare-instance-type", help=f"aws: default: {PREPARE_INSTANCE}")
+    add("--role", help="aws: execution role, name or ARN; default: $SAGEMAKER_ROLE, the SDK's defaults file")
+    add("--image-uri",
+        help=f"default: local: {IMAGE}, aws: the account's own {REPOSITORY}:{TAG}")  # fmt: skip
+    add("--dlc", action="store_true",
+        help="aws: AWS's deep-learning image, in which each job installs the missing packages")  # fmt: skip
+    add("--framework-version", help=f"with --dlc: its PyTorch; default: {FRAMEWORK_VERSION}")
+    add("--py-version", help=f"with --dlc: its Python; default: {PY_VERSION}")
+    add("--checkpoints", metavar="URI", help="aws: default: a folder below --output for each code, "
+        "configuration and data, so that the same command goes on")  # fmt: skip
+    add("--no-wait", action="store_true", help="aws: return once the training job has started")
 
 
 def _positive(text: str) -> int:
@@ -109,41 +129,32 @@ def read_plan(experiment: Experiment, command_line: Sequence[str]) -> Plan:
     """The plan from the command line. Raises UsageError naming the flag or the key."""
     flags = parser(experiment).parse_args(command_line)
     _check_backend(flags)
+    folder = trial_folder(flags.data, flags.backend) if flags.trial_s3 else None
     changes = {name: parse_value(name, text) for name, text in read_pairs("--set", flags.set).items()}
     config = make_config({**experiment.hyperparameters, **changes})
+    channels = _channels(experiment, config, flags)
     return Plan(
         experiment=experiment,
         config=config,
         backend=flags.backend,
-        data=flags.data,
+        data=TRIAL_URI if folder else flags.data,
         prepared=flags.prepared,
         prepare_options=_prepare_options(experiment, config, flags),
         output=flags.output,
         job_name=check_job_name(flags.job_name) if flags.job_name else job_name(experiment.name),
-        instance_type=flags.instance_type,
+        instance_type=flags.instance_type or experiment.instance_type,
         instance_count=flags.instance_count,
-        prepare_instance_type=flags.prepare_instance_type,
+        prepare_instance_type=flags.prepare_instance_type or PREPARE_INSTANCE,
         role=flags.role,
-        image=Image(_image_uri(flags), flags.framework_version, flags.py_version),
-        input_mode=flags.input_mode,
+        image=_image(flags),
+        aws=_aws_options(flags, config, channels),
+        checkpoints=_checkpoints(flags),
         wait=not flags.no_wait,
         dry_run=flags.dry_run,
         fresh=flags.fresh,
-        channels=_channels(experiment, config, flags),
+        trial_s3=folder,
+        channels=channels,
     )
-
-
-def read_pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
-    """KEY=VALUE texts as a dictionary. Raises UsageError for one without `=`, or a key that comes twice."""
-    pairs: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"{flag} {text}: must be KEY=VALUE")
-        if name in pairs:
-            raise UsageError(f"{flag} {name}: given twice")
-        pairs[name] = value
-    return pairs
 
 
 def _check_backend(flags: argparse.Namespace) -> None:
@@ -155,9 +166,8 @@ def _check_backend(flags: argparse.Namespace) -> None:
             raise UsageError(f"--output {flags.output}: the {kind} backend writes to a folder, as in runs")
         if kind == "process" and flags.image_uri:
             raise UsageError("--image-uri: has no effect with --backend process; local and aws use it")
+        refuse_flags(flags, AWS_ALONE)
         return
-    if flags.fresh:
-        raise UsageError("--fresh: only with --backend process or local")
     for name in ("data", "prepared", "output", *CHANNEL_HELP):
         value = getattr(flags, name)
         if value and value != "demo" and not is_s3(value):
@@ -167,8 +177,39 @@ def _check_backend(flags: argparse.Namespace) -> None:
             )
 
 
-def _image_uri(flags: argparse.Namespace) -> str | None:
-    return flags.image_uri or (IMAGE if flags.backend == "local" else None)
+def _image(flags: argparse.Namespace) -> Image:
+    if flags.image_uri and flags.dlc:
+        raise UsageError("--dlc: is AWS's own image; leave out --image-uri, or --dlc")
+    for name in ("framework_version", "py_version"):
+        if getattr(flags, name) and not flags.dlc:
+            raise UsageError(f"--{name.replace('_', '-')}: only with --dlc, AWS's deep-learning image")
+    if flags.dlc:
+        return Image(None, flags.framework_version or FRAMEWORK_VERSION, flags.py_version or PY_VERSION)
+    return Image(flags.image_uri or (IMAGE if flags.backend == "local" else None))
+
+
+def _checkpoints(flags: argparse.Namespace) -> str | None:
+    if flags.checkpoints is None:
+        return None
+    if not is_s3(flags.checkpoints):
+        raise UsageError(f"--checkpoints {flags.checkpoints}: must be an s3:// URI")
+    if flags.fresh:
+        raise UsageError("--checkpoints: has no effect with --fresh; leave one of them out")
+    return str(flags.checkpoints.rstrip("/"))
+
+
+def _aws_options(
+    flags: argparse.Namespace, config: TrainingConfig, channels: Mapping[str, str]
+) -> AwsOptions:
+    options = read_options(flags)
+    if options.network_isolation and flags.dlc:
+        raise UsageError(
+            "--network-isolation: jobs in --dlc install packages from the network; leave out --dlc: the "
+            f"project's own image has them ({PUSH})"
+        )
+    if options.network_isolation:
+        check_isolation(config.weights, staged=WEIGHTS in channels)
+    return options
 
 
 def _channels(experiment: Experiment, config: TrainingConfig, flags: argparse.Namespace) -> dict[str, str]:
@@ -182,8 +223,10 @@ def _channels(experiment: Experiment, config: TrainingConfig, flags: argparse.Na
         raise UsageError(
             f"--phase1: has no effect with weights={config.weights}; --set weights=phase1 uses it"
         )
+    if WEIGHTS in given and config.weights != "imagenet":
+        raise UsageError(f"--weights: has no effect with weights={config.weights}, only with imagenet")
     if PSEUDO in given:
-        pseudo_rows(config.pseudo_share, config.batch_size * flags.instance_count)
+        check_pseudo_share(config, flags.instance_count)
     return given
 
 

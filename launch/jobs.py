@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UsageError
+from launch.aws_options import AwsOptions
 
 NAME_LENGTH = 63  # of a SageMaker job's name
 NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 PREPARE_SUFFIX = "-prepare"
 PREPARED = "prepared"  # the training channel, and the output of a prepare job
 PSEUDO, PHASE1 = "pseudo", "phase1"  # training channels of Phase 2
+WEIGHTS = "weights"  # the training channel of staged ImageNet weights
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,19 @@ class Machines:
 
 @dataclass(frozen=True)
 class Image:
-    """The container image: an address, or AWS's deep-learning image of a framework version."""
+    """The container image: an address, or AWS's deep-learning image of a framework version.
+
+    With neither it is the project's own, whose address depends on the account.
+    """
 
     uri: str | None
-    framework_version: str
-    py_version: str
+    framework_version: str = ""
+    py_version: str = ""
+
+    @property
+    def of_aws(self) -> bool:
+        """Whether it is AWS's deep-learning image, which lacks some of what Trapline needs."""
+        return self.uri is None and bool(self.framework_version)
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,7 @@ class PrepareJob:
     machines: Machines
     image: Image
     role: str | None
+    options: AwsOptions | None = None  # None: not on AWS
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,8 @@ class TrainingJob:
     machines: Machines
     image: Image
     role: str | None
-    input_mode: str = "File"
+    options: AwsOptions | None = None  # None: not on AWS
+    checkpoints: str | None = None  # S3 URI
     environment: dict[str, str] = field(default_factory=dict)
     channels: dict[str, str] = field(default_factory=dict)  # name -> URI of what it reads beside the set
 

@@ -3,15 +3,20 @@
 from typing import TextIO
 
 
+def prefixed(name: str, line: str) -> str:
+    """A line of one of several, with its name before it."""
+    return f"{name} | {line}"
+
+
 class Prefixed:
     """A stream that begins each line with a step's name."""
 
     def __init__(self, name: str, stream: TextIO) -> None:
-        self.prefix, self.stream = f"{name} | ", stream
+        self.name, self.stream = name, stream
 
     def write(self, text: str) -> int:
         """Write whole lines."""
-        self.stream.write("".join(f"{self.prefix}{line}" for line in text.splitlines(keepends=True)))
+        self.stream.write("".join(prefixed(self.name, line) for line in text.splitlines(keepends=True)))
         return len(text)
 
     def flush(self) -> None:

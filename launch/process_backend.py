@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.data.archives import is_archive
 from common.errors import TraplineError, UsageError
 from common.s3 import is_s3
 from common.storage import folder_digest, read_json
@@ -128,7 +129,10 @@ def check_sources(plan: Plan) -> None:
         )
     for flag, value in (("--data", plan.data), ("--prepared", plan.prepared)):
         if value and value != "demo" and not is_s3(value) and not Path(local_path(value)).is_dir():
-            raise UsageError(f"{flag} {value}: no such folder")
+            a_file = Path(local_path(value)).is_file()
+            if not (flag == "--data" and a_file and is_archive(value)):
+                what = "a file; give a folder, .zip, .tar or .tar.gz" if a_file else "no such folder"
+                raise UsageError(f"{flag} {value}: {what}")
     if plan.prepared and not is_s3(plan.prepared):
         described = Path(local_path(plan.prepared)) / "dataset.json"
         if not described.is_file():
@@ -211,10 +215,22 @@ def _files_below(root: Path) -> Iterator[Path]:
 
 
 def _source_uri(run: Run, source: str | None) -> str | None:
-    """A folder's URI; None for the demo and for S3, which prepare.py reads itself, object by object."""
+    """The URI of a folder with the data; None for the demo and S3, which prepare.py reads itself."""
     if source is None or source == "demo" or is_s3(source):
         return None
-    return f"file://{run.workspace.link('data', Path(local_path(source)))}"
+    path = Path(local_path(source))
+    return f"file://{run.workspace.link('data', path if path.is_dir() else _folder_with(run, path))}"
+
+
+def _folder_with(run: Run, archive: Path) -> Path:
+    """A folder that holds `archive` alone: jobs are given folders. A container could not follow a link."""
+    folder = run.workspace.root / "archive"
+    folder.mkdir()
+    if run.kind.engine is None:
+        (folder / archive.name).symlink_to(archive.resolve())
+    else:
+        shutil.copyfile(archive, folder / archive.name)
+    return folder
 
 
 def _site_csv_uri(run: Run) -> str | None:

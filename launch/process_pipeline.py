@@ -56,6 +56,7 @@ class Inputs:
     site_csv: Path | None
     code_path: str
     archive: str  # the code's name for training jobs, which lies beside code_path
+    weights: Path | None = None  # a folder of staged weights
 
 
 @dataclass
@@ -152,6 +153,8 @@ class PipelineRun:
         if self.inputs.site_csv:
             folder = self.workspace.link("sites", self.inputs.site_csv.parent)
             values["SiteCsv"] = f"{SCHEME}{folder}/{self.inputs.site_csv.name}"
+        if self.inputs.weights:
+            values["WeightsUri"] = f"{SCHEME}{self.workspace.link('weights', self.inputs.weights)}"
         return values
 
     def furnish(self) -> None:

@@ -23,9 +23,7 @@ def missing_from_aws_image() -> list[str]:
     names = sorted({_name(line) for line in declared} - IN_AWS_IMAGE)
     unpinned = [name for name in names if name not in pinned]
     if unpinned:
-        raise TraplineError(
-            f"{CONSTRAINTS}: no version of {', '.join(unpinned)}; add it, or give --image-uri"
-        )
+        raise TraplineError(f"{CONSTRAINTS}: no version of {', '.join(unpinned)}; add it, or leave out --dlc")
     return [f"{name}=={pinned[name]}" for name in names]
 
 
@@ -34,7 +32,7 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise TraplineError(
-            f"{path}: {error.strerror}; run the launcher from a checkout of Trapline, or give --image-uri"
+            f"{path}: {error.strerror}; run the launcher from a checkout of Trapline, or leave out --dlc"
         ) from None
 
 

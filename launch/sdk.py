@@ -1,13 +1,16 @@
 """Jobs turned into objects of the SageMaker Python SDK v2: the one place that another SDK would replace."""
 
+import contextlib
 import gc
 import logging
 import os
 import warnings
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UsageError
 from common.metrics import definitions
+from launch.aws_options import AwsOptions
 from launch.jobs import PREPARED, Image, Machines, PrepareJob, TrainingJob
 
 if TYPE_CHECKING:
@@ -36,19 +39,35 @@ def import_sdk() -> None:
     gc.enable()
     logging.getLogger("sagemaker.config").setLevel(logging.WARNING)  # the import sets it back
     logging.getLogger("sagemaker").setLevel(logging.CRITICAL)  # what it logs as an error, it raises too
-    from launch.sdk_internals import silence_telemetry
+    from launch.sdk_internals import silence_telemetry, validate_defaults_once
 
     silence_telemetry()
+    validate_defaults_once()
 
 
 def open_session(boto_session: "boto3.Session") -> "Session":
     """The SDK's session. Raises UsageError where its file of the account's defaults cannot be used."""
-    from jsonschema import ValidationError  # type: ignore[import-untyped]
     from sagemaker.session import Session
+
+    with _readable_defaults():
+        return Session(boto_session=boto_session)
+
+
+def read_defaults() -> dict[str, Any]:
+    """The SDK's file of the account's defaults, empty where there is none. Raises as `open_session` does."""
+    from sagemaker.config import load_sagemaker_config
+
+    with _readable_defaults():
+        return dict(load_sagemaker_config())
+
+
+@contextlib.contextmanager
+def _readable_defaults() -> Iterator[None]:
+    from jsonschema import ValidationError  # type: ignore[import-untyped]
     from yaml import YAMLError  # type: ignore[import-untyped]
 
     try:
-        return Session(boto_session=boto_session)
+        yield
     except (ValueError, ValidationError, YAMLError) as error:
         said = " ".join(str(error).split())
         raise UsageError(f"the SDK's defaults file, ~/.config/sagemaker/config.yaml: {said[:300]}") from error
@@ -63,6 +82,14 @@ def defaults_name_role(session: "Session", *, training_only: bool) -> bool:
     return all(get_config_value(path, session.sagemaker_config) for path in paths)
 
 
+def isolated_by_default(defaults: Mapping[str, Any]) -> bool:
+    """Whether the SDK's defaults file keeps training jobs from the network."""
+    from sagemaker.config import TRAINING_JOB_ENABLE_NETWORK_ISOLATION_PATH
+    from sagemaker.utils import get_config_value
+
+    return bool(get_config_value(TRAINING_JOB_ENABLE_NETWORK_ISOLATION_PATH, defaults))
+
+
 def make_estimator(job: TrainingJob, session: "Session") -> "PyTorch":
     """The PyTorch Estimator of a training job; several instances train under torchrun."""
     from sagemaker.pytorch import PyTorch
@@ -75,19 +102,75 @@ def make_estimator(job: TrainingJob, session: "Session") -> "PyTorch":
         instance_type=job.machines.instance_type,
         instance_count=job.machines.count,
         volume_size=job.machines.volume_gb,
+        checkpoint_s3_uri=job.checkpoints,
         hyperparameters=job.hyperparameters,
         metric_definitions=definitions(),
         output_path=job.output,
-        code_location=None if job.output.startswith("file:") else job.output,
-        input_mode=job.input_mode,
+        code_location=_code_location(job),
         distribution={"torch_distributed": {"enabled": True}} if several else None,
-        environment=dict(job.environment),
+        environment=dict(job.environment) or None,  # an empty one would hide that of the defaults file
         container_log_level=logging.WARNING,  # the toolkit would print every setting twice
         disable_profiler=True,
         debugger_hook_config=False,
         sagemaker_session=session,
         **_image_arguments(job.image),
+        **(training_options(job.options, job.machines.instance_type) if job.options else {}),
     )
+
+
+def _code_location(job: TrainingJob) -> str | None:
+    if job.output.startswith("file:"):
+        return None
+    return job.options.code_output if job.options and job.options.code_output else job.output
+
+
+def training_options(options: AwsOptions, instance_type: Any) -> dict[str, Any]:
+    """What the options say of an Estimator; None where the SDK's defaults file may speak."""
+    return {
+        "max_run": options.max_run,
+        "use_spot_instances": options.spot,
+        "max_wait": options.max_wait,
+        "keep_alive_period_in_seconds": options.keep_alive,
+        "output_kms_key": options.kms_key,
+        "volume_kms_key": disk_key(options, instance_type),
+        "subnets": list(options.subnets) or None,
+        "security_group_ids": list(options.security_groups) or None,
+        "enable_network_isolation": options.network_isolation or None,
+        "encrypt_inter_container_traffic": options.encrypt_inter_container or None,
+        "tags": options.tag_list or None,
+        "input_mode": options.input_mode,
+        "enable_sagemaker_metrics": True,  # curves in the console; the SDK's default for AWS's images alone
+    }
+
+
+def processing_options(options: AwsOptions, instance_type: Any) -> dict[str, Any]:
+    """What the options say of a Processor; None where the SDK's defaults file may speak."""
+    from sagemaker.network import NetworkConfig
+
+    network = (options.subnets, options.network_isolation, options.encrypt_inter_container)
+    return {
+        "max_runtime_in_seconds": options.max_run_of_processing,
+        "output_kms_key": options.kms_key,
+        "volume_kms_key": disk_key(options, instance_type),
+        "network_config": NetworkConfig(
+            enable_network_isolation=options.network_isolation or None,
+            subnets=list(options.subnets) or None,
+            security_group_ids=list(options.security_groups) or None,
+            encrypt_inter_container_traffic=options.encrypt_inter_container or None,
+        )
+        if any(network)
+        else None,
+    }
+
+
+def disk_key(options: AwsOptions, instance_type: Any) -> str | None:
+    """The key of a machine's disk. SageMaker refuses one where the disk is the machine's own, as of ml.g4dn:
+    such disks are encrypted by their hardware."""
+    from sagemaker.utils import instance_supports_kms
+
+    if options.kms_key is None or not instance_supports_kms(str(instance_type)):
+        return None
+    return options.kms_key
 
 
 def training_inputs(job: TrainingJob) -> dict[str, Any]:
@@ -95,8 +178,9 @@ def training_inputs(job: TrainingJob) -> dict[str, Any]:
     from sagemaker.inputs import TrainingInput
 
     uris = {PREPARED: job.prepared, **job.channels}
+    mode = job.options.input_mode if job.options else None
     return {
-        name: uri if uri.startswith("file:") else TrainingInput(uri, input_mode=job.input_mode)
+        name: uri if uri.startswith("file:") else TrainingInput(uri, input_mode=mode)
         for name, uri in uris.items()
     }
 
@@ -138,7 +222,9 @@ def make_processor(job: PrepareJob, session: "Session") -> "Processor":
         instance_type=job.machines.instance_type,
         instance_count=job.machines.count,
         volume_size_in_gb=job.machines.volume_gb,
+        tags=job.options.tag_list or None if job.options else None,
         sagemaker_session=session,
+        **(processing_options(job.options, job.machines.instance_type) if job.options else {}),
     )
 
 

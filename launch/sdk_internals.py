@@ -22,6 +22,7 @@ import boto3
 import sagemaker.local.image
 import sagemaker.local.local_session
 import sagemaker.telemetry.telemetry_logging
+import sagemaker.utils
 from sagemaker.local import LocalSession
 from sagemaker.local.image import _SageMakerContainer, _Volume
 from sagemaker.local.local_session import LocalSagemakerClient, LocalSagemakerRuntimeClient
@@ -109,6 +110,14 @@ def _resolved(value: Any) -> Any:
 def silence_telemetry() -> None:
     """Keep the SDK from reporting each call to its makers; opting out in its defaults file costs seconds."""
     sagemaker.telemetry.telemetry_logging._send_telemetry_request = lambda *_, **__: None
+
+
+def validate_defaults_once() -> None:
+    """Keep the SDK from validating its defaults file, done when it was read, again at each look into it.
+
+    Measured: 6 s of a launch.
+    """
+    sagemaker.utils.validate_sagemaker_config = lambda *_: None
 
 
 def node_class(engine: Engine | None) -> type["NodeJob"]:

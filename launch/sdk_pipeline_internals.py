@@ -51,15 +51,15 @@ SHOWN = 300  # characters of a server's refusal
 class DefinitionSession(PipelineSession):
     """A session in which steps are put together; it asks nobody and needs no account."""
 
-    def __init__(self, region: str, client: Any = None) -> None:
-        """`client`: of boto3 for SageMaker, where the pipeline is to be sent."""
+    def __init__(self, region: str, client: Any = None, defaults: dict[str, Any] | None = None) -> None:
+        """`client`: of boto3, where the pipeline is to be sent. `defaults`: what the SDK's file says."""
+        self.sagemaker_config: dict[str, Any] = defaults or {}
         super().__init__(boto_session=boto3.Session(region_name=region), sagemaker_client=client)
 
     def _initialize(self, boto_session: Any, sagemaker_client: Any, *_: Any, **__: Any) -> None:
         self.boto_session = boto_session
         self._region_name = boto_session.region_name
         self.local_mode = False
-        self.sagemaker_config: dict[str, Any] = {}
         self.sagemaker_client = sagemaker_client
 
     def expand_role(self, role: Any) -> Any:

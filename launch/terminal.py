@@ -1,13 +1,72 @@
 """A job's output: every byte into the log, every line to the terminal, and how far it is."""
 
+import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from common.metrics import read_values
 
 CLEAR_LINE = "\r\x1b[K"
+SCORES = {"val_loss": "log loss", "val_acc": "accuracy"}
+
+
+class Screen:
+    """Lines, and how far the job is: a terminal's last line, drawn in place; elsewhere a line each time."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stdout
+        self.live = self.stream.isatty()
+        self.status = ""
+
+    def line(self, text: str) -> None:
+        """Show one line; on a terminal the status stays below it."""
+        self.stream.write(f"{CLEAR_LINE}{text}\n{self.status}" if self.live else f"{text}\n")
+        self.stream.flush()
+
+    def progress(self, status: str) -> None:
+        """Show how far the job is."""
+        if not self.live:
+            self.line(status)
+            return
+        # A status that wraps would leave its first row behind.
+        self.status = status[: shutil.get_terminal_size().columns - 1]
+        self.stream.write(f"{CLEAR_LINE}{self.status}")
+        self.stream.flush()
+
+    def close(self) -> None:
+        """End the status line."""
+        if self.live and self.status:
+            self.status = ""
+            self.stream.write(CLEAR_LINE)
+            self.stream.flush()
+
+
+class Progress:
+    """How far a training job is, and how long it takes at most, from the epochs seen so far."""
+
+    def __init__(self, epochs: int, started: float) -> None:
+        """`started`: on the clock of `status`'s moments, in seconds."""
+        self.epochs, self.started = epochs, started
+        self.first: tuple[float, float] | None = None  # epoch and moment of the first one seen
+
+    def restart(self, moment: float) -> None:
+        """Leave out of the estimate what was before; the job begins again or goes on after a gap."""
+        self.first, self.started = None, moment
+
+    def status(self, values: Mapping[str, float], moment: float) -> str:
+        """The status after an epoch with these metric values, which came at `moment`, in seconds."""
+        epoch = values["epoch"]
+        if self.first is None:
+            self.first = (epoch, moment)
+            seconds = values.get("epoch_s", moment - self.started)
+        else:
+            seconds = (moment - self.first[1]) / max(1, epoch - self.first[0])
+        left = seconds * max(0, self.epochs - epoch)
+        scores = "".join(f", {label} {values[name]:.3f}" for name, label in SCORES.items() if name in values)
+        return f"progress: epoch {epoch:.0f} of {self.epochs}{scores}, at most {duration(left)} left"
 
 
 class JobOutput:
@@ -16,12 +75,8 @@ class JobOutput:
     def __init__(self, log: Path, epochs: int | None = None, stream: TextIO | None = None) -> None:
         """`epochs`: of a training job; without them there is no progress line."""
         self.log: BinaryIO = log.open("wb")
-        self.epochs = epochs
-        self.stream = stream or sys.stdout
-        self.live = self.stream.isatty()
-        self.started = time.monotonic()
-        self.first: tuple[float, float] | None = None  # epoch and time of the first one seen
-        self.status = ""
+        self.screen = Screen(stream)
+        self.how_far = Progress(epochs, time.monotonic()) if epochs else None
         self.folders: dict[bytes, bytes] = {}  # names in the output, and what is shown for them
 
     def line(self, raw: bytes) -> None:
@@ -31,36 +86,14 @@ class JobOutput:
         self.log.write(raw)
         self.log.flush()
         text = raw.decode(errors="replace").rstrip("\r\n")
+        self.screen.line(text)
         values = read_values(text)
-        if self.epochs and "epoch" in values:
-            self.status = self._progress(values)
-        if self.live:
-            self.stream.write(f"{CLEAR_LINE}{text}\n{self.status}")
-        else:
-            self.stream.write(f"{text}\n" + (f"{self.status}\n" if "epoch" in values and self.status else ""))
-        self.stream.flush()
-
-    def _progress(self, values: dict[str, float]) -> str:
-        assert self.epochs
-        now, epoch = time.monotonic(), values["epoch"]
-        if self.first is None:
-            self.first = (epoch, now)
-            seconds = values.get("epoch_s", now - self.started)
-        else:
-            seconds = (now - self.first[1]) / max(1, epoch - self.first[0])
-        left = seconds * max(0, self.epochs - epoch)
-        scores = "".join(
-            f", {label} {values[name]:.3f}"
-            for name, label in (("val_loss", "log loss"), ("val_acc", "accuracy"))
-            if name in values
-        )
-        return f"progress: epoch {epoch:.0f} of {self.epochs}{scores}, at most {duration(left)} left"
+        if self.how_far and "epoch" in values:
+            self.screen.progress(self.how_far.status(values, time.monotonic()))
 
     def close(self) -> None:
         """End the status line and the log."""
-        if self.live and self.status:
-            self.stream.write(CLEAR_LINE)
-            self.stream.flush()
+        self.screen.close()
         self.log.close()
 
 

@@ -5,7 +5,6 @@ import io
 import json
 import tarfile
 import tempfile
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,19 @@ from common.console import table
 from common.errors import TraplineError, UsageError
 from common.s3 import split_uri
 from launch.aws_backend import WITHOUT_ACCOUNT, make_session
+from launch.aws_contact import make_clients
 from launch.aws_errors import explained
-from launch.aws_waiting import Interrupted
+from launch.aws_executions import list_steps, step_row, wait_for_execution
+from launch.aws_image import account_of, own_image, require_image
+from launch.aws_waiting import follow_command
+from launch.registry import MODELS, describe, ensure_group, find_package, write_card
 from launch.staging import stage_code
-from launch.terminal import duration
+from pipelines import schedule
+from pipelines.checking import require_sound_pipeline, require_sound_start
 from pipelines.command_line import Command
-from pipelines.definition import make_pipeline, quiet_sdk
-from pipelines.parameters import Value, require_all, with_default
+from pipelines.definition import Design, make_pipeline, quiet_sdk
+from pipelines.parameters import Parameter, Value, require_all, with_default
 
-POLL = 30.0  # seconds between looks at an execution
-RUNNING = ("Executing", "Stopping")
 HINT = f"{WITHOUT_ACCOUNT} (run --backend process)"
 
 
@@ -42,19 +44,25 @@ def act(command: Command) -> None:
         if session.get_credentials() is None:
             raise UsageError(f"no AWS credentials: set AWS_PROFILE or the access keys;\n{WITHOUT_ACCOUNT}")
         client = Client(session, session.client("sagemaker"))
-        {"run": _run, "upsert": _upsert, "start": _start, "status": _status, "stop": _stop}[command.verb](
-            command, client
-        )
+        VERBS[command.verb](command, client)
 
 
 def _run(command: Command, client: Client) -> None:
     _upsert(command, client)
     arn = _start(command, client)
+    wait_for_execution(make_clients(client.session), arn)
+    _write_card(client, arn)
+
+
+def _write_card(client: Client, execution: str) -> None:
+    """Give the model that an execution registered its model card."""
     try:
-        wait_for(client.sagemaker, arn)
-    except KeyboardInterrupt:
-        said = f"interrupted; the execution goes on; stop it with: stop --execution {arn}"
-        raise Interrupted(said) from None
+        described = describe(client.session, find_package(client.sagemaker, execution))
+        write_card(client.session, described)
+    except TraplineError as error:
+        missing = f"only the model card is missing: python launch/model_card.py {execution}"
+        raise TraplineError(f"{error}\nall else is done; {missing}") from error
+    print(f"model: {described.arn}, with its card", flush=True)
 
 
 def _upsert(command: Command, client: Client) -> None:
@@ -67,12 +75,24 @@ def _upsert(command: Command, client: Client) -> None:
     from launch.sdk_pipeline_internals import DefinitionSession
 
     role = _role_arn(client, command.role)
-    design = replace(command.design, parameters=with_default(command.design.parameters, "RoleArn", role))
-    copied = upload_code(client, command.output, design.code)
+    design = _settled(command, role, str(client.session.region_name))
     pipeline = make_pipeline(design, DefinitionSession(design.region, client.sagemaker))
+    require_sound_pipeline(pipeline, design, role)
+    ensure_group(client.sagemaker, MODELS, design.tags)
+    given = design.options.code_output if design.options else None
+    copied = upload_code(client, given or command.output, design.code)
     with quiet_sdk():
         answer = pipeline.upsert(role, "From raw images to a submission, in two phases", design.tags)
     print(f"code: {copied}\npipeline: {answer['PipelineArn']}", flush=True)
+
+
+def _settled(command: Command, role: str, region: str) -> Design:
+    """The design with what the account decides: the role's ARN, the region, and the account's own image."""
+    parameters = with_default(command.design.parameters, "RoleArn", role)
+    account = account_of(role)
+    if account and not command.image:
+        parameters = with_default(parameters, "ImageUri", own_image(account, region))
+    return replace(command.design, parameters=parameters, region=region)
 
 
 def _role_arn(client: Client, role: str) -> str:
@@ -113,24 +133,60 @@ def archive_of(folder: Path) -> bytes:
 
 def _start(command: Command, client: Client) -> str:
     """Start an execution of the pipeline that is there. Returns its ARN."""
+    _, values = _checked_start(command, client)
+    answer = client.sagemaker.start_pipeline_execution(
+        PipelineName=command.design.name,
+        PipelineParameters=[{"Name": key, "Value": str(value)} for key, value in values.items()],
+    )
+    arn = str(answer["PipelineExecutionArn"])
+    print(f"execution: {arn}\nlook at it: status --execution {arn}")
+    print(f"follow it: {follow_command(arn)}", flush=True)
+    return arn
+
+
+def _checked_start(command: Command, client: Client) -> tuple[str, dict[str, Value]]:
+    """The ARN of the pipeline that is there, and the values of a start, which lack nothing."""
     name = command.design.name
     with explained(f"pipeline {name}; upsert makes it", HINT):
         described = client.sagemaker.describe_pipeline(PipelineName=name)
     values = _given(command)
-    require_all(command.design.parameters, {**_defaults_of(described), **values})
-    answer = client.sagemaker.start_pipeline_execution(
-        PipelineName=name,
-        PipelineParameters=[{"Name": key, "Value": str(value)} for key, value in values.items()],
-    )
-    arn = str(answer["PipelineExecutionArn"])
-    print(f"execution: {arn}\nlook at it: status --execution {arn}", flush=True)
-    return arn
+    known = {**_defaults_of(described), **values}
+    require_all(_of_the_pipeline(command, described), known)
+    with explained(f"looking for the image {known['ImageUri']}", HINT):
+        require_image(client.session, str(known["ImageUri"]))
+    region = str(client.session.region_name)
+    require_sound_start(name, described["PipelineDefinition"], known, region)
+    return str(described["PipelineArn"]), values
+
+
+def _of_the_pipeline(command: Command, described: dict[str, Any]) -> list[Parameter]:
+    """The parameters that the pipeline in the account has; only its own defaults count for a start."""
+    declared = {item["Name"] for item in json.loads(described["PipelineDefinition"])["Parameters"]}
+    return [replace(item, default=None) for item in command.design.parameters if item.name in declared]
+
+
+def _schedule(command: Command, client: Client) -> None:
+    """Let the service start the pipeline again and again."""
+    if not command.role or not command.when:
+        raise UsageError("schedule: give --role, a role that the scheduler may take to start the pipeline")
+    pipeline, values = _checked_start(command, client)
+    role = _role_arn(client, command.role)
+    scheduler = client.session.client("scheduler")
+    arn = schedule.put_schedule(scheduler, command.design.name, command.when, pipeline, role, values)
+    print(f"schedule: {arn}\n{command.when} UTC; `unschedule` ends it", flush=True)
+
+
+def _unschedule(command: Command, client: Client) -> None:
+    name = command.design.name
+    if not schedule.remove_schedule(client.session.client("scheduler"), name):
+        raise TraplineError(f"pipeline {name}: has no schedule")
+    print(f"schedule of {name}: removed", flush=True)
 
 
 def _given(command: Command) -> dict[str, Value]:
     """The values that the command line names: of --param, and of flags that are defaults of parameters."""
     flags = {"InputData": command.data, "SiteCsv": command.sites, "OutputPrefix": command.output}
-    flags |= {"ImageUri": command.image}
+    flags |= {"ImageUri": command.image, "WeightsUri": command.weights}
     known = {parameter.name for parameter in command.design.parameters}
     named: dict[str, Value] = {key: value for key, value in flags.items() if value and key in known}
     return {**named, **command.values}
@@ -144,22 +200,10 @@ def _defaults_of(described: dict[str, Any]) -> dict[str, Value]:
 def _status(command: Command, client: Client) -> None:
     arn = _execution(command, client)
     described = client.sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
-    rows = [_row(step) for step in _steps(client.sagemaker, arn)]
+    rows = [step_row(step) for step in list_steps(client.sagemaker, arn)]
     print(f"execution: {arn}\nstatus: {described['PipelineExecutionStatus']}\n")
-    print(table(["step", "state", "time", "reason"], rows), flush=True)
-
-
-def _steps(sagemaker: Any, arn: str) -> list[dict[str, Any]]:
-    pages = sagemaker.get_paginator("list_pipeline_execution_steps")
-    found = pages.paginate(PipelineExecutionArn=arn, SortOrder="Ascending")
-    return [step for page in found for step in page["PipelineExecutionSteps"]]
-
-
-def _row(step: dict[str, Any]) -> list[str]:
-    start, end = step.get("StartTime"), step.get("EndTime")
-    seconds = duration((end - start).total_seconds()) if start and end else ""
-    reason = " ".join(step.get("FailureReason", "").split())
-    return [step["StepName"], step["StepStatus"], seconds, reason]
+    print(table(["step", "state", "time", "reason"], rows))
+    print(f"\n{schedule.shown(client.session.client('scheduler'), command.design.name)}", flush=True)
 
 
 def _execution(command: Command, client: Client) -> str:
@@ -180,25 +224,12 @@ def _stop(command: Command, client: Client) -> None:
     print(f"stopping: {arn}", flush=True)
 
 
-def wait_for(sagemaker: Any, arn: str) -> None:
-    """Say a line for each step that ends, until the execution ends.
-
-    Raises TraplineError in the words of the step that failed; Stopped is a failure.
-    """
-    said: set[str] = set()
-    while True:
-        described = sagemaker.describe_pipeline_execution(PipelineExecutionArn=arn)
-        steps = _steps(sagemaker, arn)
-        for step in steps:
-            name, state = step["StepName"], step["StepStatus"]
-            if state not in ("Starting", *RUNNING) and name not in said:
-                said.add(name)
-                print(f"== {' '.join(part for part in _row(step) if part)}", flush=True)
-        status = described["PipelineExecutionStatus"]
-        if status not in RUNNING:
-            break
-        time.sleep(POLL)
-    if status != "Succeeded":
-        reasons = [f"step {step['StepName']}: {_row(step)[3]}" for step in steps if step.get("FailureReason")]
-        reason = "; ".join(reasons) or described.get("FailureReason", "no reason given")
-        raise TraplineError(f"execution {arn}: {status} ({reason})")
+VERBS = {
+    "run": _run,
+    "upsert": _upsert,
+    "start": _start,
+    "status": _status,
+    "stop": _stop,
+    "schedule": _schedule,
+    "unschedule": _unschedule,
+}

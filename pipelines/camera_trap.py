@@ -2,6 +2,7 @@
 
 python pipelines/camera_trap.py run --backend process --data demo
 python pipelines/camera_trap.py definition --data s3://BUCKET/PREFIX --recipe swin_stage1
+python pipelines/camera_trap.py cost --data s3://BUCKET/PREFIX --recipe swin_stage1
 python pipelines/camera_trap.py upsert --data s3://BUCKET/PREFIX --output s3://BUCKET/OUT --role ROLE
 python pipelines/camera_trap.py start --param EpochsPhase1=10
 """
@@ -18,6 +19,10 @@ def main() -> None:
         from pipelines.definition import definition_text, make_pipeline
 
         print(definition_text(make_pipeline(command.design)), end="")
+    elif command.verb == "cost":
+        from pipelines.costs import print_cost
+
+        print_cost(command)
     elif command.backend != "aws":
         from pipelines.running import run
 

@@ -12,21 +12,29 @@ from common.console import ArgumentParser
 from common.errors import UsageError
 from common.s3 import is_s3
 from common.storage import folder_digest, read_json
+from launch.aws_image import REPOSITORY, TAG, account_of, own_image
+from launch.aws_options import AwsOptions, add_arguments, check_isolation, read_options, refuse_flags
 from launch.docker_engine import IMAGE
-from launch.flags import read_pairs
 from launch.jobs import check_job_name, job_name
+from launch.pairs import read_pairs
 from launch.staging import COMMON, ENTRY_POINTS
+from launch.trial_s3 import URI as TRIAL_URI
+from launch.trial_s3 import trial_folder
 from pipelines.definition import Design
 from pipelines.parameters import DEMO, Defaults, Value, declare, read_values, settled
 from pipelines.recipes import DEFAULT, SMALL, Recipe, read_recipe, with_schedule
+from pipelines.schedule import expression
 
 COMMANDS = {
     "run": "run it to its end and say where the results lie",
     "definition": "print the definition as JSON; starts nothing, asks nobody",
+    "cost": "aws: print what an execution can cost at most, as JSON; starts nothing, asks nobody",
     "upsert": "aws: create the pipeline, or update it",
     "start": "aws: start an execution of it and return",
     "status": "aws: the steps of an execution, the latest by default",
     "stop": "aws: stop an execution",
+    "schedule": "aws: let Amazon EventBridge start it, --every so often or at times of --cron",
+    "unschedule": "aws: end that",
 }
 REGION = "us-east-1"  # of a definition where the environment names none
 DIGEST_LENGTH = 16
@@ -49,12 +57,15 @@ class Command:
     values: dict[str, Value]
     data: str | None
     sites: str | None
+    weights: str | None  # where staged ImageNet weights lie
     output: str | None
     image: str | None
     role: str | None
     run_name: str
     execution: str | None
     resume: Path | None
+    when: str | None  # as the scheduler takes it
+    trial_s3: Path | None  # a folder that is served as S3, where `data` says so
     said: list[list[str]]
 
 
@@ -84,13 +95,21 @@ def parser() -> ArgumentParser:
         help="hyperparameters of phase 2 alone, as in weights=imagenet")  # fmt: skip
     add("--prepare", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
         help="options of entry_points/prepare.py, as in split=random crop-bottom=0.07")  # fmt: skip
+    add("--weights", metavar="URI|DIR",
+        help="ImageNet weights for jobs without internet, of launch/stage_weights.py")  # fmt: skip
     add("--gate-part", choices=["test", "validation"], help="what the quality gate looks at; default: test, "
         "but validation with --prepare split=random, which leaves no test part")  # fmt: skip
     add("--name", help="process, local: name of the run; default: trapline-RECIPE-YYYY-MM-DD-HH-MM-SS-mmm")
+    add("--trial-s3", action="store_true",
+        help="process, local: let the steps read --data DIR from an S3 that this command serves")  # fmt: skip
     add("--resume", type=Path, metavar="RUN", help="process, local: go on with a run, by its folder")
     add("--role", help="aws: execution role, ARN or name; default: $SAGEMAKER_ROLE")
-    add("--image-uri", help=f"local, aws: container image of all jobs; default: local: {IMAGE}")
+    add("--image-uri", help=f"local, aws: container image of all jobs; default: local: {IMAGE}, aws: the "
+        f"account's own {REPOSITORY}:{TAG}")  # fmt: skip
     add("--execution", metavar="ARN", help="aws: of status and stop; default: the latest")
+    add("--every", metavar="N(h|d)", help="schedule: hours or days between two starts, as in 7d")
+    add("--cron", metavar="FIELDS", help="schedule: as in '0 3 ? * MON *', Mondays at 03:00 UTC")
+    add_arguments(arguments)
     return arguments
 
 
@@ -98,6 +117,9 @@ def read_command(words: Sequence[str]) -> Command:
     """The command of a command line. Raises UsageError naming the flag, the key or the parameter."""
     flags, said = _read_flags(words)
     _check_flags(flags)
+    folder = trial_folder(flags.data, flags.backend) if flags.trial_s3 else None
+    if folder:
+        flags.data = TRIAL_URI
     recipe = read_recipe(
         flags.recipe or (SMALL if flags.data == DEMO else DEFAULT),
         _latest(flags.set),
@@ -116,12 +138,15 @@ def read_command(words: Sequence[str]) -> Command:
         values=values,
         data=flags.data,
         sites=sites,
+        weights=_weights(flags, recipe),
         output=flags.output.rstrip("/") if flags.output else None,
         image=_image(flags),
         role=_role(flags),
         run_name=_run_name(flags, recipe),
         execution=flags.execution,
         resume=flags.resume,
+        when=_when(flags),
+        trial_s3=folder,
         said=said,
     )
 
@@ -142,21 +167,31 @@ def _design(flags: argparse.Namespace, recipe: Recipe, options: dict[str, str], 
     defaults = Defaults(
         data=flags.data if flags.data and (flags.data == DEMO or is_s3(flags.data)) else None,
         site_csv=sites if sites and is_s3(sites) else None,
+        weights=_weights(flags, recipe) if aws else None,
         output=flags.output.rstrip("/") if aws and flags.output else None,
         role=_role(flags),
-        image=_image(flags),
+        image=_default_image(flags),
     )
     return Design(
         recipe=recipe,
-        parameters=declare(recipe, defaults, sites=bool(sites)),
+        parameters=declare(recipe, defaults, sites=bool(sites), weights=bool(flags.weights)),
         code=folder_digest([ENTRY_POINTS, COMMON])[:DIGEST_LENGTH],
-        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION,
+        region=_region() or REGION,
         drawn=_prepare_finds_it(flags),
         sites=sites.rpartition("/")[2] if sites else None,
         registers=aws,
         part=_gate_part(flags.gate_part, options),
         prepare=options,
+        options=_aws_options(flags, recipe) if aws else None,
     )
+
+
+def _when(flags: argparse.Namespace) -> str | None:
+    if flags.command == "schedule":
+        return expression(flags.every, flags.cron)
+    if flags.every or flags.cron:
+        raise UsageError(f"{'--every' if flags.every else '--cron'}: only with schedule")
+    return None
 
 
 def _role(flags: argparse.Namespace) -> str | None:
@@ -165,6 +200,32 @@ def _role(flags: argparse.Namespace) -> str | None:
 
 def _image(flags: argparse.Namespace) -> str | None:
     return flags.image_uri or (IMAGE if flags.backend == "local" else None)
+
+
+def _default_image(flags: argparse.Namespace) -> str | None:
+    """The image of a definition: of the role's account where the environment says in which region."""
+    account, region = account_of(_role(flags)), _region()
+    own = own_image(account, region) if account and region and flags.backend == "aws" else None
+    return _image(flags) or own
+
+
+def _region() -> str | None:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+
+
+def _aws_options(flags: argparse.Namespace, recipe: Recipe) -> AwsOptions:
+    options = read_options(flags)
+    for config in (recipe.phase1, recipe.phase2):
+        if options.network_isolation:
+            check_isolation(config.weights, staged=bool(flags.weights))
+    return options
+
+
+def _weights(flags: argparse.Namespace, recipe: Recipe) -> str | None:
+    wanted = [config.weights for config in (recipe.phase1, recipe.phase2)]
+    if flags.weights and "imagenet" not in wanted:
+        raise UsageError(f"--weights: has no effect with weights={wanted[0]}, only with imagenet")
+    return f"{flags.weights.rstrip('/')}/" if flags.weights and is_s3(flags.weights) else flags.weights
 
 
 def _run_name(flags: argparse.Namespace, recipe: Recipe) -> str:
@@ -195,7 +256,7 @@ def _check_flags(flags: argparse.Namespace) -> None:
     for name in ("resume", "name"):
         if getattr(flags, name):
             raise UsageError(f"--{name}: only with --backend process or local")
-    for name in ("data", "output"):
+    for name in ("data", "output", "weights"):
         value = getattr(flags, name)
         if value and value != DEMO and not is_s3(value):
             raise UsageError(
@@ -223,6 +284,7 @@ def _check_local(flags: argparse.Namespace) -> None:
     for name in ("role", "execution"):
         if getattr(flags, name):
             raise UsageError(f"--{name}: only with --backend aws")
+    refuse_flags(flags)
 
 
 def _earlier_commands(folder: Path) -> list[list[str]]:

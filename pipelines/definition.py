@@ -4,18 +4,19 @@ import contextlib
 import json
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from common.config import TrainingConfig
-from pipelines.parameters import Parameter
+from launch.aws_options import DEFAULTS_FILE, AwsOptions, check_isolation
+from launch.registry import MODELS
+from pipelines.parameters import WEIGHTS_URI, Parameter
 from pipelines.recipes import Recipe
 
 if TYPE_CHECKING:
     from sagemaker.workflow.pipeline import Pipeline
 
 PREFIX = "trapline"
-MODELS = f"{PREFIX}-models"  # the registry's group of models
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Design:
     """What is decided when a definition is made.
 
     drawn: prepare.py draws or finds the images itself. sites: file name of a CSV of sites. registers: the
-    champion is registered, which a process backend cannot. part: what the quality gate looks at.
+    champion is registered, which a process backend cannot. part: what the quality gate looks at. options:
+    of the jobs on AWS; None where the pipeline runs here.
     """
 
     recipe: Recipe
@@ -35,6 +37,7 @@ class Design:
     registers: bool
     part: Literal["test", "validation"] = "test"
     prepare: dict[str, str] = field(default_factory=dict)  # options of prepare.py
+    options: AwsOptions | None = None
 
     @property
     def name(self) -> str:
@@ -49,7 +52,9 @@ class Design:
     @property
     def tags(self) -> list[dict[str, str]]:
         """The tags of the pipeline and all its jobs."""
-        return [{"Key": "project", "Value": PREFIX}, {"Key": "recipe", "Value": self.recipe.name}]
+        own = {"project": PREFIX, "recipe": self.recipe.name}
+        given = dict(self.options.tags) if self.options else {}
+        return [{"Key": key, "Value": value} for key, value in {**own, **given}.items()]
 
 
 def make_pipeline(design: Design, session: Any = None) -> "Pipeline":
@@ -65,9 +70,12 @@ def make_pipeline(design: Design, session: Any = None) -> "Pipeline":
     from launch.sdk_pipeline_internals import DefinitionSession
     from pipelines.steps import Frame
 
-    own = DefinitionSession(design.region)
+    defaults = sdk.read_defaults() if design.options else {}
+    if sdk.isolated_by_default(defaults):
+        _check_isolation(design)
+    own = DefinitionSession(design.region, defaults=defaults)
     values = {item.name: _sdk_parameter(item) for item in design.parameters}
-    frame = Frame(own, values, design.code, design.tags)
+    frame = Frame(own, values, design.code, design.tags, design.options)
     with quiet_sdk():
         return Pipeline(
             name=design.name,
@@ -75,6 +83,12 @@ def make_pipeline(design: Design, session: Any = None) -> "Pipeline":
             steps=_steps(design, frame),
             sagemaker_session=session or own,
         )
+
+
+def _check_isolation(design: Design) -> None:
+    staged = WEIGHTS_URI in {item.name for item in design.parameters}
+    for config in design.phases:
+        check_isolation(config.weights, staged=staged, flag=DEFAULTS_FILE)
 
 
 def _steps(design: Design, frame: Any) -> list[Any]:
@@ -94,7 +108,8 @@ def _steps(design: Design, frame: Any) -> list[Any]:
     if design.registers:
         from pipelines.registration import register_step
 
-        passed.append(register_step(frame, model, evaluate, MODELS))
+        recipe = replace(design.recipe, prepare=design.prepare)
+        passed.append(register_step(frame, model, evaluate, (phase1, phase2), recipe, MODELS))
     measures = gate.read_measures(file, evaluate.name, design.part)
     return [prepare, phase1, labels, phase2, evaluate, gate.gate_step(frame, measures, passed)]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from common.errors import UsageError
-from launch.flags import read_pairs
+from launch.pairs import read_pairs
 from pipelines.recipes import Recipe
 
 Value = str | int | float
@@ -18,6 +18,7 @@ APPROVALS = ("PendingManualApproval", "Approved", "Rejected")
 UNIFORM_GUESS_OF_EIGHT = 2.0794  # log loss: ln 8
 VIEWS = ("auto", "none", "flip", "enhanced")
 DEMO = "demo"
+WEIGHTS_URI = "WeightsUri"  # of the parameter, where a pipeline has it
 
 
 @dataclass(frozen=True)
@@ -39,23 +40,29 @@ class Defaults:
 
     data: str | None = None
     site_csv: str | None = None
+    weights: str | None = None
     output: str | None = None
     role: str | None = None
     image: str | None = None
 
 
-def declare(recipe: Recipe, defaults: Defaults, *, sites: bool) -> list[Parameter]:
-    """The parameters of a pipeline, in the order of its definition. `sites`: a CSV of sites is read."""
+def declare(recipe: Recipe, defaults: Defaults, *, sites: bool, weights: bool = False) -> list[Parameter]:
+    """The parameters of a pipeline, in the order of its definition.
+
+    `sites`: a CSV of sites is read. `weights`: staged ImageNet weights are.
+    """
     csv = [Parameter("SiteCsv", "String", defaults.site_csv, "CSV with filepath and site")]
+    staged = [Parameter(WEIGHTS_URI, "String", defaults.weights, "ImageNet weights of stage_weights.py")]
     return [
         Parameter("InputData", "String", defaults.data, "raw images"),
         *(csv if sites else []),
+        *(staged if weights else []),
         Parameter("OutputPrefix", "String", defaults.output, "gets a folder for each execution"),
         Parameter("RoleArn", "String", defaults.role, "execution role of the jobs"),
         Parameter("ImageUri", "String", defaults.image, "container image of all jobs"),
         *_machines(),
         *_training(recipe),
-        *_decisions(),
+        *_decisions(recipe),
     ]
 
 
@@ -84,10 +91,12 @@ def _training(recipe: Recipe) -> list[Parameter]:
     return [*epochs, *rates]
 
 
-def _decisions() -> list[Parameter]:
+def _decisions(recipe: Recipe) -> list[Parameter]:
     return [
         Parameter("ConfidenceThreshold", "Float", 0.85, "lowest confidence of a pseudo-label", 1e-9, 1),
-        Parameter("Views", "String", VIEWS[0], f"test-time views: {', '.join(VIEWS)}, or a list with commas"),
+        Parameter(
+            "Views", "String", recipe.views, f"test-time views: {', '.join(VIEWS)}, or a list with commas"
+        ),
         Parameter("QualityGate", "Float", UNIFORM_GUESS_OF_EIGHT, "largest log loss that is let through", 0),
         Parameter("QualityGateAccuracy", "Float", 0.0, "lowest accuracy that is let through", 0, 1),
         Parameter(

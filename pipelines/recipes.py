@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from common.config import TrainingConfig, make_config, pseudo_rows
+from common.config import TrainingConfig, check_pseudo_share, make_config
 from common.errors import UsageError
 from common.hyperparameters import parse_value
 from launch.experiment import Experiment
@@ -15,7 +15,8 @@ from launch.jobs import PHASE1
 SMALL = "small"
 DEFAULT = "resnet18_baseline"
 LAUNCHERS = Path(__file__).resolve().parents[1] / "launch"
-STAGE_2 = {"swin_stage1": "swin_stage2"}  # experiments whose second phase is an experiment itself
+# Experiments whose second phase is an experiment itself.
+STAGE_2 = {"swin_stage1": "swin_stage2", "enhanced_resnet18": "enhanced_resnet18_phase2"}
 # Of other experiments: on from Phase 1 for half as long at a fifth of its rate, with every fourth image of a
 # batch pseudo-labelled and counting half.
 SECOND_PHASE: dict[str, object] = {"weights": PHASE1, "pseudo_share": 0.25, "pseudo_weight": 0.5}
@@ -24,12 +25,13 @@ RATE_SHARE, EPOCHS_SHARE = 0.2, 0.5
 
 @dataclass(frozen=True)
 class Recipe:
-    """The hyperparameters of both phases, and options of prepare.py by flag."""
+    """The hyperparameters of both phases, options of prepare.py by flag, and the test-time views."""
 
     name: str
     phase1: TrainingConfig
     phase2: TrainingConfig
     prepare: dict[str, str] = field(default_factory=dict)
+    views: str = "auto"
 
 
 SMALL_EXPERIMENT = Experiment(
@@ -64,12 +66,12 @@ def read_recipe(name: str, both: list[str], second: list[str]) -> Recipe:
         raise UsageError(f"--recipe {name}: goes on from an earlier phase; name the experiment of Phase 1")
     settings = {**_second_phase(name, phase1), **_without_weights(changes), **own}
     phase2 = make_config(settings)
-    pseudo_rows(phase2.pseudo_share, phase2.batch_size)
+    check_pseudo_share(phase2)
     _check_agreement(phase1, phase2)
     prepare = {key.replace("_", "-"): str(value) for key, value in experiment.prepare.items()}
     if phase1.image_size > PACKED_SIDE:
         prepare.setdefault("short-side", str(phase1.image_size))
-    return Recipe(name, phase1, phase2, prepare)
+    return Recipe(name, phase1, phase2, prepare, experiment.views)
 
 
 def with_schedule(recipe: Recipe, epochs: tuple[int, int], rates: tuple[float, float]) -> Recipe:
@@ -85,7 +87,7 @@ def with_schedule(recipe: Recipe, epochs: tuple[int, int], rates: tuple[float, f
 def _experiment(name: str) -> Experiment:
     if name == SMALL:
         return SMALL_EXPERIMENT
-    known = sorted(path.stem for path in LAUNCHERS.glob("*.py") if "EXPERIMENT = " in path.read_text("utf-8"))
+    known = sorted(path.stem for path in LAUNCHERS.glob("*.py") if "\nEXPERIMENT = " in path.read_text("utf-8"))
     if name not in known:
         raise UsageError(f"--recipe {name}: no such experiment; known: {SMALL}, {', '.join(known)}")
     experiment: Experiment = importlib.import_module(f"launch.{name}").EXPERIMENT

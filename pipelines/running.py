@@ -28,7 +28,7 @@ RESULTS = {  # what a person looks for, by its place in the run's folder
 def run(command: Command) -> None:
     """Run the pipeline to its end. Raises TraplineError in the words of the step that failed."""
     started = time.monotonic()
-    data, sites = _local(command.data), _sites(command)
+    data, sites, weights = _local(command.data), _sites(command), _weights(command)
     kind = _kind(command)
     folder = command.resume or _new_folder(command)
     from launch import sdk
@@ -45,6 +45,7 @@ def run(command: Command) -> None:
         data=data,
         data_name=command.data or "",
         site_csv=sites,
+        weights=weights,
         code_path=f"code/{design.code}/{SOURCE}",
         archive=ARCHIVE,
     )
@@ -91,6 +92,19 @@ def _sites(command: Command) -> Path | None:
     if not Path(text).is_file():
         raise UsageError(f"--prepare site-csv={text}: no such file")
     return Path(text).absolute()
+
+
+def _weights(command: Command) -> Path | None:
+    """The folder of staged weights. The manifest's name: of `common.models.staged`, which loads torch."""
+    text = command.weights
+    if text is None:
+        return None
+    folder = Path(local_path(text))
+    if is_s3(text) or not (folder / "weights.json").is_file():
+        raise UsageError(
+            f"--weights {text}: give a folder with a weights.json; launch/stage_weights.py --to DIR makes one"
+        )
+    return folder.absolute()
 
 
 def _new_folder(command: Command) -> Path:

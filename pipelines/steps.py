@@ -11,7 +11,6 @@ from typing import Any
 from sagemaker.inputs import TrainingInput
 from sagemaker.model import Model
 from sagemaker.processing import ProcessingInput, ProcessingOutput, Processor
-from sagemaker.pytorch import PyTorch
 from sagemaker.transformer import Transformer
 from sagemaker.workflow.execution_variables import ExecutionVariables
 from sagemaker.workflow.functions import Join
@@ -28,8 +27,11 @@ from sagemaker.workflow.steps import CacheConfig, ProcessingStep, TrainingStep, 
 
 from common.config import TrainingConfig
 from common.metrics import definitions
-from launch.jobs import PHASE1, PREPARED, PSEUDO
+from launch.aws_options import AwsOptions
+from launch.jobs import PHASE1, PREPARED, PSEUDO, WEIGHTS
 from launch.sdk import CODE, PROCESSING
+from pipelines import step_options
+from pipelines.parameters import WEIGHTS_URI
 
 INPUT, OUTPUT = f"{PROCESSING}/input", f"{PROCESSING}/output"
 SOURCE, ARCHIVE = "files", "sourcedir.tar.gz"  # of the code, for processing and for training
@@ -38,21 +40,39 @@ EVALUATION, EVALUATION_FILE = "evaluation", "evaluation.json"
 TRANSFORM_IMAGES = ("transform", "images")
 CACHE = CacheConfig(enable_caching=True, expire_after="P30D")
 PAYLOAD_MB, CONCURRENT = 20, 4  # of batch transform; their product is at most 100 on AWS
-VOLUME_GB = 100
+CHECKPOINTS, KEY_LENGTH = "checkpoints", 16
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What all steps share. values: the pipeline's parameters by name. code: a digest of the sources."""
+    """What all steps share. values: the pipeline's parameters by name. code: a digest of the sources.
+
+    options: of jobs on AWS; None where they run here.
+    """
 
     session: PipelineSession
     values: dict[str, Any]
     code: str
     tags: list[dict[str, str]]
+    options: AwsOptions | None = None
 
     def code_uri(self, name: str) -> Join:
         """Where the sources lie: the same place for the same sources."""
-        return join(self.values["OutputPrefix"], "code", self.code, name)
+        given = self.options.code_output if self.options else None
+        return join(given or self.values["OutputPrefix"], "code", self.code, name)
+
+    def checkpoint_uri(self, step: str, config: TrainingConfig) -> Join:
+        """Where a training keeps its checkpoints: no place of one execution, or the step were never cached.
+
+        Epochs and rates that an execution chooses are no part of it: train.py keys what it finds there.
+        """
+        name = f"{step}-{config.digest()[:KEY_LENGTH]}"
+        return join(self.values["OutputPrefix"], CHECKPOINTS, self.code, name)
+
+    def staged_weights(self, config: TrainingConfig) -> dict[str, Any]:
+        """The channel of staged ImageNet weights, where the pipeline has them and the training wants them."""
+        wanted = config.weights == "imagenet" and WEIGHTS_URI in self.values
+        return {WEIGHTS: self.values[WEIGHTS_URI]} if wanted else {}
 
     def output_uri(self, step: str) -> Join:
         """Where a step's results go: a place of this execution."""
@@ -125,9 +145,10 @@ def processing_step(
         entrypoint=["python3", f"{CODE}/{script}"],
         instance_type=frame.values[instance],
         instance_count=1,  # a script does the whole work by itself
-        volume_size_in_gb=VOLUME_GB,
+        volume_size_in_gb=_volume_gb(frame),
         tags=frame.tags,
         sagemaker_session=frame.session,
+        **step_options.of_processing(frame.options, frame.values[instance]),
     )
     sources = {"code": frame.code_uri(SOURCE), **inputs}
     step_args = processor.run(
@@ -155,6 +176,10 @@ def processing_step(
     )
 
 
+def _volume_gb(frame: Frame) -> int:
+    return (frame.options or AwsOptions()).volume_gb
+
+
 def training_step(
     frame: Frame, label: Label, config: TrainingConfig, phase: int, channels: dict[str, Any]
 ) -> TrainingStep:
@@ -163,14 +188,16 @@ def training_step(
         "epochs": frame.values[f"EpochsPhase{phase}"],
         "lr": frame.values[f"LearningRatePhase{phase}"],
     }
-    estimator = PyTorch(
+    instance = frame.values["TrainingInstanceType"]
+    checkpoints = frame.checkpoint_uri(label.name, config)
+    estimator = step_options.estimator_class(frame.options, frame.session.sagemaker_config)(
         entry_point="train.py",
         source_dir=frame.code_uri(ARCHIVE),
         role=frame.values["RoleArn"],
         image_uri=Join(on="", values=[frame.values["ImageUri"]]),  # a bare parameter becomes its default
-        instance_type=frame.values["TrainingInstanceType"],
+        instance_type=instance,
         instance_count=frame.values["TrainingInstanceCount"],
-        volume_size=VOLUME_GB,
+        volume_size=_volume_gb(frame),
         hyperparameters={**config.record(), **own},
         metric_definitions=definitions(),
         base_job_name=label.name,  # without one the SDK would look into source_dir
@@ -181,6 +208,7 @@ def training_step(
         debugger_hook_config=False,
         tags=frame.tags,
         sagemaker_session=frame.session,
+        **step_options.of_training(frame.options, instance, checkpoints),
     )
     return TrainingStep(
         name=label.name,
@@ -214,7 +242,8 @@ def prepare_step(frame: Frame, options: dict[str, str], *, drawn: bool, sites: s
 def phase1_step(frame: Frame, config: TrainingConfig, prepare: ProcessingStep) -> TrainingStep:
     """The training on labelled images."""
     label = Label("TrainPhase1", "Train, phase 1", "Train on the labelled images")
-    return training_step(frame, label, config, 1, {PREPARED: output_of(prepare, PREPARED)})
+    channels = {PREPARED: output_of(prepare, PREPARED), **frame.staged_weights(config)}
+    return training_step(frame, label, config, 1, channels)
 
 
 def pseudo_label_step(frame: Frame, prepare: ProcessingStep, phase1: TrainingStep) -> ProcessingStep:
@@ -240,7 +269,7 @@ def phase2_step(
     label = Label("TrainPhase2", "Train, phase 2", "Train on labelled and pseudo-labelled images")
     channels = {PREPARED: output_of(prepare, PREPARED), PSEUDO: output_of(labels, PSEUDO)}
     start = {PHASE1: model_of(phase1)} if config.weights == PHASE1 else {}
-    return training_step(frame, label, config, 2, {**channels, **start})
+    return training_step(frame, label, config, 2, {**channels, **start, **frame.staged_weights(config)})
 
 
 def evaluate_step(
@@ -268,6 +297,7 @@ def champion_model(frame: Frame, evaluate: ProcessingStep) -> Model:
         model_data=join(output_of(evaluate, EVALUATION), "champion", MODEL),
         role=frame.values["RoleArn"],
         sagemaker_session=frame.session,
+        **step_options.of_model(frame.options),
     )
 
 
@@ -295,6 +325,7 @@ def transform_step(frame: Frame, prepare: ProcessingStep, champion: ModelStep) -
         accept="application/json",
         tags=frame.tags,
         sagemaker_session=frame.session,
+        **step_options.of_transform(frame.options, frame.values["TransformInstanceType"]),
     )
     images = join(output_of(prepare, PREPARED), *TRANSFORM_IMAGES, "")
     return TransformStep(

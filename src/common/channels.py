@@ -17,11 +17,15 @@ from common.s3 import is_s3, split_uri
 PREPARED_CHANNEL = "prepared"
 PSEUDO_CHANNEL = "pseudo"
 PHASE1_CHANNEL = "phase1"
+WEIGHTS_CHANNEL = "weights"
 MADE_BY = {
     PREPARED_CHANNEL: "entry_points/prepare.py makes one",
     PSEUDO_CHANNEL: "entry_points/pseudo_label.py makes one",
     PHASE1_CHANNEL: "give the folder or the model.tar.gz of a training job",
+    WEIGHTS_CHANNEL: "launch/stage_weights.py makes one",
 }
+# Flags of train.py whose names are not the channel's: --weights is a hyperparameter already.
+FLAGS = {WEIGHTS_CHANNEL: "staged-weights"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class TrainingPaths:
     prepared_uri: str | None = None  # where in S3 the data set lies, of which `prepared` is to be the copy
     pseudo: Channel | None = None  # a folder of pseudo-labels
     phase1: Channel | None = None  # the model artefact to start from: a folder or a model.tar.gz
+    weights: Channel | None = None  # a folder of staged ImageNet weights
 
 
 def training_paths(
@@ -51,6 +56,7 @@ def training_paths(
     environment: Mapping[str, str],
     pseudo: str | None = None,
     phase1: str | None = None,
+    weights: str | None = None,
 ) -> TrainingPaths:
     """The folders from the flags and the toolkit's variables; flags win.
 
@@ -74,6 +80,7 @@ def training_paths(
         prepared_uri=source.uri,
         pseudo=_channel(PSEUDO_CHANNEL, pseudo, environment, base),
         phase1=_channel(PHASE1_CHANNEL, phase1, environment, base),
+        weights=_channel(WEIGHTS_CHANNEL, weights, environment, base),
     )
 
 
@@ -113,7 +120,7 @@ def _channel(name: str, flag: str | None, environment: Mapping[str, str], base: 
         return Channel(copy_folder(source, base), source)
     path = Path(source)
     if not (path.exists() if name == PHASE1_CHANNEL else path.is_dir()):
-        raise UsageError(f"--{name} {source}: no such folder; {MADE_BY[name]}")
+        raise UsageError(f"--{FLAGS.get(name, name)} {source}: no such folder; {MADE_BY[name]}")
     return Channel(path)
 
 

@@ -8,18 +8,49 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from common.chains import CHAINS, EVAL_CROPS
 from common.errors import UsageError
+from common.losses import LOSSES, Outputs
+from common.schedules import SCHEDULES
 
 # Older training toolkits join the command line through a shell without quoting it.
 ShellSafe = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./:@+,=-]+$", max_length=2000)]
 
+LARGEST_BATCH = 65536
 DEFAULT_THRESHOLD = 0.85  # the confidence from which a pseudo-label is accepted, unless told otherwise
 
 BestMetric = Literal["val_loss", "val_acc", "val_macro_f1"]
+if TYPE_CHECKING:  # the names are those of registries, which a type checker does not run
+    Augment: TypeAlias = str
+    EvalCrop: TypeAlias = str
+    LossName: TypeAlias = str
+    ScheduleName: TypeAlias = str
+else:
+    Augment = Literal[tuple(CHAINS)]
+    EvalCrop = Literal[tuple(EVAL_CROPS)]
+    LossName = Literal[tuple(LOSSES)]
+    ScheduleName = Literal[tuple(SCHEDULES)]
+
+
+def _word(value: object) -> object:
+    """true and false as words, however they came: a job gets them as JSON, a command line in two dialects."""
+    return str(value).lower() if isinstance(value, bool | str) else value
+
+
+Switch = Annotated[Literal["auto", "true", "false"], BeforeValidator(_word)]
 
 
 def field(default: Any, description: str, *, digest: bool = True, **constraints: Any) -> Any:
@@ -33,18 +64,24 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # model
-    arch: ShellSafe = field("resnet18", "torchvision classification architecture")
+    arch: ShellSafe = field("resnet18", "architecture: torchvision's for classification, or one of our own")
     weights: ShellSafe = field(
         "imagenet", "imagenet, none, phase1 (of --phase1), or a .safetensors/.pth file (path or s3:// URI)"
     )
     image_size: int = field(224, "side of the square input, pixels", ge=16, le=2048)
     dropout: float | None = field(None, "dropout before the head; None: the architecture's own", ge=0, lt=1)
     stochastic_depth: float | None = field(None, "rate of the deepest block; None: own", ge=0, lt=1)
+    model_output: Outputs = field("logits", "what the model ends in; log_softmax: for the loss nll")
 
     # data
-    augment: Literal["none", "flip", "crops", "heavy"] = field("flip", "augmentation chain of the train part")
+    augment: Augment = field("flip", "augmentation chain of the train part")
+    eval_crop: EvalCrop = field(
+        "none", "what evaluation sees: the whole frame, or (centre) 7/8 of its short side from the centre"
+    )
     mixup: float = field(0.0, "mixup: alpha of the share's Beta distribution; 0: off", ge=0, le=1000)
-    batch_size: int = field(64, "images per micro-batch and process", ge=1, le=65536)
+    batch_size: int | Literal["auto"] = field(
+        64, "images per micro-batch and process; auto: by the machine, and halved where memory runs out"
+    )
     pseudo_share: float = field(0.25, "share of pseudo-labelled images in a batch, with --pseudo", gt=0, lt=1)
     pseudo_weight: float = field(0.5, "weight of a pseudo-labelled image in the loss", gt=0, le=10)
     num_workers: int | None = field(
@@ -58,12 +95,21 @@ class TrainingConfig(BaseModel):
     head_lr_multiplier: float = field(1.0, "the new head's learning rate over lr", gt=0, le=1000)
     momentum: float = field(0.9, "momentum of sgd", ge=0, lt=1)
     weight_decay: float = field(1e-2, "decoupled for adamw; never on norms and biases", ge=0, le=10)
-    schedule: Literal["constant", "cosine", "onecycle"] = field("constant", "learning-rate schedule")
-    warmup_epochs: float = field(0.0, "linear warm-up of constant and cosine, epochs", ge=0)
+    schedule: ScheduleName = field("constant", "learning-rate schedule")
+    warmup_epochs: float = field(0.0, "linear warm-up of constant, cosine and plateau, epochs", ge=0)
+    plateau_patience: int = field(
+        3, "epochs without a better val_loss before the plateau schedules lower the rate", ge=1
+    )
+    plateau_factor: float = field(0.5, "what the plateau schedules then multiply the rate by", gt=0, lt=1)
     accumulation: int = field(1, "micro-batches per optimizer step", ge=1, le=4096)
     clip_norm: float | None = field(None, "largest gradient norm; None: no clipping", gt=0)
+    loss: LossName = field("cross_entropy", "training loss")
+    focal_alpha: float = field(0.25, "factor of the focal losses", gt=0, le=1)
+    focal_gamma: float = field(2.0, "how much less the focal losses heed easy images", ge=0, le=10)
     label_smoothing: float = field(0.0, "label smoothing of the training loss", ge=0, lt=1)
-    class_weights: Literal["none", "balanced"] = field("none", "balanced: in inverse proportion to count")
+    class_weights: Literal["none", "balanced", "inverse"] = field(
+        "none", "1/count; balanced: mean over images 1; inverse: mean over classes 1"
+    )
 
     # choosing and stopping
     best_metric: BestMetric = field("val_loss", "validation metric that chooses the best epoch")
@@ -75,14 +121,43 @@ class TrainingConfig(BaseModel):
     channels_last: bool | None = field(None, "memory format; None: where it is faster for the architecture")
     seed: int = field(0, "seed of initialisation, order, augmentation and dropout", ge=0, lt=2**32)
     deterministic: bool = field(False, "deterministic kernels only")
+    cudnn_benchmark: bool | None = field(
+        None, "let cuDNN try its kernels and take the fastest; None: unless deterministic"
+    )
+    compile: Switch = field("false", "torch.compile of the training step; auto: where it is known to pay")
+    gpu_memory_fraction: float | None = field(
+        None, "largest share of the GPU's memory to use; None: all of it", digest=False, gt=0, le=1
+    )
     export_pth: bool = field(False, "also write the state dicts as .pth", digest=False)
+    log_every: int = field(
+        0, "print a line with loss, accuracy and lr after every so many batches; 0: off", digest=False, ge=0
+    )
+
+    @field_validator("batch_size")
+    @classmethod
+    def _batch_in_range(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and not 1 <= value <= LARGEST_BATCH:
+            raise ValueError(f"must be from 1 to {LARGEST_BATCH}")
+        return value
 
     @model_validator(mode="after")
     def _fields_agree(self) -> "TrainingConfig":
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) must be below epochs ({self.epochs})")
-        if self.warmup_epochs and self.schedule == "onecycle":
-            raise ValueError("warmup_epochs: the onecycle schedule has a warm-up of its own; set it to 0")
+        if self.warmup_epochs and SCHEDULES[self.schedule].own_warmup:
+            raise ValueError(
+                f"warmup_epochs: the {self.schedule} schedule has a warm-up of its own; set it to 0"
+            )
+        needs = LOSSES[self.loss].needs
+        if needs not in (None, self.model_output):
+            raise ValueError(
+                f"loss {self.loss}: needs model_output={needs}, and model_output is {self.model_output}"
+            )
+        if self.deterministic and self.cudnn_benchmark:
+            raise ValueError(
+                "cudnn_benchmark and deterministic: exclude each other, for what is fastest changes from run "
+                "to run; set one of them"
+            )
         if self.min_delta and self.patience is None:
             raise ValueError("min_delta has no effect without patience")
         return self
@@ -116,6 +191,15 @@ def pseudo_rows(share: float, batch_size: int) -> int:
     return rows
 
 
+def check_pseudo_share(config: TrainingConfig, processes: int = 1) -> None:
+    """Raise UsageError where a batch of all `processes` would lack pseudo-labelled or labelled images.
+
+    With batch_size auto the machine decides, so that only the job can tell.
+    """
+    if isinstance(config.batch_size, int):
+        pseudo_rows(config.pseudo_share, config.batch_size * processes)
+
+
 def make_config(values: Mapping[str, Any]) -> TrainingConfig:
     """Check `values` and build the configuration.
 
@@ -124,7 +208,18 @@ def make_config(values: Mapping[str, Any]) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(dict(values))
     except ValidationError as error:
-        raise UsageError("\n".join(_explain(item) for item in error.errors())) from None
+        raise UsageError("\n".join(_explain(item) for item in _alternatives(error.errors()))) from None
+
+
+def _alternatives(errors: list[Any]) -> list[Any]:
+    """One error for each field: a field of several types has one for each of them."""
+    by_field: dict[Any, Any] = {}
+    for item in errors:
+        key = item["loc"][:1] or item["msg"]
+        first = by_field.setdefault(key, dict(item))
+        if first["msg"] != item["msg"]:
+            first["msg"] += f", or {item['msg'][0].lower()}{item['msg'][1:]}"
+    return list(by_field.values())
 
 
 def _explain(item: Any) -> str:

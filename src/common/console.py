@@ -1,21 +1,24 @@
 """What a person sees: progress, memory, and errors without a traceback."""
 
 import argparse
+import importlib.util
 import resource
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import psutil
 from tqdm import tqdm
 
+from common.environment import in_kernel, shows_bars
 from common.errors import TraplineError
 
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
+ITEMS_BETWEEN_LOOKS = 10
 FAILURE_LENGTH = 1024  # the platform shows no more of /opt/ml/output/failure
 
 
@@ -62,10 +65,20 @@ def _write_failure(path: Path | None, message: str) -> None:
         print(f"error: {path}: cannot be written ({error.strerror})", file=sys.stderr)
 
 
-def progress(items: Iterable[Item], description: str, total: int, unit: str = "images") -> Iterator[Item]:
-    """Yield `items`, showing a tqdm bar on a terminal and a plain line now and then elsewhere."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, desc=description, total=total, unit=f" {unit}", leave=False)
+def progress(
+    items: Iterable[Item],
+    description: str,
+    total: int,
+    unit: str = "images",
+    status: Callable[[], str] = str,
+) -> Iterator[Item]:
+    """Yield `items`, showing a bar on a terminal or in a notebook, and a plain line now and then elsewhere.
+
+    `status` says what else is to be shown. It may be slow, and so is asked every few items and at each line.
+    """
+    if shows_bars():
+        bar = _bar_class()(total=total, desc=description, unit=f" {unit}", leave=False)
+        yield from _with_bar(items, bar, status)
         return
     started = last = time.monotonic()
     for done, item in enumerate(items, 1):
@@ -73,7 +86,26 @@ def progress(items: Iterable[Item], description: str, total: int, unit: str = "i
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            print(f"{description}: {done} of {total} {unit}, {done / (now - started):.0f}/s", flush=True)
+            shown = f"{description}: {done} of {total} {unit}, {done / (now - started):.0f}/s"
+            print(", ".join(filter(None, (shown, status()))), flush=True)
+
+
+def _with_bar(items: Iterable[Item], bar: Any, status: Callable[[], str]) -> Iterator[Item]:
+    with bar:
+        for done, item in enumerate(items, 1):
+            yield item
+            if done % ITEMS_BETWEEN_LOOKS == 0:
+                bar.set_postfix_str(status(), refresh=False)
+            bar.update()
+
+
+def _bar_class() -> Any:
+    """A notebook's own bar where what draws it is installed; else that of plain text, which it shows too."""
+    if in_kernel() and importlib.util.find_spec("ipywidgets"):
+        from tqdm.notebook import tqdm as drawn
+
+        return drawn
+    return tqdm
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

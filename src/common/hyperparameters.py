@@ -17,6 +17,7 @@ from common.config import TrainingConfig, make_config
 from common.errors import UsageError
 
 PREFIX = "hyperparameter_"
+PLATFORM = ("sagemaker_", "_tuning_objective_metric")  # how names begin that SageMaker adds
 NONE_WORDS = ("", "None", "null")
 
 
@@ -72,7 +73,7 @@ def _from_environment(text: str) -> dict[str, Any]:
         raise UsageError(f"SM_HPS: not valid JSON ({error})") from None
     if not isinstance(values, dict):
         raise UsageError(f"SM_HPS: must be a JSON object, got {type(values).__name__}")
-    own = {name: value for name, value in values.items() if not name.startswith("sagemaker_")}
+    own = {name: value for name, value in values.items() if not name.startswith(PLATFORM)}
     return {
         name.replace("-", "_"): parse_value(name, value) if isinstance(value, str) else value
         for name, value in own.items()

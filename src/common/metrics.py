@@ -46,6 +46,7 @@ REGISTRY: tuple[Metric, ...] = (
     Metric("val_loss", "log loss on validation, unweighted, natural logarithm", greater_is_better=False),
     Metric("val_acc", "accuracy on validation", greater_is_better=True),
     Metric("val_macro_f1", "macro F1 over the classes present in validation", greater_is_better=True),
+    Metric("val_weighted_f1", "F1 over the classes, weighted by their images", greater_is_better=True),
     Metric("lr", "learning rate of the backbone at the end of the epoch"),
     Metric("images_per_s", "training images per second, waiting for data included", deterministic=False),
     Metric("data_wait", "share of the training time spent waiting for data", deterministic=False),

@@ -1,7 +1,8 @@
 """Archives from elsewhere: unpacked whole or not at all, and never outside their folder.
 
 An archive is read once, forwards, through a reader that counts what really comes out of it: what its headers
-claim is never relied on. A model archive holds plain files and folders, so anything else is refused.
+claim is never relied on. Models and image sets are plain files and folders, so anything else is refused.
+`common.unpacking_zip` does the same for zip archives.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import gzip
 import os
 import tarfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
@@ -32,7 +33,7 @@ class Limits:
     ratio_from: int = 256 << 20  # bytes unpacked below which the ratio does not matter
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Why an archive is not unpacked, without its name."""
 
 
@@ -60,17 +61,17 @@ class _Forward:
     last: bytes = b""
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, fewer at the end. Raises _Refused where they show an absurd archive."""
+        """The next `size` bytes, fewer at the end. Raises Refused where they show an absurd archive."""
         # Contents are read in chunks; what tarfile asks for beyond that is a header that fills the memory.
         if not 0 <= size <= CHUNK:
-            raise _Refused("has a header of absurd size; nothing is unpacked")
+            raise Refused("has a header of absurd size; nothing is unpacked")
         self.last = self.unpacked.read(size)
         self.position += len(self.last)
         if self.position > self.limits.unpacked:
-            raise _Refused(f"unpacks to more than {self.limits.unpacked / GIB:.3g} GiB; nothing is unpacked")
+            raise Refused(f"unpacks to more than {self.limits.unpacked / GIB:.3g} GiB; nothing is unpacked")
         if self.position > max(self.limits.ratio_from, self.limits.ratio * self.packed.count):
-            raise _Refused(
-                f"unpacks to more than {self.limits.ratio} times its own size, as no model does;"
+            raise Refused(
+                f"unpacks to more than {self.limits.ratio} times its own size, as no honest archive does;"
                 " nothing is unpacked"
             )
         return self.last
@@ -80,14 +81,14 @@ class _Forward:
 
     def seek(self, position: int) -> int:
         if position < self.position:
-            raise _Refused("is damaged (it points backwards)")
+            raise Refused("is damaged (it points backwards)")
         while self.position < position and self.read(min(CHUNK, position - self.position)):
             pass
         return self.position
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """A file or folder of an archive; `chunks` gives its content and must be used before the next entry."""
 
     path: PurePosixPath
@@ -95,26 +96,35 @@ class _Entry:
     chunks: Iterator[bytes]
 
 
-def unpack(stream: IO[bytes], shown_as: str, folder: Path, limits: Limits | None = None) -> int:
+def unpack(
+    stream: IO[bytes], shown_as: str, folder: Path, limits: Limits | None = None, *, compressed: bool = True
+) -> int:
     """Unpack the tar.gz that `stream` reads into the existing, empty `folder`; return the number of files.
+
+    It is a plain tar where it is not `compressed`.
 
     Messages call the archive `shown_as`. Files get mode 0644 and folders 0755, whatever the archive says.
     Raises TraplineError when the archive is damaged or truncated, is beyond the limits, or holds anything but
     plain files and folders below its top; what was written by then stays for the caller to remove.
     """
+    with reported(shown_as), reported_writing(folder):
+        return write_entries(_entries(stream, limits or Limits(), compressed=compressed), folder)
+
+
+def write_entries(entries: Iterable[Entry], folder: Path) -> int:
+    """Write the `entries` of an archive below `folder`; return the number of files."""
     files = 0
-    with _reported(shown_as), _reported_writing(folder):
-        for entry in _entries(stream, limits or Limits()):
-            target = folder / entry.path
-            if entry.is_folder:
-                _make_folder(target, folder)
-                continue
-            _make_folder(target.parent, folder)
-            # "x": on a file system that ignores case, two names can be one file.
-            with target.open("xb") as file:
-                os.fchmod(file.fileno(), FILE_MODE)
-                file.writelines(entry.chunks)
-            files += 1
+    for entry in entries:
+        target = folder / entry.path
+        if entry.is_folder:
+            _make_folder(target, folder)
+            continue
+        _make_folder(target.parent, folder)
+        # "x": on a file system that ignores case, two names can be one file.
+        with target.open("xb") as file:
+            os.fchmod(file.fileno(), FILE_MODE)
+            file.writelines(entry.chunks)
+        files += 1
     return files
 
 
@@ -125,23 +135,23 @@ def read_text(
 
     Reads no further than to that member, and nothing else into memory. Raises TraplineError as `unpack` does.
     """
-    with _reported(shown_as):
+    with reported(shown_as):
         for entry in _entries(stream, limits or Limits()):
             if str(entry.path) in wanted and not entry.is_folder:
                 return _text(entry)
     return None
 
 
-def _text(entry: _Entry) -> str:
+def _text(entry: Entry) -> str:
     content = bytearray()
     for chunk in entry.chunks:
         content += chunk
         if len(content) > LARGEST_TEXT:
-            raise _Refused(f"holds a {entry.path.name} of more than {LARGEST_TEXT >> 20} MiB")
+            raise Refused(f"holds a {entry.path.name} of more than {LARGEST_TEXT >> 20} MiB")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
-        raise _Refused(f"holds a {entry.path.name} that is no UTF-8 text") from None
+        raise Refused(f"holds a {entry.path.name} that is no UTF-8 text") from None
 
 
 def _make_folder(path: Path, top: Path) -> None:
@@ -152,9 +162,10 @@ def _make_folder(path: Path, top: Path) -> None:
             parent.chmod(FOLDER_MODE)
 
 
-def _entries(stream: IO[bytes], limits: Limits) -> Iterator[_Entry]:
+def _entries(stream: IO[bytes], limits: Limits, *, compressed: bool = True) -> Iterator[Entry]:
     packed = _Counted(stream)
-    with gzip.GzipFile(fileobj=cast(Any, packed)) as unpacked:
+    opened = gzip.GzipFile(fileobj=cast(Any, packed)) if compressed else contextlib.nullcontext(packed)
+    with opened as unpacked:
         reader = _Forward(cast(IO[bytes], unpacked), packed, limits)
         with tarfile.TarFile(fileobj=cast(Any, reader), mode="r") as archive:
             seen: set[PurePosixPath] = set()
@@ -162,30 +173,36 @@ def _entries(stream: IO[bytes], limits: Limits) -> Iterator[_Entry]:
             while (member := archive.next()) is not None:
                 members += 1
                 if members > limits.members:
-                    raise _Refused(f"holds more than {limits.members:,} files; nothing is unpacked")
-                path = _checked_path(member, seen)
+                    raise Refused(f"holds more than {limits.members:,} files; nothing is unpacked")
+                path = checked_path(member.name, seen, is_file=member.isreg(), kind=_kind(member))
                 if path.parts:
-                    yield _Entry(path, member.isdir(), _chunks(reader, member))
+                    yield Entry(path, member.isdir(), _chunks(reader, member))
         _check_end(reader)
 
 
-def _checked_path(member: tarfile.TarInfo, seen: set[PurePosixPath]) -> PurePosixPath:
-    """Where a member goes, below the top. `seen`: the files so far; this one is added."""
-    name, path = member.name, PurePosixPath(member.name)
+def checked_path(name: str, seen: set[PurePosixPath], *, is_file: bool, kind: str | None) -> PurePosixPath:
+    """Where a member goes, below the top. `seen`: the files so far; a file is added.
+
+    `kind`: what the member is where it is neither file nor folder. Raises Refused.
+    """
+    path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise _Refused(f"holds {name!r}, which lies outside its folder; nothing is unpacked")
+        raise Refused(f"holds {name!r}, which lies outside its folder; nothing is unpacked")
     if not name.isprintable():
-        raise _Refused(f"holds {name!r}, whose name has unprintable characters; nothing is unpacked")
-    if not (member.isdir() or member.isreg()) or member.issparse():
-        raise _Refused(f"holds {name!r}, {_kind(member)}, where a model has plain files; nothing is unpacked")
-    if member.isreg():
+        raise Refused(f"holds {name!r}, whose name has unprintable characters; nothing is unpacked")
+    if kind:
+        raise Refused(f"holds {name!r}, {kind}, where plain files belong; nothing is unpacked")
+    if is_file:
         if path in seen or not path.parts:
-            raise _Refused(f"holds {name!r} twice or without a name; nothing is unpacked")
+            raise Refused(f"holds {name!r} twice or without a name; nothing is unpacked")
         seen.add(path)
     return path
 
 
-def _kind(member: tarfile.TarInfo) -> str:
+def _kind(member: tarfile.TarInfo) -> str | None:
+    """What a member is where it is neither file nor folder."""
+    if (member.isdir() or member.isreg()) and not member.issparse():
+        return None
     kinds = {
         tarfile.SYMTYPE: "a symbolic link",
         tarfile.LNKTYPE: "a hard link",
@@ -213,16 +230,16 @@ def _check_end(reader: _Forward) -> None:
     block = reader.last
     while block:
         if block.count(0) != len(block):
-            raise _Refused("is damaged (a broken header inside)")
+            raise Refused("is damaged (a broken header inside)")
         block = reader.read(CHUNK)
 
 
 @contextlib.contextmanager
-def _reported(shown_as: str) -> Iterator[None]:
+def reported(shown_as: str) -> Iterator[None]:
     """Turn whatever damaged bytes lead to into a TraplineError."""
     try:
         yield
-    except _Refused as error:
+    except Refused as error:
         raise TraplineError(f"{shown_as}: {error}") from None
     except EOFError:
         raise TraplineError(f"{shown_as}: is truncated; copy or download it again") from None
@@ -238,16 +255,16 @@ def _reported(shown_as: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reported_writing(folder: Path) -> Iterator[None]:
+def reported_writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except gzip.BadGzipFile:
         raise
     except (FileExistsError, NotADirectoryError) as error:
         place = Path(error.filename).relative_to(folder)
-        raise _Refused(f"holds two things in the place of '{place}'; nothing is unpacked") from None
+        raise Refused(f"holds two things in the place of '{place}'; nothing is unpacked") from None
     except OSError as error:
         raise TraplineError(
-            f"{folder.parent}: the model cannot be written ({error.strerror}); check the free space and the"
-            " permissions, or choose another --to"
+            f"{folder.parent}: cannot be written ({error.strerror}); check the free space and the"
+            " permissions, or choose another folder"
         ) from None

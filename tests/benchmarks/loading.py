@@ -18,7 +18,7 @@ from PIL import Image
 from side_by_side import compare, describe_machine
 from torch.utils.data import DataLoader, Dataset
 
-from common.data.augment import CHAINS
+from common.chains import CHAINS
 from common.data.demo import DemoSettings, draw_demo
 from common.data.loader import make_loader
 from common.data.prepared import open_prepared
@@ -35,7 +35,7 @@ class OpenedFrames(Dataset):
 
     def __init__(self, paths: list[Path]) -> None:
         self.paths = paths
-        steps = [A.Resize(256, 256), *CHAINS["heavy"].steps(SIZE), A.Normalize(), A.ToTensorV2()]
+        steps = [A.Resize(256, 256), *CHAINS["heavy"].steps(A, SIZE), A.Normalize(), A.ToTensorV2()]
         self.compose = A.Compose(steps)
 
     def __len__(self) -> int:

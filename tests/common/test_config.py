@@ -12,6 +12,7 @@ IMPOSSIBLE = {
     "image_size": [0, -1, "x", 1.5, None],
     "dropout": [-0.1, 1, "half"],
     "stochastic_depth": [-0.1, 1],
+    "model_output": ["softmax", None],
     "augment": ["lots", None],
     "batch_size": [0, -4, "many"],
     "pseudo_share": [0, 1, -0.1, "nan", None],
@@ -25,8 +26,13 @@ IMPOSSIBLE = {
     "weight_decay": [-1, "nan"],
     "schedule": ["linear"],
     "warmup_epochs": [-1, 5, "nan"],
+    "plateau_patience": [0, None],
+    "plateau_factor": [0, 1, "nan"],
     "accumulation": [0],
     "clip_norm": [0, -1, "inf"],
+    "loss": ["hinge", "nll", None],
+    "focal_alpha": [0, 1.1],
+    "focal_gamma": [-1, "inf"],
     "label_smoothing": [1, -0.1],
     "class_weights": ["sqrt"],
     "best_metric": ["train_loss"],
@@ -36,6 +42,8 @@ IMPOSSIBLE = {
     "channels_last": ["maybe"],
     "seed": [-1, 2**32],
     "deterministic": ["perhaps", None],
+    "cudnn_benchmark": ["perhaps"],
+    "compile": ["perhaps", None, 1],
     "export_pth": ["x"],
 }
 
@@ -100,3 +108,20 @@ def test_a_batch_has_both_kinds_of_images_or_is_refused(share, batch_size):
             pseudo_rows(share, batch_size)
     else:
         assert pseudo_rows(share, batch_size) == rounded
+
+
+@pytest.mark.parametrize(
+    ("given_as", "means"), [(True, "true"), ("True", "true"), ("false", "false"), ("Auto", "auto")]
+)
+def test_a_switch_is_read_in_every_dialect(given_as, means):
+    assert make_config({"compile": given_as}).compile == means
+
+
+def test_what_excludes_each_other_is_refused_by_name():
+    with pytest.raises(UsageError, match=r"cudnn_benchmark and deterministic: exclude each other"):
+        make_config({"cudnn_benchmark": True, "deterministic": True})
+    assert make_config({"cudnn_benchmark": False, "deterministic": True}).deterministic
+    with pytest.raises(UsageError, match=r"loss nll: needs model_output=log_softmax"):
+        make_config({"loss": "nll"})
+    with pytest.raises(UsageError, match=r"warmup_epochs: the onecycle schedule has a warm-up of its own"):
+        make_config({"schedule": "onecycle", "warmup_epochs": 1})

@@ -8,6 +8,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from common.config import TrainingConfig
 from common.console import run
 from common.metrics import definitions
 from launch import aws_backend, staging
+from launch.experiments import experiment_names
 from launch.flags import read_plan
 from tests.conftest import ROOT
 
@@ -51,10 +53,12 @@ RAW = ["resnet18_baseline", "--data", f"s3://{BUCKET}/raw", *COMMON_FLAGS]
 PREPARED = ["resnet18_baseline", "--prepared", f"s3://{BUCKET}/sets/v1", *COMMON_FLAGS]
 KEPT = (
     f"the prepared set is kept: give --prepared s3://{BUCKET}/out/night-run-prepare/prepared/ "
-    f"in place of --data s3://{BUCKET}/raw\n"
+    f"--checkpoints s3://{BUCKET}/out/checkpoints/KEY in place of --data s3://{BUCKET}/raw\n"
 )
+CHECKPOINT_KEY = re.compile("/checkpoints/[0-9a-f]{16}\\b")  # other with each change of the code
 GOLDEN = Path(__file__).with_name("golden")
-CASES = sorted(path.stem for path in GOLDEN.glob("*.json") if path.stem != "defaults")
+WAYS = sorted({path.stem for path in GOLDEN.glob("*.json")} - {"defaults", *experiment_names()})
+CASES = [*experiment_names(), *WAYS]  # an experiment without a file fails
 MACHINES = {"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.2xlarge", "VolumeSizeInGB": 100}}
 
 # Every launch has a session of its own, and each would read the services' long models again.
@@ -124,10 +128,14 @@ class Account:
         with pytest.raises(SystemExit) as ended:
             run(main)
         said = self.capture.readouterr()
-        return Ended(ended.value.code, said.out, said.err)
+        return Ended(ended.value.code, said.out, CHECKPOINT_KEY.sub("/checkpoints/KEY", said.err))
 
 
-STARTING = ("CreateProcessingJob", "CreateTrainingJob")
+OBJECTS = (
+    "raw/a.jpg", "raw-old/b.jpg", "sites.csv", "sets/v1/dataset.json", "sets/v10/dataset.json",
+    "pseudo/v1/pseudo_labels.csv", "earlier/model.tar.gz", "weights/weights.json",
+)  # fmt: skip
+STARTING = ("CreateProcessingJob", "CreateTrainingJob", "CreateHyperParameterTuningJob")
 
 
 class _Body:
@@ -145,7 +153,7 @@ def _control_c(url):
 def _error(url, status, code, message):
     service = url.split("/")[2].split(".")
     content = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    if "sagemaker" in service or "logs" in service:
+    if {"sagemaker", "logs", "ecr"} & set(service):
         content = json.dumps({"__type": code, "message": message})
     elif "s3" not in service:
         content = f"<ErrorResponse>{content}</ErrorResponse>"
@@ -174,9 +182,7 @@ def open_account(monkeypatch, capture, folder):
     describe_machines(monkeypatch)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the SDK's, between looks at a job
     monkeypatch.setattr(botocore.session, "create_loader", SERVICE_MODELS)
-    (folder / "common").mkdir()
-    (folder / "common" / "__init__.py").touch()
-    monkeypatch.setattr(staging, "COMMON", folder / "common")
+    ship_little(monkeypatch, folder)
     account = Account(capture)
     with mock_aws():
         furnish()
@@ -185,6 +191,17 @@ def open_account(monkeypatch, capture, folder):
             botocore.handlers, "BUILTIN_HANDLERS", [*handlers, *botocore.handlers.BUILTIN_HANDLERS]
         )
         yield account
+
+
+def ship_little(monkeypatch, folder):
+    """Let the code that is shipped be as many scripts as there are, all of them empty."""
+    scripts = [path.name for path in staging.ENTRY_POINTS.glob("*.py")]
+    for name, files in {"common": ["__init__.py"], "entry_points": scripts}.items():
+        (folder / name).mkdir()
+        for file in files:
+            (folder / name / file).touch()
+    monkeypatch.setattr(staging, "COMMON", folder / "common")
+    monkeypatch.setattr(staging, "ENTRY_POINTS", folder / "entry_points")
 
 
 @contextlib.contextmanager
@@ -217,15 +234,25 @@ def start(endpoint, launcher, *arguments):
 
 
 def furnish(**where):
-    """Make the bucket, some objects and the role; `where` may name an endpoint."""
+    """Make the bucket, some objects, the role and the image; `where` may name an endpoint."""
     region = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
     s3 = boto3.client("s3", **where)
     s3.create_bucket(Bucket=BUCKET, **region)
-    for key in ("raw/a.jpg", "raw-old/b.jpg", "sites.csv", "sets/v1/dataset.json", "sets/v10/dataset.json"):
+    for key in OBJECTS:
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
     boto3.client("iam", **where).create_role(
         RoleName="Trapline", AssumeRolePolicyDocument="{}", Path="/service-role/"
     )
+    push_images("trapline", ("latest", "1.0"), **where)
+
+
+def push_images(repository, tags, **where):
+    """Images in the account's registry."""
+    ecr = boto3.client("ecr", **where)
+    ecr.create_repository(repositoryName=repository)
+    for tag in tags:
+        manifest = json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "tag": tag})
+        ecr.put_image(repositoryName=repository, imageManifest=manifest, imageTag=tag)
 
 
 def keys(bucket=BUCKET, **where):
@@ -236,6 +263,8 @@ def keys(bucket=BUCKET, **where):
 
 def golden(case):
     """A golden file: the command line, and the requests that come of it."""
+    if not (GOLDEN / f"{case}.json").exists() and os.environ.get("TRAPLINE_WRITE_GOLDEN"):
+        write_golden(case, {"command": [case, *RAW[1:]], "requests": []})
     return json.loads((GOLDEN / f"{case}.json").read_text())
 
 
@@ -246,6 +275,8 @@ def essence(requests):
         training = request.get("CreateTrainingJob")
         if training:
             assert training["AlgorithmSpecification"].pop("MetricDefinitions") == definitions()
+            place = training["CheckpointConfig"]
+            place["S3Uri"] = CHECKPOINT_KEY.sub("/checkpoints/KEY", place["S3Uri"])
             given = training["HyperParameters"]
             assert given.keys() >= defaults.keys()
             training["HyperParameters"] = {

@@ -12,12 +12,12 @@ from launch import requirements
 from launch.staging import ENTRY_POINTS
 from tests.launch.account import (
     BUCKET,
-    CASES,
     COMMON_FLAGS,
     KEPT,
     PREPARED,
     RAW,
     ROLE,
+    WAYS,
     essence,
     golden,
     keys,
@@ -35,7 +35,7 @@ def account(monkeypatch, capsys, tmp_path):
         yield opened
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["resnet18_baseline", "swin_stage2", *WAYS])
 def test_what_arrives_is_what_the_dry_run_shows(account, case):
     ended = account.launch(*golden(case)["command"])
     assert (ended.code, ended.err) == (0, "")
@@ -58,6 +58,7 @@ def test_no_wait_does_not_look_at_the_training_job(account):
     ended = account.launch(*PREPARED, "--no-wait")
     assert ended.code == 0
     assert account.operations()[-1] == "CreateTrainingJob"
+    assert "follow it: python launch/follow.py night-run" in ended.out.splitlines()
     assert ended.out.splitlines()[-1] == "fetch it: python launch/artifacts.py night-run --to DIR"
 
 
@@ -97,9 +98,9 @@ def test_a_failed_training_job_is_named_with_its_reason(account, described, reas
 @pytest.mark.parametrize(
     ("secondary", "reason"),
     [
-        ("Stopped", "no reason given"),
-        ("MaxRuntimeExceeded", "MaxRuntimeExceeded"),
-        ("MaxWaitTimeExceeded", "MaxWaitTimeExceeded"),
+        ("Stopped", "on request, before its end"),
+        ("MaxRuntimeExceeded", "the longest run is over"),
+        ("MaxWaitTimeExceeded", "the longest wait for spot machines is over"),
     ],
 )
 def test_a_stopped_training_job_is_a_failure(account, secondary, reason):
@@ -108,7 +109,7 @@ def test_a_stopped_training_job_is_a_failure(account, secondary, reason):
         "SecondaryStatus": secondary,
     }
     ended = account.launch(*PREPARED)
-    refused(ended, f"error: training job night-run: Stopped ({reason})\n")
+    refused(ended, f"error: training job night-run: Stopped ({reason}")
     assert "model:" not in ended.out
 
 
@@ -131,7 +132,8 @@ def test_after_a_failed_prepare_job_nothing_is_trained(account, described, reaso
 
 def test_after_a_stopped_prepare_job_nothing_is_trained(account):
     account.answers["DescribeProcessingJob"] = {"ProcessingJobStatus": "Stopped"}
-    refused(account.launch(*RAW), "error: processing job night-run-prepare: Stopped (no reason given)\n")
+    ended = account.launch(*RAW)
+    refused(ended, "error: processing job night-run-prepare: Stopped (on request, before its end)\n")
     assert "CreateTrainingJob" not in account.operations()
 
 
@@ -154,17 +156,26 @@ def test_without_permission_for_the_log_the_job_is_waited_for_all_the_same(accou
     account.refuse("DescribeLogStreams", "AccessDeniedException", "not authorized")
     ended = account.launch(*PREPARED)
     assert ended.code == 0
-    assert "log: access denied" in ended.out
+    assert "log of training job night-run: access denied" in ended.out
     assert "waiting without it" in ended.out
     assert "model:" in ended.out
+
+
+def test_trouble_while_waiting_neither_ends_the_launch_nor_sends_the_job_again(account):
+    account.refuse("DescribeTrainingJob", "ThrottlingException", "Rate exceeded", times=5)
+    ended = account.launch(*PREPARED)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.count("AWS asks to slow down") == 1
+    assert "training job night-run: AWS answers again, after" in ended.out
+    assert account.operations().count("CreateTrainingJob") == 1
+    assert ended.out.splitlines()[-1].startswith("fetch it: ")
 
 
 def test_a_sign_in_that_ends_before_the_job_does_not_end_the_job(account):
     account.refuse("DescribeTrainingJob", "ExpiredTokenException", "The security token included is expired")
     ended = account.launch(*PREPARED)
     refused(ended, "waiting for the training job night-run: the AWS session has expired; sign in again")
-    assert "the job goes on; look at it with: aws sagemaker describe-training-job" in ended.err
-    assert "--training-job-name night-run\n" in ended.err
+    assert "the job goes on; take it up again with: python launch/follow.py night-run\n" in ended.err
 
 
 @pytest.mark.parametrize(
@@ -175,6 +186,7 @@ def test_ctrl_c_while_waiting_says_that_the_job_goes_on_and_how_to_stop_it(accou
     account.interrupt(f"Describe{kind.capitalize()}Job")
     expected = (
         f"error: interrupted; the {kind} job {name} goes on; "
+        f"take it up again with: python launch/follow.py {name}; "
         f"stop it with: aws sagemaker stop-{kind}-job --{kind}-job-name {name}\n"
     )
     refused(account.launch(*command), expected, code=130)
@@ -221,13 +233,13 @@ def check_shipped(**where):
     assert {key.removeprefix(prefix) for key in keys(**where) if key.startswith(prefix)} == names
 
 
-def test_the_code_that_is_shipped_is_the_scripts_with_common_and_requirements(account):
-    account.launch(*RAW)
+def test_to_awss_image_the_scripts_are_shipped_with_common_and_requirements(account):
+    account.launch(*RAW, "--dlc")
     check_shipped()
 
 
-def test_to_an_image_of_ones_own_no_requirements_are_shipped(account):
-    account.launch(*RAW, "--image-uri", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/trapline:1.0")
+def test_to_the_projects_own_image_no_requirements_are_shipped(account):
+    assert account.launch(*RAW).code == 0
     assert not [key for key in keys() if key.endswith("requirements.txt")]
 
 
@@ -246,7 +258,7 @@ def test_without_a_version_for_a_requirement_nothing_is_sent(account, monkeypatc
     monkeypatch.setattr(requirements, "CONSTRAINTS", tmp_path / "constraints.txt")
     if text:
         (tmp_path / "constraints.txt").write_text(text)
-    refused(account.launch(*RAW), message)
+    refused(account.launch(*RAW, "--dlc"), message)
     assert "PutObject" not in account.operations()
 
 
@@ -259,9 +271,9 @@ def endpoint(monkeypatch):
         yield address
 
 
-@pytest.mark.slow  # the SDK waits 5 s before it first looks at a job
+@pytest.mark.slow  # a process that loads the SDK
 def test_a_launcher_starts_both_jobs_and_ships_the_code(endpoint):
-    launcher = start(endpoint, *without(RAW, "--role"), "--role", "Trapline")
+    launcher = start(endpoint, *without(RAW, "--role"), "--role", "Trapline", "--dlc")
     out, err = launcher.communicate(timeout=120)
     assert (launcher.returncode, err) == (0, "")
     assert out.splitlines()[-2:] == [
@@ -286,5 +298,6 @@ def test_ctrl_c_leaves_the_job_running_and_ends_with_130(endpoint, monkeypatch):
     assert launcher.returncode == 130
     assert err == (
         "error: interrupted; the training job night-run goes on; "
+        "take it up again with: python launch/follow.py night-run; "
         "stop it with: aws sagemaker stop-training-job --training-job-name night-run\n"
     )

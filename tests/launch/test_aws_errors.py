@@ -6,10 +6,12 @@ from boto3.exceptions import S3UploadFailedError
 from botocore import exceptions
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 from moto import mock_aws
 
 from common.errors import TraplineError, UsageError
-from launch.aws_errors import explain, explained
+from launch.aws_errors import explain, explained, is_absent, is_signed_out, will_pass
+from launch.redaction import HIDDEN, without_credentials
 
 HINT = "or stay on this machine"
 
@@ -158,3 +160,89 @@ def test_without_any_credentials_the_hint_is_given(monkeypatch):
     client = boto3.session.Session().client("s3")
     with pytest.raises(TraplineError, match=f"no AWS credentials found.*{HINT}"), explained("list", HINT):
         client.list_buckets()
+
+
+# What waiting asks of an error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(
+            refused(code)
+            for code in ("ThrottlingException", "SlowDown", "ServiceUnavailable", "RequestTimeout")
+        ),
+        ClientError(
+            {"Error": {"Code": "x"}, "ResponseMetadata": {"HTTPStatusCode": 502}}, "DescribeTrainingJob"
+        ),
+        exceptions.EndpointConnectionError(endpoint_url="http://api"),
+        exceptions.ReadTimeoutError(endpoint_url="http://api"),
+        exceptions.ProxyConnectionError(proxy_url="http://proxy"),
+        exceptions.SSLError(endpoint_url="http://api", error="x"),
+        exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2),
+        ResponseParserError("<html>"),
+    ],
+)
+def test_what_passes_by_itself_is_told_apart(error):
+    assert will_pass(error)
+    assert not is_signed_out(error)
+    assert explain(error, "job x") is not None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refused("AccessDeniedException"),
+        refused("ExpiredTokenException"),
+        exceptions.NoCredentialsError(),
+        OSError(),
+    ],
+)
+def test_what_does_not_pass_is_no_hiccup(error):
+    assert not will_pass(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [refused("ExpiredToken"), refused("UnrecognizedClientException"), exceptions.NoCredentialsError()],
+)
+def test_a_sign_in_that_ended_is_told_from_a_refusal(error):
+    assert is_signed_out(error)
+    assert not is_signed_out(refused("AccessDeniedException"))
+
+
+def test_absence_is_told_from_an_invalid_request():
+    assert is_absent(refused("ValidationException", "Could not find job"))
+    assert is_absent(refused("ResourceNotFoundException"))
+    assert not is_absent(refused("ValidationException", "1 error detected"))
+    assert not is_absent(OSError())
+
+
+SIGNED = "https://b.s3.amazonaws.com/k?X-Amz-Credential=ASIA2/2026&X-Amz-Signature=ab12&X-Amz-Expires=60"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("key AKIA2AAAABBBBCCCCDDD", "key <an AWS access key id>"),
+        (f"token IQoJ{'x' * 80}== expired", f"token {HIDDEN} expired"),
+        (SIGNED, SIGNED.replace("ASIA2/2026", HIDDEN).replace("ab12", HIDDEN)),
+        ("x-amz-security-token: abc, then", f"x-amz-security-token: {HIDDEN}, then"),
+        (
+            "step 3 of s3://bucket/checkpoints/abcdef0123456789",
+            "step 3 of s3://bucket/checkpoints/abcdef0123456789",
+        ),
+    ],
+)
+def test_credentials_are_hidden_and_the_rest_stays(text, shown):
+    assert without_credentials(text) == shown
+
+
+def test_the_credentials_of_this_process_are_hidden_whatever_their_form(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "no-special-form-but-secret")
+    assert without_credentials("it is no-special-form-but-secret.") == f"it is {HIDDEN}."
+
+
+def test_a_short_value_of_a_test_does_not_black_out_words(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    assert without_credentials("testing goes on") == "testing goes on"

@@ -24,7 +24,12 @@ def test_local_jobs_run_in_the_projects_own_image_unless_another_is_named():
     assert plan(*LOCAL).image.uri == "trapline:latest"
     assert plan(*LOCAL, "--image-uri", "mine:2").image.uri == "mine:2"
     assert plan(*PROCESS).image.uri is None
-    assert plan(*AWS).image.uri is None
+
+
+def test_on_aws_the_image_is_the_accounts_own_unless_awss_is_asked_for():
+    own, dlc = plan(*AWS).image, plan(*AWS, "--dlc", "--py-version", "py311").image
+    assert (own.uri, own.of_aws) == (None, False)
+    assert (dlc.of_aws, dlc.framework_version, dlc.py_version) == (True, "2.8.0", "py311")
 
 
 def test_set_changes_hyperparameters_in_both_ways_of_writing():
@@ -51,7 +56,6 @@ def test_set_changes_hyperparameters_in_both_ways_of_writing():
         ([*LOCAL, "--output", "s3://bucket/x"], "the local backend writes to a folder"),
         (["--data", "/images"], "--data /images: jobs on AWS read and write S3 alone"),
         ([*AWS, "--output", "runs"], "--output runs: jobs on AWS"),
-        ([*AWS, "--fresh"], "--fresh: only with --backend process"),
         (["--prepared", "s3://b/p", "--prepare", "seed=1"], "--prepare: has no effect with --prepared"),
     ],
 )

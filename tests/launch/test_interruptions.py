@@ -1,14 +1,18 @@
 """Kills at any moment: nothing is left after the next command, and a restart goes on."""
 
+import contextlib
 import random
 import signal
+import tarfile
 import time
 
 import psutil
 import pytest
+import safetensors.torch
+import torch
 
 from common import metrics
-from tests.launch.launching import Place, record, rows, tiny, wait_for
+from tests.launch.launching import Place, only_run, record, rows, tiny, wait_for
 
 pytest.importorskip("sagemaker_training")
 pytestmark = pytest.mark.slow
@@ -16,11 +20,26 @@ pytestmark = pytest.mark.slow
 MOMENTS = 10
 LONGEST = 9.0  # seconds: from loading Python to packing the artefact
 SIGNALS = {"Ctrl-C": signal.SIGINT, "SIGKILL of the launcher": signal.SIGKILL}
+LONG = tiny(epochs=25, arch="shufflenet_v2_x0_5")  # more than a job ends while it is being killed
 
 
 @pytest.fixture
 def place(tmp_path):
     return Place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, small_demo):
+    """The tensors of a job that nothing disturbed."""
+    place = Place(tmp_path_factory.mktemp("undisturbed"))
+    done = place.run("resnet18_baseline", "--backend", "process", "--prepared", small_demo, *LONG)
+    assert done.returncode == 0, done.stderr
+    return tensors(only_run(place.folder))
+
+
+def tensors(run):
+    with tarfile.open(run / "model.tar.gz") as archive:
+        return safetensors.torch.load(archive.extractfile("model.safetensors").read())
 
 
 @pytest.mark.parametrize("how", SIGNALS)
@@ -71,3 +90,30 @@ def test_a_killed_part_of_the_job_ends_it_with_a_message(place, small_demo, name
     assert not (run / "model.tar.gz").exists()
     assert len(rows(run / "metrics.csv")) >= 1
     assert place.leftovers() == []
+
+
+@pytest.mark.parametrize("grace", [2.0, 0.0], ids=["after a warning", "at once"])
+def test_a_spot_interruption_is_gone_on_from_to_the_same_weights(place, small_demo, undisturbed, grace):
+    output = place.folder / "output.txt"
+    arguments = ["--backend", "process", "--prepared", small_demo, *LONG]
+    launcher = place.start("resnet18_baseline", *arguments, output=output)
+    wait_for("epoch_2_start", output, launcher)
+    job = [
+        process
+        for process in psutil.Process(launcher.pid).children(recursive=True)
+        if any(name in " ".join(process.cmdline()) for name in ("train.py", "sagemaker_training"))
+    ]
+    for number, pause in ((signal.SIGTERM, grace), (signal.SIGKILL, 0.0)):
+        for process in job:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        time.sleep(pause)
+    assert launcher.wait(60) == 1
+    assert record(only_run(place.folder))["status"] == "Failed"
+    assert place.leftovers() == []
+    again = place.run("resnet18_baseline", *arguments)
+    assert again.returncode == 0, again.stderr
+    assert "resumed after epoch " in again.stdout
+    found = tensors(max((place.folder / "runs").glob("resnet18-*")))
+    assert found.keys() == undisturbed.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in undisturbed.items())

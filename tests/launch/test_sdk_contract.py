@@ -9,11 +9,13 @@ import pytest
 
 pytest.importorskip("sagemaker")
 
+import sagemaker.config.config as config
 import sagemaker.local.entities as entities
 import sagemaker.local.image as image
 import sagemaker.local.local_session as local_session
 import sagemaker.local.pipeline as pipeline
 import sagemaker.telemetry.telemetry_logging as telemetry
+import sagemaker.utils as utils
 from sagemaker.local.image import _SageMakerContainer, _Volume
 from sagemaker.session import Session
 
@@ -126,6 +128,12 @@ def test_volumes_say_where_they_belong():
     assert (volume.host_dir, volume.container_dir, volume.map) == ("/host", "/opt/ml/x", "/host:/opt/ml/x"), (
         HINT
     )
+
+
+def test_the_defaults_file_is_validated_when_it_is_read_and_later_by_a_name_that_can_be_replaced():
+    source = inspect.getsource(config.load_sagemaker_config)
+    assert "validate_sagemaker_config(config_from_file)" in source, HINT
+    assert "validate_sagemaker_config(config_to_check)" in inspect.getsource(utils), HINT
 
 
 def test_telemetry_goes_through_the_function_that_is_silenced():

@@ -4,16 +4,19 @@ import datetime
 import json
 
 import boto3
+import botocore.session
 import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
 from common.errors import TraplineError, UsageError
-from launch import staging
+from launch import aws_executions, staging
+from launch.aws_contact import Clients
+from launch.aws_executions import wait_for_execution
 from pipelines import account
-from pipelines.account import Client, act, archive_of, wait_for
+from pipelines.account import Client, act, archive_of
 from pipelines.command_line import read_command
-from tests.launch.account import BUCKET, REGION, ROLE, furnish, keys, sign_in
+from tests.launch.account import BUCKET, REGION, ROLE, SERVICE_MODELS, furnish, keys, ship_little, sign_in
 
 pytest.importorskip("sagemaker")
 
@@ -27,9 +30,8 @@ START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 def sagemaker(monkeypatch, tmp_path):
     """A signed-in account with a bucket and a role; the code that is copied is little."""
     sign_in(monkeypatch)
-    (tmp_path / "common").mkdir()
-    (tmp_path / "common" / "__init__.py").touch()
-    monkeypatch.setattr(staging, "COMMON", tmp_path / "common")
+    monkeypatch.setattr(botocore.session, "create_loader", SERVICE_MODELS)
+    ship_little(monkeypatch, tmp_path)
     with mock_aws():
         furnish()
         yield boto3.client("sagemaker")
@@ -49,9 +51,12 @@ def upserted(sagemaker):
 def stubbed(sagemaker, monkeypatch):
     """The client of SageMaker with answers of the test's own: moto cannot list an execution's steps."""
     session = boto3.Session()
-    monkeypatch.setattr(session, "client", lambda name, **_: sagemaker)
+    others = session.client
+    monkeypatch.setattr(
+        session, "client", lambda name, **_: sagemaker if name == "sagemaker" else others(name)
+    )
     monkeypatch.setattr(account, "make_session", lambda: session)
-    monkeypatch.setattr(account, "POLL", 0)
+    monkeypatch.setattr(aws_executions, "POLL", 0)
     with Stubber(sagemaker) as stub:
         yield stub
 
@@ -107,9 +112,26 @@ def test_start_passes_what_was_given_and_names_the_execution(upserted, capsys):
 
 
 def test_start_says_which_parameter_nobody_gave(sagemaker):
-    do("upsert", *PLACES)
-    with pytest.raises(UsageError, match=r"needs ImageUri .*--param ImageUri=VALUE"):
+    do("upsert", *PLACES[2:])
+    with pytest.raises(UsageError, match=r"needs InputData .*--param InputData=VALUE"):
         do("start")
+
+
+def test_without_an_image_the_pipeline_has_the_one_of_its_account_and_starts_where_it_is_there(sagemaker):
+    do("upsert", *PLACES)
+    definition = json.loads(sagemaker.describe_pipeline(PipelineName=NAME)["PipelineDefinition"])
+    own = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/trapline:latest"
+    assert {"Name": "ImageUri", "Type": "String", "DefaultValue": own} in definition["Parameters"]
+    do("start")
+    with pytest.raises(UsageError, match=f"--image-uri {own[:-6]}old: no such image .* docker/build.sh --push"):
+        do("start", "--param", f"ImageUri={own[:-6]}old")
+
+
+def test_the_code_goes_where_it_is_asked_to_go(sagemaker):
+    do("upsert", *PLACES, "--code-output", f"s3://{BUCKET}/sources")
+    definition = json.loads(sagemaker.describe_pipeline(PipelineName=NAME)["PipelineDefinition"])
+    source = definition["Steps"][0]["Arguments"]["ProcessingInputs"][0]["S3Input"]["S3Uri"]["Std:Join"]
+    assert "/".join(source["Values"]).removeprefix(f"s3://{BUCKET}/") + "/train.py" in keys()
 
 
 def test_start_of_a_pipeline_that_is_not_there_says_what_makes_it(sagemaker):
@@ -153,7 +175,7 @@ def test_waiting_says_each_step_once_and_ends_with_the_execution(stubbed, capsys
         (described("Executing"), listed(step("Prepare", "Succeeded"), step("TrainPhase1", "Executing"))),
         (described("Succeeded"), listed(step("Prepare", "Succeeded"), step("TrainPhase1", "Succeeded"))),
     )
-    wait_for(stubbed.client, ARN)
+    wait_for_execution(Clients(stubbed.client, None), ARN)
     said = capsys.readouterr().out.splitlines()
     assert said == ["== Prepare Succeeded 1:30", "== TrainPhase1 Succeeded 1:30"]
 
@@ -163,7 +185,7 @@ def test_an_execution_that_failed_or_was_stopped_is_an_error_in_the_words_of_its
     gate = step("GateNotMet", "Failed", FailureReason="the quality gate is not met")
     answer(stubbed, (described(status), listed(gate)))
     with pytest.raises(TraplineError, match=f"{status} .step GateNotMet: the quality gate is not met"):
-        wait_for(stubbed.client, ARN)
+        wait_for_execution(Clients(stubbed.client, None), ARN)
 
 
 def test_the_archive_of_the_same_code_has_the_same_bytes(tmp_path):

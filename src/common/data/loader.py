@@ -21,12 +21,11 @@ from common.data.canonical import decode_packed
 from common.data.mixed import MixedPart, PseudoOrder
 from common.data.prepared import PackedPart
 from common.errors import TraplineError
-from common.processes import available_cores, prepare_worker
+from common.processes import prepare_worker
 
 # Epoch and row, which seed the augmentation; ~row for padding: the image of `row` with the weight 0. With a
 # pseudo-labelled image goes, instead of the epoch, its round (see PseudoOrder).
 Key: TypeAlias = tuple[int, int]
-MOST_WORKERS = 16
 PRELOADED = ["common.data.loader"]
 
 
@@ -51,11 +50,13 @@ class Batch:
 class PackedImages(Dataset[Batch | TraplineError]):
     """Decoded, augmented images of a part, fetched a batch at a time."""
 
-    def __init__(self, part: PackedPart | MixedPart, chain: str, size: int, seed: int) -> None:
+    def __init__(
+        self, part: PackedPart | MixedPart, chain: str, size: int, seed: int, eval_crop: str = "none"
+    ) -> None:
         self.part = part
         self.size = size
         self.seed = seed
-        self.augmentation = Augmentation(chain, size)
+        self.augmentation = Augmentation(chain, size, eval_crop)
 
     def __len__(self) -> int:
         return len(self.part)
@@ -198,8 +199,11 @@ def make_loader(
     rank: int = 0,
     ranks: int = 1,
     pseudo_share: float = 0.0,
+    eval_crop: str = "none",
 ) -> Loader:
     """A loader over `part`. `workers` processes make the batches; 0 makes them in this process.
+
+    `chain` and `eval_crop` are names of `common.chains`; "none" is the chain of evaluation.
 
     `rank` of `ranks` is the share of every batch that this process gets, and `pseudo_share` that of the
     pseudo-labelled images of a MixedPart (see EpochBatches).
@@ -219,7 +223,7 @@ def make_loader(
         context.set_forkserver_preload(PRELOADED)
         options = {"multiprocessing_context": context, "persistent_workers": True, "prefetch_factor": 2}
     loader = DataLoader(
-        PackedImages(part, chain, size, seed),
+        PackedImages(part, chain, size, seed, eval_crop),
         batch_sampler=batches,
         collate_fn=_identity,
         num_workers=workers,
@@ -238,12 +242,3 @@ def _identity(batch: Any) -> Any:
 def _prepare(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
     prepare_worker()
-
-
-def default_workers(device_type: str, ranks_here: int = 1) -> int:
-    """How many loader processes: all cores (at most 16) beside a GPU; one in four where the CPU trains.
-
-    The cores are divided between the `ranks_here`, the training processes on this machine.
-    """
-    cores = max(1, available_cores() // ranks_here)
-    return min(MOST_WORKERS, cores if device_type != "cpu" else max(1, cores // 4))

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,63 +15,54 @@ import pandas as pd
 from common.channels import ensure_writable
 from common.console import progress, table
 from common.data.canonical import PixelSettings
-from common.data.demo import DemoSettings, draw_demo
+from common.data.demo import DemoSettings
 from common.data.leakage import duplicate_groups
+from common.data.listing import GIVEN, UNLABELED, SiteRule, Source, limited
 from common.data.packing import Unusable, pack_files
 from common.data.parts import PackedWriter, write_parts
 from common.data.prepared import DESCRIPTION, PARTS, DatasetDescription, PartFiles, Split
 from common.data.quarantine import (
     FILE_NAME,
-    MISSING,
     UNKNOWN_SITE,
-    UNREADABLE,
     Quarantined,
     check_share,
     counts_by_reason,
     write_quarantine,
 )
-from common.data.sources import UNLABELED, SiteRule, Source, read_source
-from common.data.splits import HONEST_SHARES, RANDOM_SHARES, SplitPolicy, split
+from common.data.raw_input import DEMO, raw_input
+from common.data.split_notes import SplitKind
+from common.data.splits import HONEST_SHARES, RANDOM_SHARES, SplitPolicy, given_split, split
 from common.data.summary import summarise
 from common.data.transform_input import TRANSFORM_FOLDER, write_transform_input
-from common.errors import TraplineError
-from common.s3 import fetch, is_s3
-from common.s3_folder import fetch_folder, remove_copy
+from common.errors import TraplineError, UsageError
 from common.storage import write_json
 from common.versions import versions
 
-DEMO = "demo"
+LABELLED = ("train", "val", "test")
 SUMMARY = "summary.json"
 SUBMISSION_FORMAT = "submission_format.csv"
 WORK = ".preparing"
 NOTES_SHOWN = 10
+CLASSES_SHOWN = 40
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What to prepare and how. `split` None: by site where there are sites, else random."""
+    """What to prepare and how. `split` None: the source's own, else by site where it has any, or random."""
 
-    input: str  # a folder, an S3 URI, or `demo`
+    input: str  # a folder, an archive, an S3 URI of either, or `demo`
     output: Path
     demo: DemoSettings
     rule: SiteRule
     pixels: PixelSettings
     quality: int
-    split: str | None
+    split: SplitKind | None
     shares: tuple[float, float, float] | None
     seed: int
     max_quarantine: float
     processes: int | None
+    limit_per_class: int | None  # for trial runs: so many images of each class at the most
     source_name: str  # for the record: under SageMaker the input is a mount
-
-
-@dataclass(frozen=True)
-class RawInput:
-    """Where the raw images lie, the rule for sites, and the files of which S3 gave no bytes, by path."""
-
-    folder: Path
-    rule: SiteRule
-    lost: Mapping[str, Unusable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,13 +84,17 @@ def prepare(options: Preparation) -> None:
     SplitPolicy("random", options.shares or HONEST_SHARES, options.seed)  # impossible shares: before the work
     ensure_writable(options.output)
     (options.output / DESCRIPTION).unlink(missing_ok=True)
-    with _work_folder(options.output) as work, _raw_input(options, work) as raw:
-        source = _read(raw, options)
+    with (
+        _work_folder(options.output) as work,
+        raw_input(options.input, options.output, work, options.rule, options.demo) as raw,
+    ):
+        source, left_out = _limited(raw.read(), options)
         policy = _split_policy(options, source)
         inputs = _pack(source, raw.lost, options, policy, work)
         path = write_quarantine(options.output, inputs.quarantined)
         check_share(inputs.quarantined, inputs.total, options.max_quarantine, path)
         images, notes = _divide(inputs.images, source.classes, policy)
+        notes = [*left_out, *notes]
         new = work / "new"
         new.mkdir()
         parts = write_parts(work / "packed.arrow", images, new, PARTS)
@@ -126,66 +121,28 @@ def _work_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _raw_input(options: Preparation, work: Path) -> Iterator[RawInput]:
-    """The raw images as local files: where they lie, drawn, or copied from S3 and removed in the end."""
-    rule = options.rule
-    if is_s3(str(rule.csv)):
-        rule = replace(rule, csv=fetch(str(rule.csv), work / "sites.csv"))
-    # Beside the results and not in them: a platform may upload what lies there while it is made.
-    output = options.output.resolve()
-    copy = output.parent / f".{output.name}.s3"
-    try:
-        if is_s3(options.input):
-            yield RawInput(copy, rule, _copied_from_s3(options.input, copy))
-        else:
-            yield RawInput(_raw_folder(options, work), rule)
-    finally:
-        remove_copy(copy)
-
-
-def _raw_folder(options: Preparation, work: Path) -> Path:
-    if options.input != DEMO:
-        return Path(options.input)
-    print(f"drawing {options.demo.images} demo images: artificial, not photographs", flush=True)
-    draw_demo(work / "raw", options.demo)
-    return work / "raw"
-
-
-def _read(raw: RawInput, options: Preparation) -> Source:
-    """List the inputs; messages name what lies in S3, not its copy."""
-    try:
-        return read_source(raw.folder, raw.rule)
-    except TraplineError as error:
-        message = str(error)
-        for copy, original in ((raw.folder, options.input), (raw.rule.csv, str(options.rule.csv))):
-            if is_s3(original):
-                message = message.replace(str(copy), original.rstrip("/"))
-        raise type(error)(message) from None
-
-
-def _copied_from_s3(uri: str, folder: Path) -> dict[str, Unusable]:
-    """Copy the raw images; an object that gives no bytes becomes a link to nowhere, listed but unreadable.
-
-    Tables at the top must be there: without its labels a set would pass for an unlabelled one.
-    """
-    problems = fetch_folder(uri, folder, may_fail=lambda name: "/" in name or not name.endswith(".csv"))
-    lost = {}
-    for name, problem in problems.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(folder / "no bytes from S3" / "no such file")
-        lost[str(path)] = Unusable(MISSING if problem.missing else UNREADABLE, problem.detail)
-    return lost
+def _limited(source: Source, options: Preparation) -> tuple[Source, list[str]]:
+    """What `limit_per_class` leaves, and a note that says so."""
+    most = options.limit_per_class
+    if most is None:
+        return source, []
+    kept = limited(source, most, options.seed)
+    left_out, total = len(source.images) - len(kept.images), len(source.images)
+    return kept, [f"--limit-per-class {most}: {left_out} of {total} images were left out"]
 
 
 def _split_policy(options: Preparation, source: Source) -> SplitPolicy:
-    asked_for_random = options.split == "random"
-    kind = options.split or ("site" if source.has_sites else "random")
-    shares = options.shares or (RANDOM_SHARES if asked_for_random else HONEST_SHARES)
+    """The split asked for, else the source's own, else by site where there are sites, else random."""
+    natural: SplitKind = "given" if source.has_split else "site" if source.has_sites else "random"
+    kind = options.split or natural
     if kind == "site" and not source.has_sites:
         raise TraplineError("--split site: the source names no sites; give --site-csv or --site-regex")
-    return SplitPolicy("site" if kind == "site" else "random", shares, options.seed)
+    if kind == "given" and not source.has_split:
+        raise TraplineError("--split given: the source comes with no split; use --split random")
+    if kind == "given" and options.shares:
+        raise UsageError("--shares: the source comes with a split; leave it out, or use --split random")
+    shares = options.shares or (RANDOM_SHARES if options.split == "random" else HONEST_SHARES)
+    return SplitPolicy(kind, shares, options.seed)
 
 
 def _pack(
@@ -227,8 +184,12 @@ def _divide(images: pd.DataFrame, classes: list[str], policy: SplitPolicy) -> tu
     labelled = images[images["label"] != UNLABELED]
     _check_classes(labelled, classes)
     labels = labelled["label"].to_numpy(dtype=np.int64)
-    sites = labelled["site"].to_numpy(dtype=object) if policy.kind == "site" else None
-    result = split(labels, sites, duplicate_groups(labelled["sha256"].tolist()), policy, classes)
+    groups = duplicate_groups(labelled["sha256"].tolist())
+    if policy.kind == "given":
+        result = given_split(labelled[GIVEN].to_numpy(dtype=str), labels, groups, classes)
+    else:
+        sites = labelled["site"].to_numpy(dtype=object) if policy.kind == "site" else None
+        result = split(labels, sites, groups, policy, classes)
     part = pd.Series("unlabeled", index=images.index)
     part[labelled.index] = result.part
     return images.assign(part=part), result.notes
@@ -260,13 +221,14 @@ def _describe(
         format_version=1,
         task="multiclass",
         classes=source.classes,
+        class_codes=source.class_codes,
         source=options.source_name,
         drawn=options.input == DEMO,
         split=Split(
             kind=policy.kind,
-            shares=dict(zip(("train", "val", "test"), policy.shares, strict=True)),
+            shares=_shares(policy, images),
             seed=policy.seed,
-            unseen_sites=policy.kind == "site",
+            unseen_sites=policy.kind == "site" or (policy.kind == "given" and _no_shared_sites(images)),
         ),
         pixels=asdict(options.pixels),
         jpeg_quality=options.quality,
@@ -281,8 +243,25 @@ def _counts(images: pd.DataFrame, classes: int) -> dict[str, np.ndarray]:
     labelled = images[images["label"] != UNLABELED]
     return {
         part: np.bincount(labelled.loc[labelled["part"] == part, "label"].astype(int), minlength=classes)
-        for part in ("train", "val", "test")
+        for part in LABELLED
     }
+
+
+def _shares(policy: SplitPolicy, images: pd.DataFrame) -> dict[str, float]:
+    """The shares asked for; of a split that came with the data, those found."""
+    if policy.kind != "given":
+        return dict(zip(LABELLED, policy.shares, strict=True))
+    held = images["part"].value_counts()
+    total = sum(int(held.get(part, 0)) for part in LABELLED)
+    return {part: round(int(held.get(part, 0)) / total, 4) for part in LABELLED}
+
+
+def _no_shared_sites(images: pd.DataFrame) -> bool:
+    """Whether every labelled image has a site, and no site is in two parts: a split by site all the same."""
+    labelled = images[images["label"] != UNLABELED]
+    if labelled["site"].isna().any():
+        return False
+    return bool((labelled.groupby("site")["part"].nunique() == 1).all())
 
 
 def _fingerprint(options: Preparation, classes: list[str], images: pd.DataFrame) -> str:
@@ -305,7 +284,10 @@ def _replace(output: Path, new: Path) -> None:
 
 def _report(output: Path, description: DatasetDescription, inputs: Inputs, notes: list[str]) -> None:
     parts = list(description.counts)
-    rows = [[name, *(str(description.counts[part][name]) for part in parts)] for name in description.classes]
+    shown = description.classes[:CLASSES_SHOWN]
+    rows = [[name, *(str(description.counts[part][name]) for part in parts)] for name in shown]
+    if len(shown) < len(description.classes):
+        rows.append([f"{len(description.classes) - len(shown)} more in {SUMMARY}", *("..." for _ in parts)])
     rows.append(["all classes", *(str(description.parts[part].images) for part in parts)])
     print(table(["class", *parts], rows))
     reasons = ", ".join(f"{n} {reason}" for reason, n in counts_by_reason(inputs.quarantined).items())

@@ -53,7 +53,7 @@ class Split(BaseModel):
     """How the labelled images were divided."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: Literal["site", "random"]
+    kind: Literal["site", "random", "given"]  # given: by the data set itself
     shares: dict[str, float]
     seed: int
     unseen_sites: bool  # whether a score on val or test says anything about cameras that were never seen
@@ -66,6 +66,7 @@ class DatasetDescription(BaseModel):
     format_version: Literal[1]
     task: Literal["multiclass", "multilabel"]
     classes: list[str]
+    class_codes: list[str] | None = None  # what the source calls the classes, such as WordNet's ids
     source: str
     drawn: bool  # artificial images, not photographs
     split: Split

@@ -43,7 +43,7 @@ def conflicts(prepared: PreparedSet) -> list[str]:
     """For each unlabelled image why no guess about it may be trained on, or an empty text, (images,).
 
     `identical_to_...`: its bytes are those of an image whose label is known, in that part. `site_of_...`: it
-    is from a camera of validation or of test, where the split is by site: a model that has seen the
+    is from a camera of validation or of test, where those are not in train: a model that has seen the
     camera, were it with guessed labels, no longer shows what an unseen one brings.
 
     Raises TraplineError for an id that a labelled image has as well.
@@ -59,7 +59,7 @@ def conflicts(prepared: PreparedSet) -> list[str]:
                 "prepare the data again"
             )
         _mark(reasons, table["sha256"], labelled["sha256"], f"identical_to_{name}")
-    if prepared.description.split.kind == "site":
+    if prepared.description.split.unseen_sites:
         for part in ("val", "test"):
             own = prepared.part(part).table["site"]
             _mark(reasons, table["site"], own, f"site_of_{LABELLED_PARTS[part]}")

@@ -1,91 +1,57 @@
-"""Raw images as they come: the competition's CSV layout, or a folder for each class.
+"""Raw images as they come, in one of four layouts, and the listing of two of them.
 
-Reading a source only lists its inputs; no image is opened. What is wrong with a listing (an id twice, a label
-that is none) is quarantined here, so that every input of the source is either an image or a quarantined row.
+The competition's CSV layout and a folder for each class are read here, image sets that come with a split of
+their own in `common.data.image_sets`. To add a layout, write its reader and enter it in LAYOUTS.
 """
 
 import os
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from common.data.image_sets import has_parts, is_tiny_imagenet, read_parts, read_tiny_imagenet
+from common.data.listing import (
+    COLUMNS,
+    UNLABELED,
+    UNLABELED_FOLDER,
+    SiteRule,
+    Source,
+    files_below,
+    first,
+    loose_images,
+    printable,
+    read_table,
+    with_sites,
+)
 from common.data.quarantine import AMBIGUOUS_LABEL, DUPLICATE_ID, MISSING, UNKNOWN_LABEL, Quarantined
-from common.errors import TraplineError, UsageError
+from common.errors import TraplineError
 
-UNLABELED = -1
 NO_CLASS, SEVERAL = -2, -3  # what a row of the labels may say instead of one class
-UNLABELED_FOLDER = "unlabeled"
 FEATURES, LABELS = "_features.csv", "_labels.csv"
-SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 Floats = npt.NDArray[np.float64]
-COLUMNS = ["id", "filepath", "path", "label", "site", "sequence"]
-
-
-@dataclass(frozen=True)
-class SiteRule:
-    """Where class folders get their sites from: a CSV (filepath, site) or a pattern on the relative path.
-
-    `csv` may be an S3 URI, which whoever reads the source replaces by a local copy.
-    """
-
-    csv: Path | str | None = None
-    pattern: re.Pattern[str] | None = None
-
-
-@dataclass(frozen=True)
-class Source:
-    """The inputs of a raw data set.
-
-    `images` has the columns id, filepath (as the source names it), path (to open), label (index into
-    `classes`, or UNLABELED), site and sequence (None where unknown).
-    """
-
-    images: pd.DataFrame
-    classes: list[str]
-    quarantined: list[Quarantined] = field(default_factory=list)
-    submission_format: Path | None = None
-
-    @property
-    def has_sites(self) -> bool:
-        """Whether any labelled image has a site."""
-        labelled = self.images["label"] != UNLABELED
-        return bool(self.images.loc[labelled, "site"].notna().any())
 
 
 def read_source(folder: Path, rule: SiteRule) -> Source:
     """List the inputs in `folder`, whichever layout it has.
 
-    Raises TraplineError when there is no such folder, when it has neither layout, or when its tables cannot
-    be read.
+    Raises TraplineError when there is no such folder, when it has none of the layouts, or when its tables
+    cannot be read.
     """
     if not folder.is_dir():
         raise TraplineError(f"{folder}: no such folder; give the folder that holds the raw images")
-    competition = any(folder.glob(f"*{FEATURES}"))
-    source = read_competition(folder) if competition else read_class_folders(folder, rule)
+    source = next(layout for layout in LAYOUTS if layout.recognises(folder)).read(folder, rule)
     unknown = source.images.astype(object).where(source.images.notna() & (source.images != ""), None)
     images = source.images.assign(site=unknown["site"], sequence=unknown["sequence"])
     return replace(source, images=images)
 
 
-def read_table(path: Path, required: list[str]) -> pd.DataFrame:
-    """Read a CSV as text, empty cells included. Raises TraplineError naming the file and what is wrong."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except OSError as error:
-        raise TraplineError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise TraplineError(f"{path}: not a readable CSV ({str(error).strip().splitlines()[-1]})") from None
-    absent = [name for name in required if name not in table.columns]
-    if absent:
-        raise TraplineError(
-            f"{path}: no column {', '.join(absent)} (its columns: {', '.join(map(str, table.columns[:8]))})"
-        )
-    return table
+def is_competition(folder: Path) -> bool:
+    """Whether `folder` holds a *_features.csv."""
+    return any(folder.glob(f"*{FEATURES}"))
 
 
 # --- the competition's layout -------------------------------------------------------------------------------
@@ -153,7 +119,7 @@ def _with_labels(
     if not ids.isin(index.index).any():
         raise TraplineError(
             f"{path}: none of its ids is in {path.name.replace(LABELS, FEATURES)} "
-            f"({_first(labels['id'])} against {_first(ids)})"
+            f"({first(labels['id'])} against {first(ids)})"
         )
     detail = f"{path.name} has it, its features file does not"
     alone = index.index[~index.index.isin(ids)].unique()
@@ -192,10 +158,6 @@ def _quarantine_rows(
     return images[~bad].astype({"label": int})
 
 
-def _first(ids: pd.Series) -> str:
-    return repr(ids.iloc[0]) if len(ids) else "no rows"
-
-
 # --- a folder for each class --------------------------------------------------------------------------------
 
 
@@ -213,82 +175,27 @@ def read_class_folders(folder: Path, rule: SiteRule) -> Source:
         raise TraplineError(f"{folder}: holds neither *{FEATURES} nor a folder for each class")
     rows = []
     for name in names:
-        files = [f"{name}/{file}" for file in _files_below(folder / name)]
+        files = [f"{name}/{file}" for file in files_below(folder / name)]
         if not files:
             raise TraplineError(f"{folder / name}: an empty class folder; fill it or remove it")
         label = UNLABELED if name == UNLABELED_FOLDER else classes.index(name)
         rows += [(shown := printable(file), shown, str(folder / file), label, None, None) for file in files]
-    images = _with_sites(pd.DataFrame(rows, columns=COLUMNS, dtype=object), folder, rule)
-    return Source(images, classes, _loose_images(folder))
+    images = with_sites(pd.DataFrame(rows, columns=COLUMNS, dtype=object), folder, rule)
+    return Source(images, classes, loose_images(folder))
 
 
-def printable(name: str) -> str:
-    """A file's name as valid Unicode: bytes of another encoding become escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+@dataclass(frozen=True)
+class Layout:
+    """A way in which raw images can lie in a folder: how it is seen, and how they are listed."""
+
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path, SiteRule], Source]
 
 
-def _files_below(folder: Path) -> Iterator[str]:
-    """Relative paths of the files below `folder`, sorted, links followed (but never in a circle)."""
-    seen = set()
-    for place, subfolders, files in os.walk(folder, followlinks=True):
-        status = Path(place).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            subfolders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and name.lower() not in SYSTEM_FILES:
-                yield (Path(place) / name).relative_to(folder).as_posix()
-
-
-def _loose_images(folder: Path) -> list[Quarantined]:
-    from PIL import Image
-
-    suffixes = Image.registered_extensions()
-    loose = sorted(path.name for path in folder.iterdir() if path.is_file())
-    return [
-        Quarantined(printable(name), printable(name), UNKNOWN_LABEL, "lies in no class folder")
-        for name in loose
-        if Path(name).suffix.lower() in suffixes and not name.startswith(".")
-    ]
-
-
-def _with_sites(images: pd.DataFrame, folder: Path, rule: SiteRule) -> pd.DataFrame:
-    if rule.csv is not None:
-        return _sites_from_csv(images, folder, Path(rule.csv))
-    if rule.pattern is not None:
-        return _sites_from_pattern(images, rule.pattern)
-    return images
-
-
-def _sites_from_csv(images: pd.DataFrame, folder: Path, path: Path) -> pd.DataFrame:
-    table = read_table(path, ["site"])
-    key = next((name for name in ("filepath", "path", "id") if name in table.columns), None)
-    if key is None:
-        raise TraplineError(f"{path}: no column filepath; it must name each image relative to {folder}")
-    table = table.drop_duplicates(key).set_index(key)
-    for name in ("site", "sequence"):
-        if name in table.columns:
-            images[name] = images["filepath"].map(table[name])
-    if images["site"].isna().all():
-        raise TraplineError(
-            f"{path}: names none of the images in {folder} "
-            f"({_first(pd.Series(table.index))} against {_first(images['filepath'])})"
-        )
-    return images
-
-
-def _sites_from_pattern(images: pd.DataFrame, pattern: re.Pattern[str]) -> pd.DataFrame:
-    if not pattern.groups:
-        raise UsageError(f"--site-regex {pattern.pattern}: has no group; enclose the site in (?P<site>...)")
-    found = [pattern.search(filepath) for filepath in images["filepath"]]
-    site: int | str = "site" if "site" in pattern.groupindex else 1
-    images["site"] = [match.group(site) if match else None for match in found]
-    if "sequence" in pattern.groupindex:
-        images["sequence"] = [match.group("sequence") if match else None for match in found]
-    if images["site"].isna().all():
-        raise TraplineError(
-            f"--site-regex {pattern.pattern}: matches no path, for instance {_first(images['filepath'])}"
-        )
-    return images
+# In the order in which they are tried; the last takes whatever is left.
+LAYOUTS = [
+    Layout(is_competition, lambda folder, rule: read_competition(folder)),
+    Layout(is_tiny_imagenet, read_tiny_imagenet),
+    Layout(has_parts, read_parts),
+    Layout(lambda folder: True, read_class_folders),
+]

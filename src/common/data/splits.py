@@ -7,15 +7,23 @@ pure functions of arrays: the same rows and the same seed give the same parts on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from common.data.split_notes import (
+    PARTS,
+    SplitKind,
+    class_notes,
+    count,
+    duplicate_notes,
+    list_of,
+    size_notes,
+)
 from common.errors import TraplineError, UsageError
 
-PARTS = ("train", "val", "test")
 HONEST_SHARES = (0.65, 0.20, 0.15)
 # What public random-split solutions use: no test part, validation does both jobs.
 RANDOM_SHARES = (0.75, 0.25, 0.0)
@@ -29,7 +37,6 @@ FEWEST_AND_MOST_RESTARTS = (2, 16)
 RESTART_WORK = 15_000
 SWAP_WORK = 10_000_000
 MOST_SWEEPS = 8
-NOTED_DEVIATION = 0.05
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -46,13 +53,15 @@ class SplitPolicy:
     to 1, an empty train or val, or a negative seed.
     """
 
-    kind: Literal["site", "random"] = "site"
+    kind: SplitKind = "site"
     shares: Shares = HONEST_SHARES
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("site", "random"):
-            raise UsageError(f"kind: {self.kind!r} is not a kind of split; use site or random")
+        if self.kind not in get_args(SplitKind):
+            raise UsageError(
+                f"kind: {self.kind!r} is not a kind of split; use {', '.join(get_args(SplitKind))}"
+            )
         if self.seed < 0:
             raise UsageError(f"seed: {self.seed} is negative; use 0 or more")
         _check_shares(self.shares)
@@ -107,8 +116,31 @@ def split(
         part = _site_parts(labels, unit_of, policy, len(class_names))
     _refuse_empty_parts(part, policy)
     rows = pd.DataFrame({"label": labels, "part": part, "unit": unit_of, "group": groups})
-    notes = _class_notes(rows, policy, class_names) + _size_notes(part, policy) + _duplicate_notes(rows)
+    wanted = [index for index, share in enumerate(policy.shares) if share]
+    notes = class_notes(rows, wanted, policy.kind, class_names)
+    notes += size_notes(part, policy.shares, policy.kind) + duplicate_notes(rows, "as their sites are")
     return SplitResult(np.array(PARTS)[part], notes)
+
+
+def given_split(
+    given: npt.NDArray[np.str_], labels: Labels, groups_of_duplicates: Labels, class_names: Sequence[str]
+) -> SplitResult:
+    """The split that a data set comes with: `given` names the part of each of the n labelled images, (n,).
+
+    Raises TraplineError where train or val would be empty; test may be.
+    """
+    part = np.array([PARTS.index(name) for name in given], dtype=np.int64)
+    parts = [index for index, name in enumerate(PARTS) if name != "test" or index in part]
+    empty = [PARTS[index] for index in parts if index not in part]
+    if empty:
+        raise TraplineError(
+            f"split: {list_of(empty)} of the data set's own split holds no usable image; "
+            "mend the source, or use --split random"
+        )
+    rows = pd.DataFrame({"label": labels, "part": part, "unit": np.arange(len(part))})
+    rows["group"] = groups_of_duplicates
+    notes = ["the split is the data set's own", *class_notes(rows, parts, "given", class_names)]
+    return SplitResult(np.array(PARTS)[part], notes + duplicate_notes(rows, "as the data set has them"))
 
 
 def _check_rows(labels: Labels, sites: Sites | None, groups: Labels, classes: int) -> None:
@@ -138,7 +170,7 @@ def _refuse_empty_parts(part: Integers, policy: SplitPolicy) -> None:
     empty = [PARTS[index] for index in np.flatnonzero(policy.shares) if index not in part]
     if empty:
         raise TraplineError(
-            f"split: {_list_of(empty)} would be empty, for each class has too few different images "
+            f"split: {list_of(empty)} would be empty, for each class has too few different images "
             f"({len(part)} images in all); add images, or leave out the test part with --shares 0.8,0.2,0"
         )
 
@@ -249,8 +281,8 @@ def _too_few_sites(site_count: int, parts: list[str]) -> str:
     if site_count == 2:
         ways_out += ", or leave out the test part, for example with --shares 0.8,0.2,0"
     return (
-        f"site: the images come from {_count(site_count, 'site')}, too few for {_list_of(parts)} without a "
-        f"site in two of them: {_list_of(parts[site_count:])} cannot be filled; {ways_out}"
+        f"site: the images come from {count(site_count, 'site')}, too few for {list_of(parts)} without a "
+        f"site in two of them: {list_of(parts[site_count:])} cannot be filled; {ways_out}"
     )
 
 
@@ -348,48 +380,3 @@ def _swap_costs(arrangement: _Arrangement, site: int, others: Integers) -> Float
     lost += (arrangement.cover[there] == -brought).sum(axis=1) * arrangement.penalties[there]
     absent = arrangement.penalties * (arrangement.cover == 0).sum(axis=1)
     return 2 * (change * pull).sum(axis=1) + lost - absent[here] - absent[there]
-
-
-def _class_notes(rows: pd.DataFrame, policy: SplitPolicy, names: Sequence[str]) -> list[str]:
-    """One sentence for each class that some part lacks, in order; a row's unit is what is not divided."""
-    parts = [index for index, share in enumerate(policy.shares) if share]
-    wanted = "all of " + _list_of([PARTS[part] for part in parts])
-    held = pd.crosstab(rows["label"], rows["part"])
-    images, units = np.bincount(rows["label"]), rows.groupby("label")["unit"].nunique()
-    notes = []
-    for label, name in enumerate(names):
-        if label not in held.index:
-            notes.append(f"class {name} has no labelled image")
-        elif absent := [PARTS[part] for part in parts if not held.loc[label, part]]:
-            places = f" at {_count(units[label], 'site')}" if policy.kind == "site" else ""
-            amount = _count(images[label], "image") + places
-            verdict = "cannot be in" if units[label] < len(parts) else "is not in"
-            notes.append(f"class {name} ({amount}) {verdict} {wanted}: it has none in {_list_of(absent)}")
-    return notes
-
-
-def _size_notes(part: Integers, policy: SplitPolicy) -> list[str]:
-    cause = "sites stay whole" if policy.kind == "site" else "classes are small or images identical"
-    held = np.bincount(part, minlength=len(PARTS)) / len(part)
-    return [
-        f"{name} holds {found:.1%} of the images instead of {share:.1%}, because {cause}"
-        for name, found, share in zip(PARTS, held, policy.shares, strict=True)
-        if abs(found - share) > NOTED_DEVIATION
-    ]
-
-
-def _duplicate_notes(rows: pd.DataFrame) -> list[str]:
-    parts = rows.groupby("group")["part"].transform("nunique")
-    spanning = rows["group"][parts > 1]
-    groups = _count(spanning.nunique(), "group")
-    note = f"{groups} of byte-identical images ({len(spanning)} images) in two parts, as their sites are"
-    return [note] if len(spanning) else []
-
-
-def _list_of(names: Sequence[str]) -> str:
-    """ "train", "train and val", "train, val and test"."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

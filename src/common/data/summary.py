@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from common.data.leakage import duplicate_summary, leakage_gap
+from common.data.listing import UNLABELED
 from common.data.prepared import DatasetDescription
 from common.data.quarantine import Quarantined, counts_by_reason
-from common.data.sources import UNLABELED
 
 CLAIM = "validation and test images are from cameras that are not in train: a score speaks of unseen cameras"
 NO_CLAIM = "nothing can be claimed about unseen cameras: train, val and test may share cameras"

@@ -59,7 +59,8 @@ class Predictor:
 
     def squares(self, pixels: np.ndarray) -> np.ndarray:
         """All that the views need of one image: uint8 (squares, side, side, 3) of `make_squares`."""
-        return make_squares(pixels, self.description.image_size, self.views)
+        described = self.description
+        return make_squares(pixels, described.image_size, self.views, described.eval_crop)
 
     def view_logits(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """float32 (images, views, classes) from canonical images, uint8 (height, width, 3) each.

@@ -1,8 +1,8 @@
 """Test-time views of an image: named, made from one decode, and stacked as batched tensors.
 
-A view is a resize to a square, the centre of it, and flips. Views that share the resize share its result: an
-image becomes one square for each distinct resize (`make_squares`), and the views of a whole batch are cut
-from these squares on the device (`stack_views`).
+A view is a square, made as validation makes it (`eval_crop`), the centre of it, and flips. Views that share
+the resize share its result: an image becomes one square for each distinct resize (`make_squares`), and the
+views of a whole batch are cut from these squares on the device (`stack_views`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from common.data.augment import resize_square
+from common.data.augment import evaluated_square
 from common.errors import UsageError
 
 ROWS, COLUMNS = -3, -2  # axes of (..., height, width, 3)
@@ -22,7 +22,7 @@ ROWS, COLUMNS = -3, -2  # axes of (..., height, width, 3)
 class View:
     """One way to look at an image.
 
-    margin: the image is resized to a square of `margin` times the model's side, of which the centre is kept.
+    margin: the image becomes a square of `margin` times the model's side, of which the centre is kept.
     flipped: the axes that are then reversed.
     """
 
@@ -73,12 +73,15 @@ def read_views(text: str) -> tuple[str, ...]:
     )
 
 
-def make_squares(pixels: np.ndarray, side: int, views: Sequence[str]) -> np.ndarray:
+def make_squares(pixels: np.ndarray, side: int, views: Sequence[str], eval_crop: str = "none") -> np.ndarray:
     """What `views` are cut from: uint8 (height, width, 3) to uint8 (squares, side, side, 3).
 
-    One square for each distinct margin among the views, in the order of their first use.
+    One square for each distinct margin among the views, in the order of their first use. `eval_crop`: how the
+    model's validation cropped, by a name in EVAL_CROPS; the plain view is what validation saw.
     """
-    squares = [_centre(resize_square(pixels, round(side * margin)), side) for margin in _margins(views)]
+    squares = [
+        _centre(evaluated_square(pixels, round(side * margin), eval_crop), side) for margin in _margins(views)
+    ]
     return np.stack(squares)
 
 

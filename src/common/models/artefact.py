@@ -20,8 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from common.config import EvalCrop
 from common.errors import TraplineError, UsageError
-from common.models.build import Normalisation, build_on_meta
+from common.models.build import Normalisation, build_on_meta, set_output
 from common.models.weights import copy_tensors, match_tensors, name_some, read_tensors
 from common.storage import read_json, write_json
 
@@ -41,6 +42,7 @@ class ModelDescription(BaseModel):
     image_size: int = Field(gt=0, description="side of the square input, in pixels")
     normalisation: Normalisation
     pixels: dict[str, Any] = Field(description="how pixels are made from an image file")
+    eval_crop: EvalCrop = Field(default="none", description="what of the frame validation has seen")
     task: Literal["multiclass", "multilabel"]
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="divides the logits")
     views: list[str] = Field(default=["plain"], min_length=1, description="test-time views, by name")
@@ -49,6 +51,9 @@ class ModelDescription(BaseModel):
     training_job: str | None = Field(default=None, description="the SageMaker or local job that trained it")
     pseudo_labels: str | None = Field(default=None, description="SHA-256 of pseudo_labels.csv, where used")
     configuration: dict[str, Any]
+    batches: dict[str, int] = Field(
+        default_factory=dict, description="batch_size and accumulation it ended with, where the machine chose"
+    )
     data_fingerprint: str
     versions: dict[str, str]
     metrics: dict[str, Any]
@@ -189,6 +194,7 @@ def load_model(
     _check_agreement(path, model.state_dict(), tensors)
     model = model.to_empty(device="cpu")
     copy_tensors(model, tensors)
+    set_output(model, description.configuration.get("model_output", "logits"))
     return model.eval(), description
 
 

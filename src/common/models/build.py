@@ -1,7 +1,6 @@
 """Architectures by name: building them, their heads, and what an optimizer or a device must know of them."""
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,6 +12,8 @@ from torch.overrides import TorchFunctionMode
 from torchvision.ops import StochasticDepth
 
 from common.errors import UsageError
+from common.losses import Outputs
+from common.models.own import OWN
 
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 TRANSFORMERS = ("maxvit", "swin", "vit_")
@@ -68,21 +69,32 @@ class _ParametersOnMeta(TorchFunctionMode):
 
 
 @lru_cache(maxsize=1)
-def _architectures() -> tuple[str, ...]:
+def _torchvisions() -> tuple[str, ...]:
     return tuple(torchvision.models.list_models(module=torchvision.models))
 
 
 def architectures() -> list[str]:
-    """The names of torchvision's classification architectures, sorted."""
-    return list(_architectures())
+    """The names of torchvision's classification architectures and of the project's own, sorted."""
+    return sorted((*_torchvisions(), *OWN))
 
 
 def check_architecture(arch: str) -> None:
-    """Raise UsageError, with the names that come close, when torchvision has no such architecture."""
-    if arch not in _architectures():
-        close = difflib.get_close_matches(arch, _architectures(), n=4)
+    """Raise UsageError, with the names that come close, when there is no such architecture."""
+    known = architectures()
+    if arch not in known:
+        close = difflib.get_close_matches(arch, known, n=4)
         advice = f"did you mean {', '.join(close)}?" if close else "for instance resnet18 or swin_t"
         raise UsageError(f"arch: no architecture is called {arch!r}; {advice}")
+
+
+def imagenet_source(arch: str) -> str | None:
+    """The architecture of torchvision whose ImageNet weights fit `arch`, but for the head.
+
+    None where there are none. Raises UsageError for an unknown name.
+    """
+    check_architecture(arch)
+    source = OWN[arch].imagenet if arch in OWN else arch
+    return source if source and len(torchvision.models.get_model_weights(source)) else None
 
 
 def build_model(
@@ -92,12 +104,14 @@ def build_model(
     image_size: int = 224,
     dropout: float | None = None,
     stochastic_depth: float | None = None,
+    output: Outputs = "logits",
 ) -> nn.Module:
-    """Build a torchvision classification architecture with new weights and a head for `classes` outputs.
+    """Build a classification architecture with new weights and a head for `classes` outputs.
 
-    The model maps float32 [batch, 3, image_size, image_size] to logits [batch, classes]. GoogLeNet and
-    Inception v3 come without auxiliary heads. `dropout` (before the last layer) and `stochastic_depth` are
-    rates in 0..1; None leaves the architecture's own. The names of the tensors never depend on them.
+    The model maps float32 [batch, 3, image_size, image_size] to logits [batch, classes], or to their
+    log-softmax where `output` says so. GoogLeNet and Inception v3 come without auxiliary heads. `dropout`
+    (before the last layer; where a head has several, theirs keep their proportions) and `stochastic_depth`
+    are rates in 0..1; None leaves the architecture's own. The names of the tensors depend on none of these.
 
     Raises UsageError for an unknown name, a rate out of range, an `image_size` that the architecture cannot
     be built for, or `stochastic_depth` where it has no residual branches to drop.
@@ -108,7 +122,22 @@ def build_model(
         _set_dropout(model, dropout)
     if stochastic_depth is not None:
         _set_stochastic_depth(model, stochastic_depth, arch)
+    set_output(model, output)
     return model
+
+
+def set_output(model: nn.Module, output: Outputs) -> None:
+    """Let a model of logits end in `output`; its tensors and their names stay as they are.
+
+    A log-softmax is the logits less a number for each image: valid logits of the same probabilities, at any
+    temperature and averaged over any views, for each of these ends in a softmax that takes that number out.
+    """
+    if output == "log_softmax":
+        model.register_forward_hook(_log_softmax)
+
+
+def _log_softmax(model: nn.Module, inputs: Any, logits: Tensor) -> Tensor:
+    return logits.float().log_softmax(dim=1)
 
 
 def build_on_meta(arch: str, classes: int, *, image_size: int = 224) -> nn.Module:
@@ -128,6 +157,8 @@ def _construct(arch: str, classes: int, image_size: int) -> nn.Module:
     check_architecture(arch)
     if classes < 1:
         raise UsageError(f"classes: {classes} is too few; a model needs at least one")
+    if arch in OWN:
+        return OWN[arch].build(classes)
     options: dict[str, Any] = {"num_classes": classes}
     if arch in WITH_AUXILIARY_HEADS:
         # transform_input as for torchvision's ImageNet weights: it belongs to the weights, and so to serving.
@@ -144,8 +175,10 @@ def _construct(arch: str, classes: int, image_size: int) -> nn.Module:
 
 
 def _image_size_error(arch: str, image_size: int, error: Exception) -> UsageError:
-    weights = torchvision.models.get_model_weights(arch)
-    usual = weights.DEFAULT.transforms().crop_size[0] if len(weights) else 224
+    source = imagenet_source(arch)
+    usual = 224
+    if source:
+        usual = torchvision.models.get_model_weights(source).DEFAULT.transforms().crop_size[0]
     reason = (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(".")
     return UsageError(f"image_size: {arch} cannot take images of {image_size} px ({reason}); try {usual}")
 
@@ -172,8 +205,9 @@ def _set_dropout(model: nn.Module, rate: float) -> None:
     owner_path, _, name = path.rpartition(".")
     owner = model.get_submodule(owner_path)
     own = [module for module in owner.children() if isinstance(module, nn.Dropout)]
+    largest = max((module.p for module in own), default=0.0)
     for module in own:
-        module.p = rate
+        module.p = rate * module.p / largest if largest else rate
     last = model.get_submodule(path)
     if not own and isinstance(last, nn.Linear):
         setattr(owner, name, DropoutLinear(last, rate))
@@ -192,8 +226,14 @@ def _set_stochastic_depth(model: nn.Module, rate: float, arch: str) -> None:
 
 @lru_cache(maxsize=128)
 def head_parameters(arch: str, image_size: int = 224) -> frozenset[str]:
-    """The names of the tensors whose shape depends on the number of classes."""
+    """The names of the tensors that ImageNet's weights do not fill, and that may learn at their own rate.
+
+    They are those whose shape depends on the number of classes, or all of a head that `OWN` names.
+    """
     two, three = (build_on_meta(arch, classes, image_size=image_size).state_dict() for classes in (2, 3))
+    start = OWN[arch].head if arch in OWN else ""
+    if start:
+        return frozenset(name for name in two if name.startswith(start))
     return frozenset(name for name in two if two[name].shape != three[name].shape)
 
 
@@ -242,7 +282,8 @@ def channels_last_pays(arch: str, device_type: str, precision: str) -> bool:
     if device_type == "cpu":
         return precision == "bf16" and (not arch.startswith(TRANSFORMERS) or arch.startswith("swin"))
     if device_type == "cuda":
-        return precision in ("bf16", "fp16") and arch.startswith(CHANNELS_LAST_ON_CUDA)
+        dense = OWN[arch].channels_last_on_cuda if arch in OWN else arch.startswith(CHANNELS_LAST_ON_CUDA)
+        return precision in ("bf16", "fp16") and dense
     return False
 
 
@@ -251,11 +292,10 @@ def normalisation_for(arch: str, weights: str) -> Normalisation:
 
     For `weights` other than `imagenet`, ImageNet's own mean and standard deviation.
     """
-    check_architecture(arch)
-    available: Mapping[str, Any] = torchvision.models.get_model_weights(arch).__members__
-    if weights != "imagenet" or not available:
+    source = imagenet_source(arch)
+    if weights != "imagenet" or source is None:
         return IMAGENET_NORMALISATION
-    preset = torchvision.models.get_model_weights(arch).DEFAULT.transforms()
+    preset = torchvision.models.get_model_weights(source).DEFAULT.transforms()
     red, green, blue = (float(value) for value in preset.mean)
     spread_red, spread_green, spread_blue = (float(value) for value in preset.std)
     return Normalisation((red, green, blue), (spread_red, spread_green, spread_blue))

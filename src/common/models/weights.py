@@ -14,10 +14,12 @@ import torchvision
 from torch import Tensor, nn
 
 from common.errors import TraplineError, UsageError
-from common.models.build import check_architecture
+from common.models.build import imagenet_source
+from common.models.staged import checked_file
 from common.s3 import fetch, is_s3
 from common.storage import file_digest
 
+IMAGENET = "imagenet"
 SUFFIXES = (".safetensors", ".pth", ".pt")
 CONTAINERS = ("state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "model.", "_orig_mod.")  # DataParallel, Lightning and the like, torch.compile
@@ -75,21 +77,28 @@ def name_some(names: Iterable[str]) -> str:
 
 
 def load_weights(
-    model: nn.Module, weights: str, *, arch: str, head: frozenset[str], cache: Path | None
+    model: nn.Module,
+    weights: str,
+    *,
+    arch: str,
+    head: frozenset[str],
+    cache: Path | None,
+    staged: Path | None = None,
 ) -> WeightsReport:
     """Fill `model`, of architecture `arch`, with `weights` in place, and report what was done.
 
     `weights` is `imagenet` (the head stays new), `none`, or a path or S3 URI of a .safetensors, .pth or .pt
     file. From a file, head tensors that fit are loaded, the others stay new; all other tensors must be there.
-    `cache` is the folder for torchvision's downloads; None means torch.hub's own.
+    `cache` is the folder for torchvision's downloads; None means torch.hub's own. With `staged`, a folder of
+    `common.models.staged`, `imagenet` is read from there and nothing is downloaded.
 
     Raises UsageError when `weights` names nothing that can be loaded, TraplineError when it cannot be read or
     does not fit the model.
     """
     if weights == "none":
         return WeightsReport("none", "", 0, tuple(model.state_dict()), ())
-    if weights == "imagenet":
-        tensors, identity = _imagenet_tensors(arch, cache)
+    if weights == IMAGENET:
+        tensors, identity = _staged_tensors(staged, arch) if staged else _imagenet_tensors(arch, cache)
         tensors = {name: tensor for name, tensor in tensors.items() if name not in head}
     else:
         tensors, identity = _file_tensors(weights)
@@ -149,12 +158,17 @@ def copy_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             own[name].copy_(tensor)
 
 
+def _staged_tensors(folder: Path, arch: str) -> tuple[dict[str, Tensor], str]:
+    path, identity = checked_file(folder, arch)
+    return read_tensors(path), identity
+
+
 def _imagenet_tensors(arch: str, cache: Path | None) -> tuple[dict[str, Tensor], str]:
-    check_architecture(arch)
-    available = torchvision.models.get_model_weights(arch)
+    source = imagenet_source(arch)
     alternatives = "use `--weights FILE.safetensors|FILE.pth|s3://...` or `--weights none`"
-    if not len(available):
+    if source is None:
         raise UsageError(f"weights: torchvision has no ImageNet weights of {arch}; {alternatives}")
+    available = torchvision.models.get_model_weights(source)
     path = (cache or Path(torch.hub.get_dir()) / "checkpoints") / available.DEFAULT.url.rpartition("/")[2]
     options = {"progress": False, "check_hash": True, "map_location": "cpu", "weights_only": True}
     try:
@@ -164,7 +178,8 @@ def _imagenet_tensors(arch: str, cache: Path | None) -> tuple[dict[str, Tensor],
         failure = f"the ImageNet weights of {arch} could not be downloaded ({reason})"
         if path.exists():
             failure = f"{path}: damaged ImageNet weights ({reason}); delete the file to download it again"
-        raise TraplineError(f"{failure}\n{alternatives}") from error
+        staging = f"stage them where there is internet: launch/stage_weights.py {arch} --to URI"
+        raise TraplineError(f"{failure}\n{alternatives}, or {staging}") from error
     return normalise_state_dict(content), str(available.DEFAULT)
 
 

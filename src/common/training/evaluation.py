@@ -45,12 +45,18 @@ def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
     return float(f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0.0))
 
 
+def weighted_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """The mean F1 score of the classes, weighted by their images in `labels`."""
+    return float(f1_score(labels, predicted, average="weighted", zero_division=0.0))
+
+
 def classification_metrics(predictions: Predictions) -> dict[str, float]:
-    """Log loss (natural logarithm), accuracy and macro F1, under the names of the metric registry."""
+    """Log loss (natural logarithm), accuracy, macro and weighted F1, as the metric registry names them."""
     predicted = predictions.logits.argmax(axis=1)
     classes = np.arange(predictions.logits.shape[1])
     return {
         "val_loss": float(log_loss(predictions.labels, predictions.probabilities, labels=classes)),
         "val_acc": float(accuracy_score(predictions.labels, predicted)),
         "val_macro_f1": macro_f1(predictions.labels, predicted),
+        "val_weighted_f1": weighted_f1(predictions.labels, predicted),
     }

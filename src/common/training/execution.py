@@ -10,6 +10,7 @@ import torch
 
 from common.config import TrainingConfig
 from common.console import resident_mb
+from common.environment import best_device
 from common.errors import UsageError
 from common.models.build import Normalisation, channels_last_pays
 from common.training.distributed import ALONE, Ranks
@@ -54,7 +55,7 @@ class Execution:
 
 def choose_execution(config: TrainingConfig, ranks: Ranks = ALONE) -> Execution:
     """The execution that `config` asks for on this machine. Raises UsageError where it cannot be had."""
-    device = torch.device(_device_type()) if ranks.count == 1 else ranks.device
+    device = torch.device(best_device()) if ranks.count == 1 else ranks.device
     precision = _fastest_precision(device) if config.precision == "auto" else config.precision
     if precision == "fp16" and device.type == "cpu":
         raise UsageError("precision fp16: needs a GPU; use auto, bf16 or fp32 on a CPU")
@@ -64,10 +65,13 @@ def choose_execution(config: TrainingConfig, ranks: Ranks = ALONE) -> Execution:
     return Execution(device, precision, channels_last)
 
 
-def _device_type() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def limit_gpu_memory(device: torch.device, fraction: float | None) -> None:
+    """Let this process use no more than `fraction` of the GPU's memory: beyond it, memory has run out.
+
+    None sets no limit, and where there is no CUDA device there is nothing to limit.
+    """
+    if device.type == "cuda" and fraction is not None:
+        torch.cuda.set_per_process_memory_fraction(fraction, device)
 
 
 def _fastest_precision(device: torch.device) -> Precision:
@@ -83,10 +87,13 @@ def cpu_has_bf16() -> bool:
     return any(flag in flags for flag in CPU_FLAGS)
 
 
-def seed_everything(seed: int, deterministic: bool) -> None:
-    """Seed initialisation and dropout, and choose deterministic kernels or the fastest ones, never both."""
+def seed_everything(seed: int, deterministic: bool, benchmark: bool | None = None) -> None:
+    """Seed initialisation and dropout, and choose deterministic kernels or the fastest ones, never both.
+
+    `benchmark`: whether cuDNN tries its kernels on each new shape; None: unless `deterministic`.
+    """
     torch.manual_seed(seed)
-    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.benchmark = not deterministic and benchmark is not False
     torch.use_deterministic_algorithms(deterministic)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -43,10 +43,12 @@ class Learner:
     normalisation: Normalisation
     ranks: Ranks = ALONE
     parallel: DistributedDataParallel | None = None  # `model` as several ranks call it in training
+    compiled: Callable[[Tensor], Tensor] | None = None  # either of them, as it is called where it is compiled
 
     def logits(self, images: Tensor) -> Tensor:
         """(batch, classes) from normalised images (batch, 3, height, width), for training."""
-        result: Tensor = (self.model if self.parallel is None else self.parallel)(images)
+        model = self.model if self.parallel is None else self.parallel
+        result: Tensor = (self.compiled or model)(images)
         return result
 
 
@@ -100,10 +102,17 @@ def group_sizes(batch_sizes: list[int], accumulation: int) -> list[int]:
     return [int(totals[number // accumulation]) for number in range(len(batch_sizes))]
 
 
-def train_epoch(learner: Learner, batches: Iterable[Batch], batch_sizes: list[int], epoch: int) -> Tally:
+def train_epoch(
+    learner: Learner,
+    batches: Iterable[Batch],
+    batch_sizes: list[int],
+    epoch: int,
+    watch: Callable[[int, "Tally"], None] = lambda _number, _tally: None,
+) -> Tally:
     """Train on every batch once; `batch_sizes` counts the images of each over all ranks.
 
-    Raises TraplineError, on every rank, when the loss is no longer a number.
+    `watch` is told the number of each batch, from 1, and the tally up to it. Raises TraplineError, on every
+    rank, when the loss is no longer a number.
     """
     learner.model.train()
     tally = Tally(torch.zeros((), device=learner.execution.device))
@@ -115,6 +124,7 @@ def train_epoch(learner: Learner, batches: Iterable[Batch], batch_sizes: list[in
             backward(learner, batch, sizes[number - 1], tally, mixing)
         if last_of_step:
             step(learner, tally)
+        watch(number, tally)
         if number % STEPS_BETWEEN_CHECKS == 0 or number == len(batch_sizes):
             check_finite(total(tally.loss, learner.ranks), learner.config, epoch, number)
     return over_all_ranks(tally, batch_sizes, learner.ranks)
@@ -181,7 +191,7 @@ def step(learner: Learner, tally: Tally) -> None:
     if learner.config.clip_norm is not None:
         learner.scaler.unscale_(learner.optimizer)
         nn.utils.clip_grad_norm_(learner.model.parameters(), learner.config.clip_norm)
-    tally.learning_rate = float(learner.schedule.get_last_lr()[0])
+    tally.learning_rate = float(learner.optimizer.param_groups[0]["lr"])
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     learner.optimizer.zero_grad(set_to_none=True)

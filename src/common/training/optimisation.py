@@ -1,18 +1,18 @@
 """Loss, optimizer and learning-rate schedule from the configuration."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler
 
 from common.config import TrainingConfig
 from common.errors import UsageError
+from common.losses import LOSSES, LossSettings
 from common.models.build import parameter_groups
+from common.schedules import SCHEDULES, Course
 
 FUSED_ON = ("cpu", "cuda")  # one pass over the weights: resnet18 on two cores steps in 13 ms instead of 24
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -23,25 +23,46 @@ def balanced_weights(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
 
     The definition of scikit-learn's `class_weight="balanced"`. Raises UsageError for a class without images.
     """
+    counts = _counts(labels, classes, "balanced")
+    return (len(labels) / (len(classes) * counts)).astype(np.float32)
+
+
+def inverse_weights(labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Class weights 1 / count, scaled to sum to the number of classes, float32 (classes,).
+
+    As the enhanced system has them: the mean over classes is 1, and over images it is below 1 unless the
+    classes are of one size. Raises UsageError for a class without images.
+    """
+    inverse = 1 / _counts(labels, classes, "inverse")
+    return (inverse * len(classes) / inverse.sum()).astype(np.float32)
+
+
+def _counts(labels: np.ndarray, classes: Sequence[str], setting: str) -> np.ndarray:
     counts = np.bincount(labels, minlength=len(classes))
     if not counts.all():
         absent = ", ".join(name for name, count in zip(classes, counts, strict=True) if not count)
-        raise UsageError(f"class_weights balanced: no training image of {absent}; use class_weights none")
-    return (len(labels) / (len(classes) * counts)).astype(np.float32)
+        raise UsageError(f"class_weights {setting}: no training image of {absent}; use class_weights none")
+    return counts
+
+
+CLASS_WEIGHTS = {"balanced": balanced_weights, "inverse": inverse_weights}
 
 
 def make_loss(
     config: TrainingConfig, labels: np.ndarray, classes: Sequence[str], device: torch.device
 ) -> Loss:
-    """Cross-entropy of logits (batch, classes) and labels (batch,), one value per image: (batch,)."""
-    weight = None
-    if config.class_weights == "balanced":
-        weight = torch.from_numpy(balanced_weights(labels, classes)).to(device)
+    """The loss of outputs (batch, classes) and labels (batch,), one value per image: (batch,).
 
-    def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(
-            logits.float(), targets, weight=weight, label_smoothing=config.label_smoothing, reduction="none"
-        )
+    `labels` are those of the train part, int (images,), for the class weights.
+    """
+    weight = None
+    if config.class_weights in CLASS_WEIGHTS:
+        weight = torch.from_numpy(CLASS_WEIGHTS[config.class_weights](labels, classes)).to(device)
+    function = LOSSES[config.loss].function
+    settings = LossSettings(weight, config.label_smoothing, config.focal_alpha, config.focal_gamma)
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return function(outputs.float(), targets, settings)
 
     return loss
 
@@ -61,28 +82,7 @@ def make_optimizer(config: TrainingConfig, model: nn.Module, head: frozenset[str
     return AdamW(groups, lr=config.lr, fused=fused)
 
 
-def learning_rate_factor(step: int, *, steps: int, warmup: int, cosine: bool) -> float:
-    """The share of the peak learning rate at optimizer step `step` of `steps`.
-
-    Linear from near 0 over `warmup` steps, then constant or half a cosine down to 0 (Loshchilov and Hutter,
-    SGDR, 2017, without restarts).
-    """
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    if not cosine:
-        return 1.0
-    done = (step - warmup) / max(1, steps - warmup)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
 def make_schedule(config: TrainingConfig, optimizer: Optimizer, steps_per_epoch: int) -> LRScheduler:
     """A schedule that is advanced after every optimizer step."""
-    steps = config.epochs * steps_per_epoch
-    if config.schedule == "onecycle":
-        peaks = [group["lr"] for group in optimizer.param_groups]
-        return OneCycleLR(optimizer, max_lr=peaks, total_steps=steps)
-    warmup = round(config.warmup_epochs * steps_per_epoch)
-    cosine = config.schedule == "cosine"
-    return LambdaLR(
-        optimizer, lambda step: learning_rate_factor(step, steps=steps, warmup=warmup, cosine=cosine)
-    )
+    course = Course(config.epochs * steps_per_epoch, round(config.warmup_epochs * steps_per_epoch))
+    return SCHEDULES[config.schedule].make(optimizer, course)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from common.config import TrainingConfig
@@ -24,6 +26,7 @@ class Progress:
     best_weights: Weights = field(default_factory=dict)
     reference: float | None = None  # what patience compares with: the last value better by min_delta
     stale_epochs: int = 0
+    best_confusion: Tensor | None = None  # of validation at the best epoch; see class_report.confusion
 
     @property
     def epoch(self) -> int:
@@ -38,13 +41,20 @@ class Progress:
         """Whether the last `patience` epochs brought nothing better."""
         return config.patience is not None and self.stale_epochs >= config.patience
 
-    def add(self, row: dict[str, float], model: nn.Module, config: TrainingConfig) -> None:
-        """Record an epoch, and keep its weights where it is the best so far."""
+    def add(
+        self,
+        row: dict[str, float],
+        model: nn.Module,
+        config: TrainingConfig,
+        confusion: np.ndarray | None = None,
+    ) -> None:
+        """Record an epoch, and keep its weights and `confusion` where it is the best so far."""
         self.history.append(row)
         value = row[config.best_metric]
         if is_better(config.best_metric, value, self.best_value):
             self.best_epoch, self.best_value = self.epoch, value
             self.best_weights = copy_weights(model)
+            self.best_confusion = None if confusion is None else torch.from_numpy(confusion)
         if is_better(config.best_metric, value, self.reference, config.min_delta):
             self.reference, self.stale_epochs = value, 0
         else:

@@ -8,31 +8,35 @@ from common.training.checkpoint import Checkpoints
 from common.training.distributed import Ranks, from_all, from_first
 from common.training.loop import Learner
 from common.training.progress import Progress, copy_weights
+from common.training.resources import BatchPlan
 
 RandomState = dict[str, torch.Tensor]  # by device type
+Snapshot = dict[str, Any]
 
 
-def resume_or_start(learner: Learner, checkpoints: Checkpoints, *, fresh: bool) -> Progress:
-    """Put the newest checkpoint into `learner`, on every rank, and return how far it had come.
-
-    Without a checkpoint, or with `fresh`, which deletes those there are, the job is at its beginning.
-    """
-    state, ranks = None, learner.ranks
+def find_checkpoint(checkpoints: Checkpoints, ranks: Ranks, *, fresh: bool = False) -> Snapshot | None:
+    """The newest checkpoint, on every rank; None without one, or with `fresh`, which deletes them first."""
+    state = None
     if fresh and ranks.first:
         checkpoints.clear()
     if ranks.first:
         state = checkpoints.load()
-    state = from_first(state, ranks)  # the checkpoints may lie on the first rank's machine only
-    if state is None:
-        return Progress()
+    return from_first(state, ranks)  # the checkpoints may lie on the first rank's machine only
+
+
+def batch_of(state: Snapshot) -> BatchPlan:
+    """The batches that the job of a checkpoint went on with."""
+    return BatchPlan(*state["batch"])
+
+
+def restore(learner: Learner, state: Snapshot) -> Progress:
+    """Put a checkpoint into `learner` and return how far its job had come."""
     learner.model.load_state_dict(state["model"])
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.schedule.load_state_dict(state["schedule"])
     learner.scaler.load_state_dict(state["scaler"])
-    _restore_random_state(state["random"][ranks.rank], learner.execution.device)
-    reached = Progress(**state["progress"])
-    print(f"resumed after epoch {reached.epoch} from {checkpoints.folder}", flush=True)
-    return reached
+    _restore_random_state(state["random"][learner.ranks.rank], learner.execution.device)
+    return Progress(**state["progress"])
 
 
 def random_states(device: torch.device, ranks: Ranks) -> list[RandomState]:
@@ -49,7 +53,7 @@ def _restore_random_state(state: RandomState, device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def snapshot(learner: Learner, state: Progress, random: list[RandomState]) -> dict[str, Any]:
+def snapshot(learner: Learner, state: Progress, random: list[RandomState]) -> Snapshot:
     """The state of the job between two epochs; `random` is that of `random_states`."""
     return {
         "model": copy_weights(learner.model),
@@ -58,4 +62,5 @@ def snapshot(learner: Learner, state: Progress, random: list[RandomState]) -> di
         "scaler": learner.scaler.state_dict(),
         "random": random,
         "progress": state.state(),
+        "batch": [learner.config.batch_size, learner.config.accumulation],
     }

@@ -1,15 +1,20 @@
+import random
+import subprocess
+import sys
 import warnings
 
+import cv2
 import numpy as np
 import pytest
 
+from common.chains import CHAINS, Chain
 from common.data import augment
 from common.errors import UsageError
 
 FRAME = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("chain", augment.CHAINS)
+@pytest.mark.parametrize("chain", CHAINS)
 def test_a_chain_makes_squares_that_depend_on_the_seed_alone(chain):
     one, other = augment.Augmentation(chain, 48), augment.Augmentation(chain, 48)
     pictures = [one(FRAME, (0, 1, row)) for row in range(8)]
@@ -18,7 +23,7 @@ def test_a_chain_makes_squares_that_depend_on_the_seed_alone(chain):
         assert np.array_equal(other(FRAME, (0, 1, row)), pictures[row])
 
 
-@pytest.mark.parametrize("chain", ["flip", "crops", "heavy"])
+@pytest.mark.parametrize("chain", ["flip", "crops", "heavy", "imagenet"])
 def test_epochs_and_rows_and_seeds_differ(chain):
     transform = augment.Augmentation(chain, 48)
     by_row = {transform(FRAME, (0, 0, row)).tobytes() for row in range(16)}
@@ -40,15 +45,167 @@ def test_flipping_mirrors_about_half_of_the_frames():
     assert 70 < mirrored < 130
 
 
-def test_the_heavy_noise_is_as_strong_as_the_old_variance():
-    noise = next(step for step in augment.CHAINS["heavy"].steps(224) if type(step).__name__ == "GaussNoise")
-    assert np.square(np.multiply(noise.std_range, 255)) == pytest.approx([10, 50])
+def steps(chain, size=224):
+    """The transforms of a chain, by name; of two with the same name a list."""
+    found = {}
+    for step in CHAINS[chain].steps(augment.A, size):
+        found.setdefault(type(step).__name__, []).append(step)
+    return {name: same[0] if len(same) == 1 else same for name, same in found.items()}
 
 
-def test_an_unknown_argument_is_an_error(monkeypatch):
-    chain = augment.Chain(1.0, lambda size: [augment.A.GaussNoise(var_limit=(10, 50))])
-    monkeypatch.setitem(augment.CHAINS, "old", chain)
-    with pytest.raises((UserWarning, ValueError), match="var_limit"):
+def test_the_heavy_chain_has_the_twelve_transforms_at_their_probabilities():
+    assert CHAINS["heavy"].frame * 224 == 256  # the first of the twelve: the resize
+    probabilities = [(type(step).__name__, step.p) for step in CHAINS["heavy"].steps(augment.A, 224)]
+    assert probabilities == [
+        ("RandomCrop", 1.0),
+        ("HorizontalFlip", 0.5),
+        ("VerticalFlip", 0.2),
+        ("RandomRotate90", 0.3),
+        ("Affine", 0.5),
+        ("RandomBrightnessContrast", 0.5),
+        ("HueSaturationValue", 0.5),
+        ("Blur", 0.3),
+        ("GaussNoise", 0.3),
+        ("CoarseDropout", 0.3),
+        ("CoarseDropout", 0.3),
+    ]
+    assert (steps("heavy")["RandomCrop"].height, steps("heavy")["RandomCrop"].width) == (224, 224)
+
+
+def test_the_heavy_strengths_are_those_of_the_original():
+    heavy = steps("heavy")
+    shift_scale_rotate = heavy["Affine"]
+    assert shift_scale_rotate.rotate == (-15, 15)
+    assert set(shift_scale_rotate.scale.values()) == {(0.9, 1.1)}
+    assert set(shift_scale_rotate.translate_percent.values()) == {(-0.1, 0.1)}
+    assert shift_scale_rotate.shear == {"x": (0, 0), "y": (0, 0)}
+    assert shift_scale_rotate.border_mode == cv2.BORDER_REFLECT_101
+    assert heavy["RandomBrightnessContrast"].brightness_limit == (-0.2, 0.2)
+    assert heavy["RandomBrightnessContrast"].contrast_limit == (-0.2, 0.2)
+    assert heavy["HueSaturationValue"].hue_shift_limit == (-10, 10)
+    assert heavy["HueSaturationValue"].sat_shift_limit == (-20, 20)
+    assert heavy["HueSaturationValue"].val_shift_limit == (-10, 10)
+    assert heavy["Blur"].blur_limit == (3, 3)
+    # var_limit=(10, 50) was a variance in grey levels
+    assert np.square(np.multiply(heavy["GaussNoise"].std_range, 255)) == pytest.approx([10, 50])
+
+
+@pytest.mark.parametrize(("number", "holes"), [(0, 8), (1, 4)])
+def test_the_heavy_holes_are_as_many_and_as_large_as_the_originals(number, holes):
+    dropout = steps("heavy")["CoarseDropout"][number]
+    dropout.p = 1.0
+    dropout.set_random_state(np.random.default_rng(0), random.Random(0))
+    white = np.full((224, 224, 3), 255, np.uint8)
+    lost = [(dropout(image=white)["image"] == 0).all(axis=2).mean() for _ in range(200)]
+    assert max(lost) == pytest.approx(holes * 32 * 32 / 224**2)  # no two of them overlap
+    alone = holes * 32 * 32 / 224**2
+    assert 0.85 * alone < np.mean(lost) < alone
+
+
+def test_the_heavy_shifts_scales_and_turns_reach_their_limits_and_not_beyond():
+    affine = steps("heavy")["Affine"]
+    affine.set_random_state(np.random.default_rng(0), random.Random(0))
+    shape = {"shape": (224, 224, 3)}
+    drawn = [affine.get_params_dependent_on_data(shape, {"image": FRAME}) for _ in range(400)]
+    scales = np.array([one["scale"]["x"] for one in drawn])
+    shifts = np.array([[one["translate"][axis] / 224 for axis in "xy"] for one in drawn])
+    assert 0.9 <= scales.min() < 0.91 < 1.09 < scales.max() <= 1.1
+    assert all(one["scale"]["x"] == one["scale"]["y"] for one in drawn)
+    assert -0.1 <= shifts.min() < -0.09 < 0.09 < shifts.max() <= 0.1
+
+
+def test_the_imagenet_chain_is_the_published_crop_and_the_systems_steps():
+    chain = steps("imagenet")
+    assert list(chain) == [
+        "RandomResizedCrop", "HorizontalFlip", "VerticalFlip", "ColorJitter", "HueSaturationValue", "ToGray",
+        "Blur", "CoarseDropout",
+    ]  # fmt: skip
+    assert chain["RandomResizedCrop"].scale == (0.08, 1.0)
+    assert chain["RandomResizedCrop"].ratio == pytest.approx((3 / 4, 4 / 3))
+    assert chain["ToGray"].p == 0.2
+
+
+def test_the_imagenet_chain_crops_the_frame_in_its_own_aspect_ratio(monkeypatch):
+    only_crop = Chain("whole", lambda library, size: CHAINS["imagenet"].steps(library, size)[:1])
+    monkeypatch.setattr(augment, "CHAINS", {"crop": only_crop})
+    wide = np.zeros((64, 256, 3), np.uint8)
+    wide[:, ::8] = 255  # lines, which a squeezed frame would show four times as dense
+    views = [augment.Augmentation("crop", 64)(wide, (0, 0, row)) for row in range(40)]
+    lines = [np.count_nonzero(np.diff((view[32, :, 0] > 60).astype(int)) == 1) for view in views]
+    assert max(lines) <= 64 * 4 / 3 / 8 + 1
+
+
+def test_evaluation_sees_the_whole_frame_unless_told_otherwise():
+    assert np.array_equal(augment.evaluated_square(FRAME, 48), augment.resize_square(FRAME, 48))
+
+
+def test_the_centre_crop_is_a_resize_of_the_short_side_to_256_and_the_central_224():
+    frame = np.random.default_rng(1).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    resized = cv2.resize(frame, (341, 256), interpolation=cv2.INTER_LINEAR)
+    expected = resized[16:240, 58:282]
+    assert np.array_equal(augment.evaluated_square(frame, 224, "centre"), expected)
+    packed = frame[:256, :341]  # as packed: the short side is 256 already, and nothing is resized
+    assert np.array_equal(augment.evaluated_square(packed, 224, "centre"), packed[16:240, 58:282])
+
+
+@pytest.mark.parametrize("shape", [(90, 160, 3), (160, 90, 3), (30, 31, 3), (20, 20, 3), (12, 300, 3)])
+def test_the_centre_crop_is_a_square_for_every_shape(shape):
+    frame = np.full(shape, 77, np.uint8)
+    square = augment.evaluated_square(frame, 48, "centre")
+    assert square.shape == (48, 48, 3)
+    assert (square == 77).all()
+
+
+def test_the_chains_without_crops_begin_with_what_evaluation_sees():
+    plain = augment.evaluated_square(FRAME, 48, "centre")
+    assert np.array_equal(augment.Augmentation("none", 48, "centre")(FRAME, (0, 0, 0)), plain)
+    flipped = augment.Augmentation("flip", 48, "centre")(FRAME, (0, 0, 0))
+    assert any(np.array_equal(flipped, picture) for picture in (plain, plain[:, ::-1]))
+
+
+def test_an_unknown_crop_is_refused_with_the_known_ones():
+    with pytest.raises(UsageError, match="eval_crop: unknown crop 'left'; known: none, centre"):
+        augment.Augmentation("flip", 48, "left")
+
+
+def test_a_chain_is_added_in_one_place(monkeypatch):
+    """What is entered in CHAINS is a value of the hyperparameter, and runs."""
+    code = """
+import common.chains as chains
+known = dict(chains.CHAINS)
+known["mirror"] = chains.Chain("evaluated", lambda library, size: [library.HorizontalFlip(p=1.0)])
+chains.CHAINS = known
+import numpy as np
+from common.config import make_config
+from common.data.augment import Augmentation
+frame = np.arange(48 * 48 * 3, dtype=np.uint8).reshape(48, 48, 3)
+config = make_config({"augment": "mirror"})
+print((Augmentation(config.augment, 48)(frame, (0, 0, 0)) == frame[:, ::-1]).all())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("GaussNoise", {"var_limit": (10, 50)}),
+        ("CoarseDropout", {"max_holes": 8}),
+        ("Affine", {"shift_limit": 0.1}),
+        ("RandomResizedCrop", {"hieght": 3, "size": (48, 48)}),
+    ],
+)
+def test_an_unknown_or_renamed_argument_is_an_error(monkeypatch, name, arguments):
+    chain = Chain("evaluated", lambda library, size: [getattr(library, name)(**arguments)])
+    monkeypatch.setattr(augment, "CHAINS", {"old": chain})
+    with pytest.raises((UserWarning, ValueError), match=next(iter(arguments))):
+        augment.Augmentation("old", 48)
+
+
+def test_a_transform_that_is_gone_is_an_error(monkeypatch):
+    chain = Chain("evaluated", lambda library, size: [library.Cutout(num_holes=4)])
+    monkeypatch.setattr(augment, "CHAINS", {"old": chain})
+    with pytest.raises(AttributeError, match="Cutout"):
         augment.Augmentation("old", 48)
 
 
@@ -60,7 +217,7 @@ def test_an_unknown_chain_is_refused_with_the_known_ones():
 def test_building_a_chain_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert all(augment.Augmentation(chain, 224) for chain in augment.CHAINS)
+        assert all(augment.Augmentation(chain, 224) for chain in CHAINS)
 
 
 @pytest.mark.parametrize("shape", [(96, 171, 3), (20, 30, 3), (500, 90, 3), (48, 48, 3)])

@@ -10,7 +10,7 @@ from common.config import make_config
 from common.errors import UsageError
 from common.training.optimisation import (
     balanced_weights,
-    learning_rate_factor,
+    inverse_weights,
     make_loss,
     make_optimizer,
     make_schedule,
@@ -57,14 +57,6 @@ def test_onecycle_rises_to_lr_and_falls_far_below_the_start():
     assert seen[-1] < seen[0] / 100
 
 
-@given(st.integers(1, 300), st.integers(0, 299), st.booleans())
-def test_the_factor_is_a_share_of_the_peak(steps, warmup, cosine):
-    shape = {"steps": steps, "warmup": min(warmup, steps - 1), "cosine": cosine}
-    factors = [learning_rate_factor(step, **shape) for step in range(steps)]
-    assert all(0 < factor <= 1 for factor in factors)
-    assert max(factors) == 1
-
-
 def test_the_head_has_its_own_rate():
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
     config = make_config({"lr": 0.1, "head_lr_multiplier": 10})
@@ -80,9 +72,19 @@ def test_balanced_weights_are_those_of_scikit_learn(labels):
     assert balanced_weights(np.array(labels), "abcd") == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_class_without_training_images_cannot_be_balanced():
-    with pytest.raises(UsageError, match="no training image of hog"):
-        balanced_weights(np.array([0, 0, 2]), ["bird", "hog", "leopard"])
+@given(st.lists(st.integers(0, 3), min_size=1).map(lambda extra: [0, 1, 2, 3, *extra]))
+def test_inverse_weights_sum_to_the_number_of_classes_and_balance_the_classes(labels):
+    weights = inverse_weights(np.array(labels), "abcd")
+    assert weights.dtype == np.float32
+    assert weights.sum() == pytest.approx(4, rel=1e-5)
+    assert weights * np.bincount(labels) == pytest.approx([weights[0] * labels.count(0)] * 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("setting", ["balanced", "inverse"])
+def test_a_class_without_training_images_cannot_be_weighted(setting):
+    labels, classes = np.array([0, 0, 2]), ["bird", "hog", "leopard"]
+    with pytest.raises(UsageError, match=f"class_weights {setting}: no training image of hog"):
+        make_loss(make_config({"class_weights": setting}), labels, classes, torch.device("cpu"))
 
 
 def test_the_loss_is_one_value_per_image_and_its_mean_the_usual_one():

@@ -1,0 +1,164 @@
+"""Check an experiment or the pipeline before it costs anything: every request, every step, the code.
+
+    python launch/check.py swin_stage1 --data s3://BUCKET/PREFIX --spot
+    python launch/check.py pipeline --recipe swin_stage1
+    python launch/check.py --all
+
+The flags are those of the launcher, or of pipelines/camera_trap.py. No account is asked, and none is needed:
+what is not given (data, bucket, role) is assumed. The same checks run before each paid start.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from common.console import ArgumentParser, run
+from common.errors import TraplineError, UsageError
+from launch.experiment import Experiment
+from launch.experiments import experiment_names, find_experiment
+
+if TYPE_CHECKING:
+    import boto3
+
+    from launch.soundness import Verdict
+
+PIPELINE, PIPELINE_MODULE = "pipeline", "pipelines.checking"
+REGION = "us-east-1"  # where the environment names none
+BUCKET = "s3://assumed-bucket"
+ASSUMED = {"data": f"{BUCKET}/images", "prepared": f"{BUCKET}/prepared", "output": f"{BUCKET}/trapline"}
+CHANNELS = {"pseudo": f"{BUCKET}/pseudo", "phase1": f"{BUCKET}/job/output/model.tar.gz"}
+ACCOUNT = "000000000000"
+
+
+def parser() -> ArgumentParser:
+    """The command line."""
+    arguments = ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = arguments.add_argument
+    add("name", nargs="?", metavar="EXPERIMENT|pipeline", help="a script of launch/, or pipeline")
+    add("flags", nargs=argparse.REMAINDER, metavar="FLAGS", help="of the launcher, or of the pipeline")
+    add("--all", action="store_true", help="every experiment, and the pipeline with each recipe")
+    return arguments
+
+
+def main() -> None:
+    """Check what is asked for. Raises TraplineError where something is found."""
+    flags = parser().parse_args(sys.argv[1:])
+    if flags.all == bool(flags.name):
+        raise UsageError("give an EXPERIMENT, or pipeline, or --all")
+    number = check_all(all_subjects() if flags.all else [(flags.name, flags.flags)])
+    if number:
+        raise TraplineError(f"{number} finding{'s' if number > 1 else ''}")
+
+
+def check_all(subjects: Sequence[tuple[str, Sequence[str]]]) -> int:
+    """Check names with their flags, and the code once, and say what is found. Returns how much."""
+    from launch.soundness import check_code
+
+    number, images = 0, set()
+    for name, words in subjects:
+        verdict, of_aws = check_subject(name, words)
+        images.add(of_aws)
+        looked = f"{_count(verdict.requests, 'request')}, {_count(verdict.values, 'field')} checked"
+        number += _report(" ".join([name, *words]), verdict, looked)
+    for of_aws in sorted(images):
+        verdict = check_code(of_aws=of_aws)
+        title = "code for AWS's image" if of_aws else "code"
+        number += _report(title, verdict, f"{_count(verdict.files, 'file')} checked")
+    return number
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
+def _report(title: str, verdict: "Verdict", looked: str) -> int:
+    for finding in verdict.findings:
+        print(f"{title}: {finding}")
+    if not verdict.findings:
+        print(f"{title}: sound: {looked}", flush=True)
+    return len(verdict.findings)
+
+
+def all_subjects() -> list[tuple[str, list[str]]]:
+    """Every experiment, and the pipeline with each experiment that can be its recipe, and with its own."""
+    names = experiment_names()
+    recipes = [name for name in names if not find_experiment(name).channels]
+    return [
+        *((name, []) for name in names),
+        (PIPELINE, ["--data", "demo"]),
+        *((PIPELINE, ["--recipe", name]) for name in recipes),
+    ]
+
+
+def check_subject(name: str, words: Sequence[str]) -> tuple["Verdict", bool]:
+    """The verdict on the requests of an experiment or the pipeline, and whether AWS's image runs the jobs."""
+    from launch.soundness import check_requests
+
+    if name == PIPELINE:
+        # Found by its name, as the experiments are: launch/ builds on nothing of pipelines/.
+        requests, region = importlib.import_module(PIPELINE_MODULE).rehearse(words)
+        return check_requests(requests, region), False
+    try:
+        experiment = find_experiment(name)
+    except UsageError as error:
+        raise UsageError(f"{error}, {PIPELINE}") from None
+    return _check_launch(experiment, words)
+
+
+def _check_launch(experiment: Experiment, words: Sequence[str]) -> tuple["Verdict", bool]:
+    from launch.aws_backend import WITHOUT_ACCOUNT, check_plan, open_account
+    from launch.aws_errors import explained
+    from launch.flags import read_plan
+    from launch.rehearsal import requests_of
+    from launch.soundness import check_requests
+
+    plan = read_plan(experiment, [*words, *assumed(experiment, words)])
+    if plan.backend != "aws":
+        raise UsageError(f"--backend {plan.backend}: what is checked is what goes to AWS; leave it out")
+    check_plan(plan)
+    with explained(f"checking {experiment.name}", WITHOUT_ACCOUNT):
+        session = _session()
+        region = str(session.region_name)
+        account = open_account(session, dataclasses.replace(plan, role=_role_arn(plan.role, region)))
+        requests: list[dict[str, Any]] = requests_of(plan, account)
+    of_aws = account.image.of_aws
+    return check_requests(requests, region, of_aws=of_aws), of_aws
+
+
+def assumed(experiment: Experiment, words: Sequence[str]) -> list[str]:
+    """The flags that a launch must have and that are not given."""
+    given = {word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")}
+    needed = {} if "backend" in given else {"output": ASSUMED["output"]}
+    if not given & {"data", "prepared"}:
+        source = "prepared" if experiment.channels else "data"
+        needed[source] = ASSUMED[source]
+    needed |= {name: CHANNELS[name] for name in experiment.channels}
+    return [word for name, uri in needed.items() if name not in given for word in (f"--{name}", uri)]
+
+
+def _session() -> "boto3.Session":
+    import boto3
+
+    own = boto3.Session()
+    region = os.environ.get("AWS_REGION") or own.region_name or REGION
+    return boto3.Session(region_name=region)
+
+
+def _role_arn(role: str | None, region: str) -> str:
+    """A role's ARN; where only a name is given, of an assumed account."""
+    from launch.field_rules import partition_of
+
+    role = role or os.environ.get("SAGEMAKER_ROLE") or "assumed-role"
+    if role.startswith("arn:"):
+        return role
+    return f"arn:{partition_of(region)}:iam::{ACCOUNT}:role/{role}"
+
+
+if __name__ == "__main__":
+    run(main)

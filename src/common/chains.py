@@ -1,0 +1,112 @@
+"""Augmentation chains and the framing of evaluation, as specifications without the libraries that run them.
+
+They stand on the ground floor because the configuration takes its names from here: to add a chain, write its
+steps and enter it in CHAINS. `common.data.augment` runs them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+REFLECTED = 4  # OpenCV's BORDER_REFLECT_101: the frame mirrored at its edge, the edge itself not repeated
+
+# From the module albumentations and the side of the model's square to transforms of uint8 RGB pixels.
+Steps: TypeAlias = Callable[[Any, int], list[Any]]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What happens to a frame in training.
+
+    frame: what the steps get. "evaluated": the square that evaluation sees; "whole": the frame as it is
+    packed; a number: the frame resized to a square of so many times the model's side. What the last step
+    leaves has the model's side.
+    """
+
+    frame: Literal["evaluated", "whole"] | float
+    steps: Steps
+
+
+def _none(library: Any, size: int) -> list[Any]:
+    return []
+
+
+def _flip(library: Any, size: int) -> list[Any]:
+    return [library.HorizontalFlip(p=0.5)]
+
+
+def _crops(library: Any, size: int) -> list[Any]:
+    """The camera-trap system's variation: crops of 75-100%, flip, rotation by 10 degrees, jitter 0.2."""
+    jitter = {"brightness": (0.8, 1.2), "contrast": (0.8, 1.2), "saturation": (0.8, 1.2), "hue": (0, 0)}
+    return [
+        library.RandomResizedCrop((size, size), scale=(0.75, 1.0), ratio=(0.9, 1.1)),
+        library.HorizontalFlip(p=0.5),
+        library.Rotate(limit=10, border_mode=REFLECTED, p=1.0),
+        library.ColorJitter(**jitter, p=1.0),
+    ]
+
+
+def _heavy(library: Any, size: int) -> list[Any]:
+    """The enhanced ResNet-18's twelve transforms, in today's names at equivalent strengths.
+
+    The first, the resize to 256 px, is the chain's frame. Lengths are for 224 px and scale with `size`. The
+    old `GaussNoise(var_limit=(10, 50))` is a standard deviation of 3.2 to 7.1 grey levels. The old
+    `CoarseDropout(max_holes=8, max_height=32, max_width=32)` took its least number and size from the largest
+    where none was given, so that it and `Cutout` both cut a fixed number of holes of a fixed size.
+    """
+    hole = max(1, round(size * 32 / 224))
+    square = {"hole_height_range": (hole, hole), "hole_width_range": (hole, hole), "fill": 0}
+    return [
+        library.RandomCrop(size, size),
+        library.HorizontalFlip(p=0.5),
+        library.VerticalFlip(p=0.2),
+        library.RandomRotate90(p=0.3),
+        library.Affine(
+            translate_percent=(-0.1, 0.1),
+            scale=(0.9, 1.1),
+            rotate=(-15, 15),
+            keep_ratio=True,
+            border_mode=REFLECTED,
+            p=0.5,
+        ),
+        library.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.5),
+        library.HueSaturationValue(hue_shift_limit=10, sat_shift_limit=20, val_shift_limit=10, p=0.5),
+        library.Blur(blur_limit=3, p=0.3),
+        library.GaussNoise(std_range=(10**0.5 / 255, 50**0.5 / 255), p=0.3),
+        library.CoarseDropout((8, 8), **square, p=0.3),
+        library.CoarseDropout((4, 4), **square, p=0.3),
+    ]
+
+
+def _imagenet(library: Any, size: int) -> list[Any]:
+    """The ImageNet system's chain. The crop (8 to 100% of the area, 3:4 to 4:3) is that of Szegedy et al.,
+    Going deeper with convolutions, 2015; the frame's own aspect ratio is kept, as in evaluation with
+    eval_crop=centre. Holes are of up to 16 px at 224 px and scale with `size`.
+    """
+    hole = max(1, round(size * 16 / 224))
+    return [
+        library.RandomResizedCrop((size, size), scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)),
+        library.HorizontalFlip(p=0.5),
+        library.VerticalFlip(p=0.1),
+        library.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05, p=0.5),
+        library.HueSaturationValue(hue_shift_limit=10, sat_shift_limit=20, val_shift_limit=10, p=0.3),
+        library.ToGray(p=0.2),
+        library.Blur(blur_limit=3, p=0.1),
+        library.CoarseDropout((1, 8), hole_height_range=(1, hole), hole_width_range=(1, hole), fill=0, p=0.3),
+    ]
+
+
+CHAINS: Mapping[str, Chain] = MappingProxyType(
+    {
+        "none": Chain("evaluated", _none),
+        "flip": Chain("evaluated", _flip),
+        "crops": Chain(0.75**-0.5, _crops),
+        "heavy": Chain(256 / 224, _heavy),
+        "imagenet": Chain("whole", _imagenet),
+    }
+)
+
+# How evaluation fits a frame into the model's square. None: the whole frame, without regard to its aspect
+# ratio. A number: its short side is resized to so many times the model's side, and the centre is kept.
+EVAL_CROPS: Mapping[str, float | None] = MappingProxyType({"none": None, "centre": 256 / 224})

@@ -1,0 +1,106 @@
+"""Raw images as local files: where they lie, unpacked from an archive, copied from S3, or drawn.
+
+Copies lie beside the results and not in them (a platform may upload what lies there while it is made), and go
+when the block ends.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from common.data.archives import archive_in, is_archive, unpack_images
+from common.data.demo import DemoSettings, draw_demo
+from common.data.listing import SiteRule, Source
+from common.data.packing import Unusable
+from common.data.quarantine import MISSING, UNREADABLE
+from common.data.sources import read_source
+from common.errors import TraplineError
+from common.s3 import fetch, is_s3
+from common.s3_folder import fetch_folder, remove_copy
+
+DEMO = "demo"
+
+
+@dataclass(frozen=True)
+class RawInput:
+    """Where the raw images lie, the rule for sites, and the files of which S3 gave no bytes, by path.
+
+    shown: the copies, and what messages call them.
+    """
+
+    folder: Path
+    rule: SiteRule
+    lost: Mapping[str, Unusable] = field(default_factory=dict)
+    shown: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self) -> Source:
+        """List the inputs; messages name the original, not its copy. Raises as `read_source` does."""
+        try:
+            return read_source(self.folder, self.rule)
+        except TraplineError as error:
+            message = str(error)
+            for copy, original in self.shown.items():
+                message = message.replace(copy, original)
+            raise type(error)(message) from None
+
+
+@contextlib.contextmanager
+def raw_input(given: str, output: Path, work: Path, rule: SiteRule, demo: DemoSettings) -> Iterator[RawInput]:
+    """What `given` names, a folder, an archive, an S3 URI of either, or `demo`, as local files.
+
+    `output` is the folder of the results, `work` one for what is unfinished. Raises TraplineError where it
+    cannot be read.
+    """
+    place = output.resolve()
+    copy, unpacked = (place.parent / f".{place.name}.{what}" for what in ("s3", "unpacked"))
+    shown = {}
+    if is_s3(str(rule.csv)):
+        shown[str(work / "sites.csv")] = str(rule.csv)
+        rule = replace(rule, csv=fetch(str(rule.csv), work / "sites.csv"))
+    shutil.rmtree(unpacked, ignore_errors=True)  # of a run that was killed
+    try:
+        folder, lost = _found(given, copy, work, demo)
+        if is_s3(given):
+            shown[str(folder)] = given.rstrip("/")
+        archive = archive_in(folder)
+        if archive is not None:
+            folder = unpack_images(archive, unpacked)
+            shown[str(folder)] = given.rstrip("/")
+        yield RawInput(folder, rule, lost, shown)
+    finally:
+        remove_copy(copy)
+        shutil.rmtree(unpacked, ignore_errors=True)
+
+
+def _found(given: str, copy: Path, work: Path, demo: DemoSettings) -> tuple[Path, dict[str, Unusable]]:
+    if is_s3(given):
+        if is_archive(given):
+            return fetch(given, work / given.rpartition("/")[2]), {}
+        return copy, _copied_from_s3(given, copy)
+    if given != DEMO:
+        return Path(given), {}
+    print(f"drawing {demo.images} demo images: artificial, not photographs", flush=True)
+    draw_demo(work / "raw", demo)
+    return work / "raw", {}
+
+
+def _copied_from_s3(uri: str, folder: Path) -> dict[str, Unusable]:
+    """Copy the raw images; an object that gives no bytes becomes a link to nowhere, listed but unreadable.
+
+    Tables at the top must be there: without its labels a set would pass for an unlabelled one.
+    """
+    problems = fetch_folder(uri, folder, may_fail=_may_fail)
+    lost = {}
+    for name, problem in problems.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(folder / "no bytes from S3" / "no such file")
+        lost[str(path)] = Unusable(MISSING if problem.missing else UNREADABLE, problem.detail)
+    return lost
+
+
+def _may_fail(name: str) -> bool:
+    """Whether the set can be read without this object: tables, words and archives are no single images."""
+    return not name.endswith((".csv", ".txt")) and not is_archive(name) if "/" not in name else True

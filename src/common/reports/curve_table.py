@@ -1,0 +1,132 @@
+"""The curves of runs as text and as a file: a row for each epoch, a summary of each run, one value a line."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.console import table
+from common.metrics import format_value
+from common.reports.history import best_row
+from common.reports.run_logs import Curves
+from common.storage import atomic_file
+
+UNKNOWN = "-"
+MOST_EPOCHS = 24  # rows of a run in the table; more are thinned out, never the best or the last
+SHOWN = {
+    "epoch": "{:.0f}",
+    "train_loss": "{:.4f}",
+    "train_acc": "{:.4f}",
+    "val_loss": "{:.4f}",
+    "val_acc": "{:.4f}",
+    "val_macro_f1": "{:.4f}",
+    "lr": "{:.3g}",
+    "epoch_s": "{:.1f}",
+}
+COLUMNS = ("run", "epoch", "step", "metric", "value")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in a few numbers; None where they are not known. Accuracies 0 to 1, time in seconds."""
+
+    run: str
+    epochs: int
+    batches: int  # with a line of their own
+    best_epoch: float | None  # by validation loss, else by training loss
+    best_val_loss: float | None
+    acc_at_best: float | None  # on validation
+    last_val_loss: float | None
+    last_val_acc: float | None
+    last_train_loss: float | None
+    seconds: float | None  # of all epochs
+
+
+def summarise(curves: Curves) -> Summary:
+    """The numbers of a run."""
+    rows = curves.epochs
+    best = best_row(rows, "val_loss")
+    chosen = best if best is not None else best_row(rows, "train_loss")
+    last = rows[-1] if rows else {}
+    at_best = rows[best] if best is not None else {}
+    timed = [row["epoch_s"] for row in rows if "epoch_s" in row]
+    return Summary(
+        run=curves.name,
+        epochs=len(rows),
+        batches=len(curves.batches),
+        best_epoch=None if chosen is None else rows[chosen].get("epoch", chosen + 1.0),
+        best_val_loss=at_best.get("val_loss"),
+        acc_at_best=at_best.get("val_acc"),
+        last_val_loss=last.get("val_loss"),
+        last_val_acc=last.get("val_acc"),
+        last_train_loss=last.get("train_loss"),
+        seconds=sum(timed) if timed else None,
+    )
+
+
+def summary_table(runs: Sequence[Curves]) -> str:
+    """A row for each run."""
+    header = ["run", "epochs", "best epoch", "min val loss", "acc there", "last val loss", "last val acc",
+              "last train loss", "minutes"]  # fmt: skip
+    rows = []
+    for summary in map(summarise, runs):
+        minutes = None if summary.seconds is None else summary.seconds / 60
+        values = (summary.best_val_loss, summary.acc_at_best, summary.last_val_loss, summary.last_val_acc,
+                  summary.last_train_loss)  # fmt: skip
+        rows.append([
+            summary.run,
+            str(summary.epochs),
+            _shown("{:.0f}", summary.best_epoch),
+            *(_shown("{:.4f}", value) for value in values),
+            _shown("{:.1f}", minutes),
+        ])  # fmt: skip
+    return table(header, rows)
+
+
+def epoch_table(curves: Curves) -> str:
+    """A row for each epoch of a run, at most MOST_EPOCHS; `*` marks the lowest validation loss."""
+    names = [name for name in SHOWN if any(name in row for row in curves.epochs)]
+    best = best_row(curves.epochs, "val_loss")
+    kept = _kept(len(curves.epochs), best)
+    rows = [
+        [f"{'*' if index == best else ' '} {row.get('epoch', index + 1):.0f}"]
+        + [_shown(SHOWN[name], row.get(name)) for name in names if name != "epoch"]
+        for index, row in ((index, curves.epochs[index]) for index in kept)
+    ]
+    text = table(["  epoch", *(name.replace("_", " ") for name in names if name != "epoch")], rows)
+    left_out = len(curves.epochs) - len(kept)
+    return f"{text}\n({left_out} epochs between these are in the CSV file)" if left_out else text
+
+
+def _kept(count: int, best: int | None) -> list[int]:
+    if count <= MOST_EPOCHS:
+        return list(range(count))
+    spread = {round(index * (count - 1) / (MOST_EPOCHS - 2)) for index in range(MOST_EPOCHS - 1)}
+    return sorted(spread | ({best} if best is not None else set()))
+
+
+def _shown(form: str, value: float | None) -> str:
+    return UNKNOWN if value is None else form.format(value)
+
+
+def write_long_csv(runs: Sequence[Curves], path: Path) -> None:
+    """Write one value a line: run, epoch, step (the batch within the epoch, empty for an epoch's own value),
+    metric, value. The metrics of batches are batch_loss, batch_accuracy and batch_lr. Raises OSError."""
+    with atomic_file(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for curves in runs:
+            writer.writerows(_records(curves))
+
+
+def _records(curves: Curves) -> Iterator[tuple[str, str, str, str, str]]:
+    for number, row in enumerate(curves.epochs, 1):
+        epoch = f"{row.get('epoch', number):.0f}"
+        for name, value in row.items():
+            if name != "epoch":
+                yield curves.name, epoch, "", name, format_value(value)
+    for point in curves.batches:
+        values = {"batch_loss": point.loss, "batch_accuracy": point.accuracy, "batch_lr": point.lr}
+        for name, value in values.items():
+            if value is not None:
+                yield curves.name, str(point.epoch), str(point.batch), name, format_value(value)
