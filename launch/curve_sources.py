@@ -44,12 +44,14 @@ def _of_folder(folder: Path) -> list[Curves]:
     found = _own_curves(folder, folder.resolve().name)
     if found:
         return [found]
-    inner = [(path, f"{folder.resolve().name}/{path.name}") for path in sorted(folder.iterdir()) if path.is_dir()]
+    inner = [
+        (path, f"{folder.resolve().name}/{path.name}") for path in sorted(folder.iterdir()) if path.is_dir()
+    ]
     curves = [found for path, name in inner if (found := _own_curves(path, name))]
     if not curves:
         raise TraplineError(
-            f"{folder}: holds neither {METRICS} nor a {LOG} with metrics; it is no training run, or its first "
-            "epoch has not ended"
+            f"{folder}: holds neither {METRICS} nor a {LOG} with metrics; it is no training run, or its "
+            "first epoch has not ended"
         )
     return curves
 

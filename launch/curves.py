@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def collect(names: list[str], runs: Path) -> tuple[list[Curves], list[str]]:
-    """The curves of all runs that have any, and why the others have none. Each run bears a name of its own."""
+    """The curves of all runs that have any, and why the others have none. No two runs bear the same name."""
     found: list[Curves] = []
     problems = []
     for name in dict.fromkeys(names):
@@ -73,7 +73,13 @@ def collect(names: list[str], runs: Path) -> tuple[list[Curves], list[str]]:
             continue
         taken = {curves.name for curves in found}
         for curves in read:
-            own = curves.name if curves.name not in taken else name if len(read) == 1 else f"{name}/{curves.name}"
+            own = (
+                curves.name
+                if curves.name not in taken
+                else name
+                if len(read) == 1
+                else f"{name}/{curves.name}"
+            )
             found.append(Curves(own, curves.epochs, curves.batches))
     return found, problems
 

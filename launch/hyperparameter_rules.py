@@ -44,7 +44,11 @@ def check_hyperparameters(training: Training) -> Iterator[Finding]:
         if problem:
             unsafe = True
             yield training.found(f"{training.hyperparameters}.{name}", "shell", problem)
-    if not unsafe and all(isinstance(value, str) for value in given.values() if value is not UNKNOWN):
+    if (
+        training.request.current
+        and not unsafe
+        and all(isinstance(value, str) for value in given.values() if value is not UNKNOWN)
+    ):
         yield from _impossible(training, own)
 
 

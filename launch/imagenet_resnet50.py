@@ -2,12 +2,12 @@
 
     python launch/imagenet_resnet50.py --data s3://BUCKET/IMAGENET --role ROLE
     python launch/imagenet_resnet50.py --backend process --data IMAGENET --set num_workers=16
-    python launch/imagenet_resnet50.py --backend process --data DIR --prepare limit-per-class=10 --set epochs=1
+    python launch/imagenet_resnet50.py --backend process --data DIR --prepare limit-per-class=9 --set epochs=1
 
-Data: `train/<class>/*.JPEG` and `val/<class>/*.JPEG`, a folder for each class as for torchvision's ImageFolder,
-in a folder, an archive or S3; the split is kept. Words for the classes come from a LOC_synset_mapping.txt or
-words.txt beside them. A batch is 4 micro-batches of 64 images. The published model has a top-1 accuracy of 0.76
-after 90 epochs with a batch of 256; tests/benchmarks/imagenet_scale.py says what the data cost here.
+Data: `train/<class>/*.JPEG` and `val/<class>/*.JPEG`, as for torchvision's ImageFolder, in a folder, an
+archive or S3; the split is kept. Names of the classes come from a LOC_synset_mapping.txt or words.txt beside
+them. A step takes 4 micro-batches of 64 images. The published model reaches a top-1 accuracy of 0.76 after 90
+epochs at 256 images a step. What the data cost: tests/benchmarks/imagenet_scale.py. AWS: --volume-size 400.
 """
 
 from launch.experiment import Experiment, run_experiment
@@ -33,7 +33,7 @@ EXPERIMENT = Experiment(
         "best_metric": "val_loss",
         "gpu_memory_fraction": 0.7,
     },
-    instance_type="ml.p3.2xlarge",
+    instance_type="ml.g5.2xlarge",
 )
 
 if __name__ == "__main__":

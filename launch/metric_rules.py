@@ -31,7 +31,7 @@ NOT_A_NUMBER = format_line(dict.fromkeys(BY_NAME, math.nan))
 def check_metrics(training: Training) -> Iterator[Finding]:
     """A regex that does not compile or misses, two of a name, a name that no line prints, a metric unread."""
     given = at(training.body, DEFINITIONS, (list, tuple))
-    if given is None:
+    if given is None or not training.request.current:
         return
     names = [item.get("Name") for item in given if isinstance(item, Mapping)]
     for number, item in enumerate(given):

@@ -7,6 +7,7 @@ JSON schema", "Retry policy for pipeline steps", "Caching pipeline steps").
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from launch.field_rules import check_rules
@@ -33,8 +34,22 @@ MEMBERS = {
 }  # fmt: skip
 
 
-def check_definition(text: str, region: str | None = None) -> tuple[list[Finding], int]:
-    """What is wrong with a definition, and how many values were looked at."""
+@dataclass(frozen=True)
+class Context:
+    """What a step's check must know of its pipeline: the parameters' defaults, and as `check_definition`."""
+
+    defaults: Mapping[str, Any]
+    region: str | None
+    current: bool
+
+
+def check_definition(
+    text: str, region: str | None = None, *, current: bool = True
+) -> tuple[list[Finding], int]:
+    """What is wrong with a definition, and how many values were looked at.
+
+    `current`: it was made by the code here, and not perhaps by an earlier version.
+    """
     findings = check_value("PipelineDefinition", text, PIPELINE, "PipelineDefinition")
     try:
         definition = json.loads(text)
@@ -45,7 +60,7 @@ def check_definition(text: str, region: str | None = None) -> tuple[list[Finding
     findings += [*_check_head(definition), *_check_names(steps)]
     defaults = _defaults(definition)
     for step in steps:
-        findings += _check_step(step, defaults, region)
+        findings += _check_step(step, Context(defaults, region, current))
     names = frozenset(str(item.get("Name")) for item in definition.get("Parameters", []))
     findings += check_references(Known(names, {step.name: step for step in steps}))
     return findings, count_values(definition)
@@ -108,10 +123,10 @@ def _check_names(steps: list[Step]) -> Iterator[Finding]:
                 yield from check_value(shape, step.body[field], where, field)
 
 
-def _check_step(step: Step, defaults: Mapping[str, Any], region: str | None) -> Iterator[Finding]:
+def _check_step(step: Step, context: Context) -> Iterator[Finding]:
     where = f"step {step.name}"
     if step.kind in OPERATIONS:
-        yield from _check_request_of(step, defaults, region)
+        yield from _check_request_of(step, context)
     elif step.kind not in OTHERS:
         known = ", ".join(sorted({*OPERATIONS, *OTHERS}))
         yield Finding(where, "Type", "enum", f"{shown(step.kind)} must be one of {known}")
@@ -122,11 +137,12 @@ def _check_step(step: Step, defaults: Mapping[str, Any], region: str | None) -> 
     yield from _check_files(step, where)
 
 
-def _check_request_of(step: Step, defaults: Mapping[str, Any], region: str | None) -> Iterator[Finding]:
+def _check_request_of(step: Step, context: Context) -> Iterator[Finding]:
     operation, name, _ = OPERATIONS[step.kind]
     given = {**step.arguments, **({name: "x"} if name else {})}
-    request = Request(f"step {step.name}", operation, settle(given, defaults), region)
-    found = [*check_request(operation, given, request.step, defaults), *check_rules(request)]
+    settled = settle(given, context.defaults)
+    request = Request(f"step {step.name}", operation, settled, context.region, current=context.current)
+    found = [*check_request(operation, given, request.step, context.defaults), *check_rules(request)]
     yield from (Finding(one.step, f"Arguments.{one.field}", one.rule, one.detail) for one in found)
 
 

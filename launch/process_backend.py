@@ -2,7 +2,8 @@
 
 `launch.local_backend` takes the same road with containers; `Kind` is all in which the two differ.
 
-A run's results stay in <output>/<job name>/: model.tar.gz, metrics.csv, curves.png, log.txt, job.json.
+A run's results stay in <output>/<job name>/: model.tar.gz, metrics.csv, curves.png,
+classification_report.csv and .txt, log.txt, job.json.
 Prepared sets stay in <output>/prepared/, where the next launch with the same data and options finds them, and
 checkpoints in <output>/checkpoints/ until the run is complete: the same command goes on after a kill.
 """
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from launch.sdk_internals import JobSession
 
 KEY_LENGTH = 16
-RESULTS = ("model.tar.gz", "metrics.csv", "curves.png", "log.txt")
+RESULTS = ("model.tar.gz", "metrics.csv", "curves.png", "classification_report.txt", "log.txt")
 STOP_PATIENCE = 15.0  # seconds for the supervisor to end its processes
 INSTANCE = "local"  # what local mode calls this machine
 IMAGE = Image(uri="processes", framework_version="", py_version="")  # there is none; local mode wants a name

@@ -18,6 +18,7 @@ class Request:
     """A request in which every variable is settled.
 
     region: of the jobs, where known. installs: the code comes with a requirements.txt, for AWS's image.
+    current: made by the code that checks it; else its metrics and hyperparameters may be of another version.
     """
 
     step: str
@@ -25,6 +26,7 @@ class Request:
     parameters: Mapping[str, Any]
     region: str | None = None
     installs: bool = False
+    current: bool = True
 
     def found(self, field: str, rule: str, detail: str) -> Finding:
         """A finding of this request."""

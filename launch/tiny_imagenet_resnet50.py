@@ -2,11 +2,13 @@
 
     python launch/tiny_imagenet_resnet50.py --data s3://BUCKET/tiny-imagenet-200.zip --role ROLE
     python launch/tiny_imagenet_resnet50.py --backend process --data tiny-imagenet-200.zip
-    python launch/tiny_imagenet_resnet50.py --backend process --data SUBSET.tar --set epochs=1 image_size=32
+    python launch/tiny_imagenet_resnet50.py --backend process --data SUBSET.tar \\
+        --set epochs=1 image_size=32 batch_size=8
 
-Data: the set as it is published (wnids.txt, words.txt, train, val with val_annotations.txt, test), in a folder or
-an archive; the split is kept, and the test images are the unlabelled ones. The third command is for a subset at
-32 px. The original's published run ended at a validation loss above ln 200, that of a guess.
+Data: the set as it is published (wnids.txt, words.txt, train, val with val_annotations.txt, test), in a
+folder or an archive; the split is kept, and the test images are the unlabelled ones. The third command is for
+a subset at 32 px. The original's published run ended at a validation loss above ln 200, that of a guess; one
+epoch on 15,000 images of 100 classes is to reach five times the accuracy of a guess, and ln 100 less 0.3.
 """
 
 from launch.experiment import Experiment, run_experiment
@@ -21,7 +23,9 @@ EXPERIMENT = Experiment(
         "image_size": 64,
         "epochs": 30,
         "batch_size": 16,
-        "lr": 0.1,
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "weight_decay": 1e-2,
     },
     instance_type="ml.g4dn.xlarge",
 )

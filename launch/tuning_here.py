@@ -166,7 +166,7 @@ def ranked(search: Search, trials: Sequence[Trial]) -> list[Trial]:
 
 def _rows(search: Search, trials: Sequence[Trial]) -> tuple[list[str], list[list[str]]]:
     names = [item.name for item in search.ranges]
-    header = ["run", search.objective, "best_epoch", "epochs", *names, "status"]
+    header = ["run", search.objective, "best_epoch", "epochs_run", *names, "status"]
     rows = [
         [trial.name, *map(_cell, (trial.objective, trial.best_epoch, trial.epochs))]
         + [str(trial.point[name]) for name in names]

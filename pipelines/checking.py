@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import UsageError
 from launch.findings import refuse
+from launch.pipeline_definition import check_definition
 from launch.soundness import check_requests, require_sound, with_values
 from pipelines.command_line import read_command
 from pipelines.definition import Design, definition_text, make_pipeline
@@ -57,5 +58,5 @@ def require_sound_start(name: str, definition: str, values: Mapping[str, Value],
         "ClientRequestToken": "x" * 32,
         "PipelineParameters": given,
     }
-    settled = {"PipelineName": name, "PipelineDefinition": with_values(definition, values)}
-    refuse(check_requests([{"StartPipelineExecution": start}, {"UpdatePipeline": settled}], region).findings)
+    findings, _ = check_definition(with_values(definition, values), region, current=False)
+    refuse([*check_requests([{"StartPipelineExecution": start}], region).findings, *findings])

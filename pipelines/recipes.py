@@ -87,7 +87,9 @@ def with_schedule(recipe: Recipe, epochs: tuple[int, int], rates: tuple[float, f
 def _experiment(name: str) -> Experiment:
     if name == SMALL:
         return SMALL_EXPERIMENT
-    known = sorted(path.stem for path in LAUNCHERS.glob("*.py") if "\nEXPERIMENT = " in path.read_text("utf-8"))
+    known = sorted(
+        path.stem for path in LAUNCHERS.glob("*.py") if "\nEXPERIMENT = " in path.read_text("utf-8")
+    )
     if name not in known:
         raise UsageError(f"--recipe {name}: no such experiment; known: {SMALL}, {', '.join(known)}")
     experiment: Experiment = importlib.import_module(f"launch.{name}").EXPERIMENT

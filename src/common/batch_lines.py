@@ -1,4 +1,4 @@
-"""The batch-level log of a training: `[BATCH]` lines, which no metric regex matches, and reading them back."""
+"""The batch-level log of a training: `[BATCH]` lines, which no metric regex matches, written and read."""
 
 import math
 import re

@@ -124,7 +124,7 @@ class TrainingConfig(BaseModel):
     cudnn_benchmark: bool | None = field(
         None, "let cuDNN try its kernels and take the fastest; None: unless deterministic"
     )
-    compile: Switch = field("false", "torch.compile of the training step; auto: where it is known to pay")
+    compile: Switch = field("false", "torch.compile of the training step; auto: where it should pay")
     gpu_memory_fraction: float | None = field(
         None, "largest share of the GPU's memory to use; None: all of it", digest=False, gt=0, le=1
     )

@@ -34,9 +34,10 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
 
 def _place(variables: Mapping[str, str]) -> Place:
     base = Path(variables.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
-    if any(name in variables for name in SAGEMAKER_VARIABLES) or (
-        base / "config" / "processingjobconfig.json"
-    ).is_file():
+    if (
+        any(name in variables for name in SAGEMAKER_VARIABLES)
+        or (base / "config" / "processingjobconfig.json").is_file()
+    ):
         return "sagemaker"
     if any(name in variables for name in COLAB_VARIABLES):
         return "colab"

@@ -12,7 +12,7 @@ CGROUPS = Path("/sys/fs/cgroup")  # a container's own group is mounted there
 
 
 def available_cores() -> int:
-    """The cores that this process may use: fewer than the machine has by its affinity, or a container's quota.
+    """The cores that this process may use: its affinity or a container's quota can make them fewer.
 
     A container with a quota sees every core of the machine, and is stopped for the rest of each period when
     its threads have used up their share.
@@ -28,7 +28,9 @@ def cpu_quota(cgroups: Path) -> float | None:
         if (cgroups / "cpu.max").exists():
             quota, period = (cgroups / "cpu.max").read_text().split()
         else:
-            quota, period = ((cgroups / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+            quota, period = (
+                (cgroups / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
+            )
         allowed = int(quota) / int(period)
     except (OSError, ValueError, ZeroDivisionError):  # no control groups here, or "max": no limit is known
         return None

@@ -14,6 +14,7 @@ IMPOSSIBLE = {
     "stochastic_depth": [-0.1, 1],
     "model_output": ["softmax", None],
     "augment": ["lots", None],
+    "eval_crop": ["top", None],
     "batch_size": [0, -4, "many"],
     "pseudo_share": [0, 1, -0.1, "nan", None],
     "pseudo_weight": [0, -1, 11, "inf"],
@@ -44,6 +45,8 @@ IMPOSSIBLE = {
     "deterministic": ["perhaps", None],
     "cudnn_benchmark": ["perhaps"],
     "compile": ["perhaps", None, 1],
+    "gpu_memory_fraction": [0, 1.1, "nan"],
+    "log_every": [-1, None],
     "export_pth": ["x"],
 }
 
@@ -123,5 +126,3 @@ def test_what_excludes_each_other_is_refused_by_name():
     assert make_config({"cudnn_benchmark": False, "deterministic": True}).deterministic
     with pytest.raises(UsageError, match=r"loss nll: needs model_output=log_softmax"):
         make_config({"loss": "nll"})
-    with pytest.raises(UsageError, match=r"warmup_epochs: the onecycle schedule has a warm-up of its own"):
-        make_config({"schedule": "onecycle", "warmup_epochs": 1})

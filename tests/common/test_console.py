@@ -1,3 +1,7 @@
+import importlib.util
+import io
+import sys
+
 import pytest
 
 from common import console
@@ -45,6 +49,58 @@ def test_progress_yields_everything_and_prints_plain_lines(capsys, monkeypatch):
     monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
     assert list(console.progress(range(3), "packing", 3)) == [0, 1, 2]
     assert capsys.readouterr().out.splitlines()[-1].startswith("packing: 3 of 3 images")
+
+
+def test_a_plain_line_ends_with_the_status_and_it_is_asked_for_then_alone(capsys, monkeypatch):
+    asked = []
+    status = lambda: asked.append(1) or "loss 1.5000"  # noqa: E731
+    assert list(console.progress(range(50), "epoch 1/5", 50, "batches", status)) == list(range(50))
+    assert asked == []  # no ten seconds are over
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
+    list(console.progress(range(2), "epoch 1/5", 2, "batches", status))
+    assert [line.endswith("/s, loss 1.5000") for line in capsys.readouterr().out.splitlines()] == [True, True]
+    assert len(asked) == 2
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_a_bar_with_the_status_now_and_then_and_stdout_gets_nothing(capsys, monkeypatch):
+    asked, terminal = [], Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    status = lambda: asked.append(1) or f"loss {len(asked)}.5"  # noqa: E731
+    assert list(console.progress(range(45), "epoch 1/5", 45, "batches", status)) == list(range(45))
+    assert len(asked) == 45 // console.ITEMS_BETWEEN_LOOKS
+    assert "epoch 1/5" in terminal.getvalue()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_bar_is_closed_when_the_work_fails(monkeypatch):
+    closed = []
+
+    class Bar:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            closed.append(True)
+
+        def update(self):
+            pass
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(console, "_bar_class", lambda: lambda **_: Bar())
+    with pytest.raises(ZeroDivisionError):
+        list(console.progress((1 // n for n in (1, 0)), "epoch 1/5", 2))
+    assert closed == [True]
+
+
+def test_a_notebook_gets_its_own_bar_only_where_what_draws_it_is_installed(monkeypatch):
+    monkeypatch.setattr(console, "in_kernel", lambda: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert console._bar_class() is console.tqdm
 
 
 def test_a_table_is_aligned():

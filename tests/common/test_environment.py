@@ -62,11 +62,7 @@ def test_the_first_device_that_is_there_is_used(monkeypatch, cuda, mps, device):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    environment.best_device.cache_clear()
-    try:
-        assert environment.best_device() == device
-    finally:
-        environment.best_device.cache_clear()
+    assert environment.best_device() == device
 
 
 def test_bars_are_for_terminals_and_notebooks_and_not_for_logs(nowhere, monkeypatch):

@@ -1,6 +1,7 @@
 """The shapes of learning-rate schedules, and plateaus of the validation loss."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_a_plateau_ends_after_so_many_epochs_without_a_better_loss(losses, patie
 @given(st.lists(st.floats(0, 10), max_size=30), st.integers(1, 5))
 def test_plateaus_are_at_least_patience_epochs_apart(losses, patience):
     ends = [0, *lowered_after(losses, patience)]
-    assert all(later - earlier >= patience for earlier, later in zip(ends, ends[1:], strict=False))
+    assert all(later - earlier >= patience for earlier, later in pairwise(ends))
 
 
 @settings(deadline=None)

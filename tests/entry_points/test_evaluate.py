@@ -60,6 +60,25 @@ def test_a_better_phase_2_is_the_champion_and_its_artefact_is_written(evaluate, 
     }
 
 
+def test_what_views_phases_speed_and_memory_gain_is_measured_and_said(
+    many_sites, models, call_script, tmp_path
+):
+    done = call_script(
+        "evaluate.py", "--prepared", many_sites, "--phase1", models["plain"], "--phase2", models["better"],
+        "--output", tmp_path, *FAST, "--views", "enhanced",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    difference = results["phases"]["after"]["log_loss"] - results["phases"]["before"]["log_loss"]
+    assert difference == pytest.approx(report["comparison"]["log_loss_difference"])
+    phase = {"phase1": "before", "phase2": "after"}[report["champion"]["phase"]]
+    assert results["views"]["after"] == results["phases"][phase]
+    assert results["speed"]["views"] == 4
+    for name in ("views' gain: log loss", "phase gain: log loss", "speed-up: ", "memory saved: "):
+        assert f"\n{name}" in done.stdout
+
+
 def test_a_phase_2_made_worse_on_purpose_is_not_chosen(evaluate, models):
     report = evaluate(models["plain"], models["worse"], "--views", "none")
     assert report["champion"]["phase"] == "phase1"

@@ -25,7 +25,7 @@ def tiny(tmp_path_factory):
     for code in CODES:
         for number in range(2):
             write_jpeg(folder / "train" / code / "images" / f"{code}_{number}.JPEG", next(seeds), side=20)
-    for number, code in enumerate(CODES):
+    for number in range(len(CODES)):
         write_jpeg(folder / "val" / "images" / f"val_{number}.JPEG", next(seeds), side=20)
     for number in range(3):
         write_jpeg(folder / "test" / "images" / f"test_{number}.JPEG", next(seeds), side=20)
@@ -86,6 +86,7 @@ def test_an_archive_gives_the_same_bytes_as_the_folder_and_leaves_nothing(tiny, 
     pack(archive, tiny)
     prepare(call_script, archive, tmp_path / "file")
     prepare(call_script, archive.parent, tmp_path / "mounted")  # as a platform mounts a single file
+    (tmp_path / ".file.unpacked" / "of a killed run").mkdir(parents=True)
     prepare(call_script, archive, tmp_path / "file")  # over the earlier set
     assert content(tmp_path / "file") == content(tmp_path / "mounted") == content(tmp_path / "folder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "in", "mounted"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pandas as pd
 import pytest
@@ -101,6 +102,22 @@ def test_images_in_s3_are_prepared_like_those_in_a_folder(
     assert description(tmp_path / "s3").pop("source") == f"s3://{BUCKET}/{source}"
     assert {**description(tmp_path / "s3"), "source": ""} == {**description(tmp_path / "here"), "source": ""}
     assert f"s3://{BUCKET}/{source} to {tmp_path}" in there.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "s3"]
+
+
+def test_an_archive_in_s3_is_prepared_like_the_folder_in_it(store, call_script, tmp_path):
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", store.local, "raw")
+    store.put("sets/raw.zip", (tmp_path / "packed.zip").read_bytes())
+    (tmp_path / packed).unlink()
+    flags = [*SITES, "--processes", "1"]
+    here = call_script("prepare.py", "--input", store.local / "raw", "--output", tmp_path / "here", *flags)
+    assert here.returncode == 0, here.stderr
+    # The object itself, and the prefix in which it is alone: what a platform would mount.
+    for uri in (f"s3://{BUCKET}/sets/raw.zip", f"s3://{BUCKET}/sets"):
+        done = call_script("prepare.py", "--input", uri, "--output", tmp_path / "s3", *flags)
+        assert done.returncode == 0, done.stderr
+        assert parts(tmp_path / "s3") == parts(tmp_path / "here")
+        assert description(tmp_path / "s3")["source"] == uri
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "s3"]
 
 

@@ -264,8 +264,16 @@ def keys(bucket=BUCKET, **where):
 def golden(case):
     """A golden file: the command line, and the requests that come of it."""
     if not (GOLDEN / f"{case}.json").exists() and os.environ.get("TRAPLINE_WRITE_GOLDEN"):
-        write_golden(case, {"command": [case, *RAW[1:]], "requests": []})
+        write_golden(case, {"command": _first_command(case), "requests": []})
     return json.loads((GOLDEN / f"{case}.json").read_text())
+
+
+def _first_command(experiment):
+    """A command line of an experiment, with what it needs beside data."""
+    given = {"phase1": f"s3://{BUCKET}/earlier/model.tar.gz", "pseudo": f"s3://{BUCKET}/pseudo/v1"}
+    needed = importlib.import_module(f"launch.{experiment}").EXPERIMENT.channels
+    words = [word for name in needed for word in (f"--{name}", given[name])]
+    return [experiment, *(PREPARED if needed else RAW)[1:], *words]
 
 
 def essence(requests):

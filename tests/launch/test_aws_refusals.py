@@ -130,6 +130,10 @@ def test_a_role_that_does_not_exist_is_named(account):
         (["--prepared", f"s3://{BUCKET}/raw", *COMMON_FLAGS], f"s3://{BUCKET}/raw: no dataset.json there"),
         (["--prepared", f"s3://{BUCKET}", *COMMON_FLAGS], f"s3://{BUCKET}: no dataset.json there"),
         (
+            ["--prepared", f"s3://{BUCKET}/sets/v1", "--weights", f"s3://{BUCKET}/raw", *COMMON_FLAGS],
+            f"--weights s3://{BUCKET}/raw: no weights.json there",
+        ),
+        (
             [*RAW[1:], "--prepare", f"site-csv=s3://{BUCKET}/sites"],
             f"--prepare site-csv s3://{BUCKET}/sites: no such file",
         ),

@@ -50,9 +50,17 @@ def best(found):
 def test_two_runs_and_a_saved_log_become_a_table_a_file_and_a_picture(call, tmp_path):
     write_history(tmp_path / "runs" / "one" / "metrics.csv", ROWS)
     write_history(tmp_path / "two" / "output" / "data" / "metrics.csv", history([0.25]))
-    (tmp_path / "imagenet.log").write_text("Loss=4.5 Batch_id=0 Accuracy=1.0\rLoss=4.0 Batch_id=1 Accuracy=2.0")
+    (tmp_path / "imagenet.log").write_text(
+        "Loss=4.5 Batch_id=0 Accuracy=1.0\rLoss=4.0 Batch_id=1 Accuracy=2.0"
+    )
     code, output, errors = call(
-        "one", tmp_path / "two", tmp_path / "imagenet.log", "--runs", tmp_path / "runs", "--to", tmp_path / "to"
+        "one",
+        tmp_path / "two",
+        tmp_path / "imagenet.log",
+        "--runs",
+        tmp_path / "runs",
+        "--to",
+        tmp_path / "to",
     )
     assert (code, errors) == (0, "")
     summary = {line.split()[0]: line.split()[1:4] for line in output.splitlines() if line}
@@ -69,7 +77,9 @@ def test_two_runs_and_a_saved_log_become_a_table_a_file_and_a_picture(call, tmp_
 
 def test_a_run_has_its_epochs_from_metrics_csv_and_its_batches_from_the_log(tmp_path):
     write_history(tmp_path / "night" / "metrics.csv", ROWS)
-    (tmp_path / "night" / "log.txt").write_text("\n".join([batch(1, 20), format_line({"epoch": 9}), batch(1, 40)]))
+    (tmp_path / "night" / "log.txt").write_text(
+        "\n".join([batch(1, 20), format_line({"epoch": 9}), batch(1, 40)])
+    )
     (found,) = read_curves(str(tmp_path / "night"), tmp_path)
     assert len(found.epochs) == 3
     assert [point.batch for point in found.batches] == [20, 40]

@@ -18,6 +18,8 @@ NAMES = [
     "resnet50_baseline",
     "resnet18_mixup",
     "resnet18_crops",
+    "enhanced_resnet18",
+    "enhanced_resnet18_phase2",
 ]
 HEAVY = {"sagemaker", "boto3", "botocore", "torch", "pandas", "numpy", "albumentations", "cv2", "sklearn"}
 ANSWER = """

@@ -50,7 +50,8 @@ def test_a_run_leaves_nothing_else(finished):
     place, _, run = finished
     assert place.leftovers() == []
     names = {path.name for path in run.iterdir()}
-    assert names == {"model.tar.gz", "metrics.csv", "curves.png", "log.txt", "job.json"}
+    reports = {"metrics.csv", "curves.png", "classification_report.csv", "classification_report.txt"}
+    assert names == {"model.tar.gz", *reports, "log.txt", "job.json"}
     assert {path.name for path in (place.folder / "runs").iterdir()} == {run.name}
 
 

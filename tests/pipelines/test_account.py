@@ -10,7 +10,7 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from common.errors import TraplineError, UsageError
-from launch import aws_executions, staging
+from launch import aws_executions
 from launch.aws_contact import Clients
 from launch.aws_executions import wait_for_execution
 from pipelines import account

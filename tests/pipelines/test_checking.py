@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.launch.broken_requests import broken_variants
 
 WORDS = ["--data", "s3://traps/raw", "--output", "s3://traps/out", "--recipe", "resnet18_baseline"]
 LONG = "x" * 65
+GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,12 @@ def test_the_definition_is_sound_and_every_value_of_it_was_looked_at(good):
     findings, values = check_definition(json.dumps(good), REGION)
     assert findings == []
     assert values == count_values(good) > 500
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_the_definition_of_a_golden_file_is_sound(path):
+    definition = json.dumps(json.loads(path.read_text())["definition"])
+    assert check_definition(definition, current=False)[0] == []
 
 
 def test_every_constraint_of_every_step_that_is_broken_once_names_its_field_and_no_other(good):
@@ -256,8 +264,17 @@ def test_the_values_of_a_start_are_checked_with_the_pipeline_that_is_there(good)
         UsageError, match=r"step TrainPhase1: Arguments\.ResourceConfig\.InstanceType: 'ml.no'"
     ):
         require_sound_start("trapline-x", text, {"TrainingInstanceType": "ml.no"}, REGION)
-    with pytest.raises(UsageError, match=r"HyperParameters\.epochs: .*greater than or equal to 1"):
-        require_sound_start("trapline-x", text, {"EpochsPhase1": 0}, REGION)
+    with pytest.raises(UsageError, match=r"PipelineParameters\[0\]\.Value: .*at most 1024"):
+        require_sound_start("trapline-x", text, {"Views": "x" * 1025}, REGION)
+
+
+def test_a_pipeline_that_an_earlier_version_made_may_be_started(good):
+    older = copy.deepcopy(good)
+    training = step_of(older, "TrainPhase1")["Arguments"]
+    training["AlgorithmSpecification"]["MetricDefinitions"].pop()
+    training["HyperParameters"]["of_earlier_days"] = "1"
+    assert len(found(older)) == 2
+    require_sound_start("trapline-x", json.dumps(older), {}, REGION)
 
 
 def test_what_is_settled_is_a_copy_with_the_values_of_its_variables(good):

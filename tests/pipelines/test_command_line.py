@@ -23,7 +23,7 @@ PROCESS = ["run", "--backend", "process", "--data", "demo"]
         (["upsert", "--data", "raw"], "--data raw: jobs on AWS read and write S3 alone"),
         (["start", "--resume", "x"], "--resume x: holds no pipeline.json"),
         (["start", "--name", "x"], "--name: only with --backend process"),
-        ([*PROCESS, "--recipe", "nothing"], "--recipe nothing: no such experiment; known: small, resnet18_b"),
+        ([*PROCESS, "--recipe", "nothing"], "--recipe nothing: no such experiment; known: small, "),
         ([*PROCESS, "--recipe", "swin_stage2"], "--recipe swin_stage2: goes on from an earlier phase"),
         ([*PROCESS, "--set", "epoch=3"], "hyperparameter epoch: unknown; did you mean epochs?"),
         ([*PROCESS, "--set-phase2", "arch=resnet50"], "--set-phase2 arch=resnet50: Phase 2 goes on from"),

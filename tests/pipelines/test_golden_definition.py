@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from common.metrics import definitions
+
 pytest.importorskip("sagemaker")
 
 from pipelines.command_line import read_command
@@ -31,9 +33,15 @@ def content(case):
 
 
 def defined(command):
-    """The definition, with a word in the place of the sources' digest, which each change of them changes."""
+    """The definition, with words in the place of what changes elsewhere: the sources' digest, the metrics."""
     design = read_command(["definition", *command]).design
-    return json.loads(definition_text(make_pipeline(design)).replace(design.code, "CODE"))
+    definition = json.loads(definition_text(make_pipeline(design)).replace(design.code, "CODE"))
+    for step in definition["Steps"]:
+        if step["Type"] == "Training":
+            algorithm = step["Arguments"]["AlgorithmSpecification"]
+            assert algorithm["MetricDefinitions"] == definitions()
+            algorithm["MetricDefinitions"] = "METRICS"
+    return definition
 
 
 @pytest.mark.parametrize("case", CASES)

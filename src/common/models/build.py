@@ -207,7 +207,7 @@ def _set_dropout(model: nn.Module, rate: float) -> None:
     own = [module for module in owner.children() if isinstance(module, nn.Dropout)]
     largest = max((module.p for module in own), default=0.0)
     for module in own:
-        module.p = rate * module.p / largest if largest else rate
+        module.p = rate * (module.p / largest) if largest else rate
     last = model.get_submodule(path)
     if not own and isinstance(last, nn.Linear):
         setattr(owner, name, DropoutLinear(last, rate))

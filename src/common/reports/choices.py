@@ -25,7 +25,8 @@ class Choice:
     """What one model is used with, and how it does on validation.
 
     steps: for the record, the views tried and their log loss. losses: of each validation image, (images,), at
-    temperatures that were fitted on other sites than its own.
+    temperatures that were fitted on other sites than its own. first_view_logits, first_view_losses: the same
+    with the first view alone, the plain one where it is among them.
     """
 
     views: list[str]
@@ -33,6 +34,8 @@ class Choice:
     logits: np.ndarray
     losses: np.ndarray
     steps: list[dict[str, Any]]
+    first_view_logits: np.ndarray
+    first_view_losses: np.ndarray
 
     def record(self) -> dict[str, Any]:
         """What evaluation.json says of it."""
@@ -66,8 +69,10 @@ def choose(outputs: ViewLogits, labels: np.ndarray, clusters: Clusters, greedy: 
         if losses.mean() - trials[best].mean() <= MARGIN:
             break
         views, losses = [*views, best], trials[best]
-    logits = outputs.averaged(views)
-    return Choice(views, fit_temperature(logits, labels), logits, losses, steps)
+    logits, first = outputs.averaged(views), outputs.views[:1]
+    alone = _cross_fitted_losses(outputs, first, labels, clusters)
+    temperature = fit_temperature(logits, labels)
+    return Choice(views, temperature, logits, losses, steps, outputs.averaged(first), alone)
 
 
 def _cross_fitted_losses(

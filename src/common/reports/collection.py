@@ -16,6 +16,7 @@ from common.reports.history import History, parse_history, read_history
 from common.reports.measured import class_prior
 from common.reports.page import PageContent, write_page
 from common.reports.pictures import Mistake, most_confident_errors
+from common.reports.results import RESULTS, result_lines
 from common.reports.submission import Submission, read_format, write_submission
 from common.reports.tables import EVALUATION, TEST_PREDICTIONS, read_strings, remove_stale
 from common.storage import read_json
@@ -67,6 +68,7 @@ def collect(options: Collection) -> None:
         submission=submission,
         quarantine=_quarantine(options.prepared),
         notes=_notes(options.prepared),
+        results=_results(options),
     )
     write_page(options.output / REPORT, content)
     _print_summary(options.output, answers, submission)
@@ -86,6 +88,11 @@ def _read_evaluation(options: Collection, data: DatasetDescription) -> dict[str,
 
 def _evaluation_file(options: Collection) -> Path:
     return options.evaluation / EVALUATION if options.evaluation.is_dir() else options.evaluation
+
+
+def _results(options: Collection) -> list[tuple[str, str]]:
+    path = _evaluation_file(options).with_name(RESULTS)
+    return result_lines(read_json(path)) if path.is_file() else []
 
 
 def _submit(options: Collection, data: DatasetDescription, answers: Sequence[Answer]) -> Submission | None:

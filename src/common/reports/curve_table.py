@@ -127,6 +127,6 @@ def _records(curves: Curves) -> Iterator[tuple[str, str, str, str, str]]:
                 yield curves.name, epoch, "", name, format_value(value)
     for point in curves.batches:
         values = {"batch_loss": point.loss, "batch_accuracy": point.accuracy, "batch_lr": point.lr}
-        for name, value in values.items():
-            if value is not None:
-                yield curves.name, str(point.epoch), str(point.batch), name, format_value(value)
+        for name, known in values.items():
+            if known is not None:
+                yield curves.name, str(point.epoch), str(point.batch), name, format_value(known)

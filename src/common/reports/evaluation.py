@@ -20,6 +20,8 @@ test             what the champion does on the test part; where there is none, `
                  per_site [{site, images, accuracy, log_loss}], confusion_matrix (rows: the true class)
 validation       the same on validation. Temperature, views and champion were chosen there, which flatters it
 claimed, not_claimed   sentences on what the numbers say, and what they do not
+
+Beside it lies `results.json`, what views, phases, batches and precision gain: see `common.reports.results`.
 """
 
 import contextlib
@@ -48,6 +50,7 @@ from common.reports.claims import claimed, not_claimed
 from common.reports.clusters import Clusters, clusters_of
 from common.reports.measured import class_prior, measure, unmeasured
 from common.reports.outputs import view_logits
+from common.reports.results import RESULTS, measure_results, result_lines
 from common.reports.tables import EVALUATION, TEST_PREDICTIONS, remove_stale, write_test_predictions
 from common.storage import write_json
 
@@ -84,7 +87,7 @@ def evaluate(options: Evaluation) -> dict[str, Any]:
     Raises TraplineError for a damaged model or data set, a model of other data, or no validation images.
     """
     ensure_writable(options.output)
-    remove_stale(options.output, [EVALUATION, CHAMPION, TEST_PREDICTIONS])
+    remove_stale(options.output, [EVALUATION, CHAMPION, TEST_PREDICTIONS, RESULTS])
     prepared = open_prepared(options.prepared, parts=("val",))
     validation = _usable(prepared)
     clusters = clusters_of(validation)
@@ -97,7 +100,9 @@ def evaluate(options: Evaluation) -> dict[str, Any]:
         second = phases[PHASE_2].choice if PHASE_2 in phases else None
         verdict = choose_champion(phases[PHASE_1].choice, second, clusters, options.resampling)
         print(f"champion: {verdict.phase}; {verdict.reason}", flush=True)
-        return _report(options, prepared, clusters, phases, verdict)
+        report = _report(options, prepared, clusters, phases, verdict)
+        _write_results(options, validation, phases, verdict)
+        return report
 
 
 def _usable(prepared: PreparedSet) -> PackedPart:
@@ -161,6 +166,18 @@ def _report(
     report |= {"claimed": claimed(report), "not_claimed": not_claimed(report)}
     write_json(options.output / EVALUATION, report)
     return report
+
+
+def _write_results(
+    options: Evaluation, validation: PackedPart, phases: dict[str, Phase], verdict: Verdict
+) -> None:
+    champion = phases[verdict.phase]
+    predictor = load_predictor(champion.artefact, precision=options.precision, views=champion.choice.views)
+    choices = [phase.choice for phase in phases.values()]
+    results = measure_results(champion.choice, choices, validation.labels, predictor, validation)
+    write_json(options.output / RESULTS, results)
+    for name, text in result_lines(results):
+        print(f"{name}: {text}", flush=True)
 
 
 def _measure(

@@ -40,7 +40,8 @@ class PageContent:
     """What goes into the page.
 
     histories: (name, rows of metrics.csv). mistakes: None where there is no test part. quarantine: (id,
-    reason, detail) of the inputs that are in no part of the data. notes: sentences of summary.json.
+    reason, detail) of the inputs that are in no part of the data. notes: sentences of summary.json. results:
+    name and text of what was measured; none where there is no results.json.
     """
 
     evaluation: dict[str, Any]
@@ -51,6 +52,7 @@ class PageContent:
     submission: Submission | None
     quarantine: Sequence[tuple[str, str, str]]
     notes: Sequence[str]
+    results: Sequence[tuple[str, str]] = ()
 
 
 def write_page(path: Path, content: PageContent) -> None:
@@ -80,6 +82,7 @@ def _context(content: PageContent) -> dict[str, Any]:
         "metric_names": METRIC_NAMES,
         "baseline_names": BASELINE_NAMES,
         "notes": list(content.notes),
+        "results": list(content.results),
         "figures": _figures(shown, evaluation["classes"]),
         "curves": [(name, _encoded(_curves(name, rows))) for name, rows in content.histories],
         "mistakes": _mistakes(content.mistakes),

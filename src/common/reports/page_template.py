@@ -101,6 +101,13 @@ from {{ evaluation.champion.training_job }}{% endif %}.</p>
 {% endfor %}
 </table>
 <p class="soft">* at temperatures fitted on other sites than the image's own.</p>
+{% if results %}
+<table>
+{% for name, text in results %}
+<tr><td>{{ name }}</td><td class="left">{{ text }}</td></tr>
+{% endfor %}
+</table>
+{% endif %}
 {% for name, content in curves %}
 {{ picture(content, "learning curves of " ~ name) }}
 {% endfor %}

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.batch_lines import BatchPoint
 from common.errors import TraplineError
@@ -47,8 +47,10 @@ def draw_runs(runs: Sequence[Curves], path: Path) -> None:
     size = (WIDTH, PANEL_HEIGHT + (max(PANEL_HEIGHT - 0.6, key) if rates else key))
     figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
     canvas = FigureCanvasAgg(figure)
-    names = [["loss", "accuracy"], ["lr", "key"]] if rates else [["loss", "accuracy"], ["key", "key"]]
-    panels = figure.subplot_mosaic(names, height_ratios=[PANEL_HEIGHT, size[1] - PANEL_HEIGHT])
+    names: Any = [["loss", "accuracy"], ["lr" if rates else "key", "key"]]
+    panels: dict[str, Axes] = figure.subplot_mosaic(
+        names, height_ratios=[PANEL_HEIGHT, size[1] - PANEL_HEIGHT]
+    )
     _draw_loss(panels["loss"], runs)
     _draw_accuracy(panels["accuracy"], runs)
     if rates:
@@ -109,7 +111,9 @@ def _draw_rate(axes: "Axes", runs: Sequence[Curves]) -> None:
         axes.plot(*_columns(points), color=colour, linewidth=1.5,
                   marker=marker if len(points) <= MOST_MARKED else "", markersize=3.5)  # fmt: skip
         rates = [math.nan if point.lr is None else point.lr for point in run.batches]
-        axes.plot(*_columns(_finite(batch_epochs(run.batches), rates)), color=colour, linewidth=0.8, alpha=0.6)
+        axes.plot(
+            *_columns(_finite(batch_epochs(run.batches), rates)), color=colour, linewidth=0.8, alpha=0.6
+        )
     _furnish(axes, "Learning rate")
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
 
@@ -123,12 +127,16 @@ def _draw_key(axes: "Axes", runs: Sequence[Curves]) -> None:
     for number, run in enumerate(runs):
         colour, marker = _look(number)
         handles.append(Line2D([], [], color=colour, marker=marker, linewidth=2, label=_label(run)))
-    kinds = [("-", 2.0, "validation"), ("--", 1.3, "training")]
-    if any(run.batches for run in runs):
-        kinds.append(("-", 0.7, "training, single batches"))
-    handles += [Line2D([], [], color=DIM, linestyle=s, linewidth=w, label=name) for s, w, name in kinds]
-    ring = {"marker": "o", "fillstyle": "none", "markersize": 9, "linestyle": ""}
-    handles.append(Line2D([], [], color=INK, label="lowest validation loss", **ring))  # type: ignore[arg-type]
+    kinds: list[dict[str, Any]] = [
+        {"color": DIM, "linewidth": 2.0, "label": "validation"},
+        {"color": DIM, "linewidth": 1.3, "linestyle": "--", "label": "training"},
+        {"color": DIM, "linewidth": 0.7, "label": "training, single batches"},
+        {"color": INK, "marker": "o", "fillstyle": "none", "markersize": 9, "linestyle": "",
+         "label": "lowest validation loss"},
+    ]  # fmt: skip
+    if not any(run.batches for run in runs):
+        del kinds[2]
+    handles += [Line2D([], [], **kind) for kind in kinds]
     legend = axes.legend(handles=handles, loc="upper left", frameon=False, fontsize=9, labelcolor=INK)
     legend.set_in_layout(False)  # a long name must not squeeze the panels
     for text in legend.get_texts():

@@ -1,7 +1,7 @@
 """Logs of trainings read back as curves: this project's lines, and the batch lines of other trainers.
 
-Read wherever they stand in a line (CloudWatch, local mode and shells put words before them), with `\\n`, `\\r`
-or both between lines (a progress bar redraws its line after `\\r`), and with colours of a terminal:
+Read wherever they stand in a line (CloudWatch, local mode and shells put words before them), with `\\n`,
+`\\r` or both between lines (a progress bar redraws its line after `\\r`), and with colours of a terminal:
 
 - `[METRICS] epoch=4 train_loss=0.2881 ... [/METRICS]`, an epoch of this project, also torn in two;
 - `[BATCH] epoch=1 batch=20 of=98 loss=2.13 accuracy=0.22 lr=0.001 [/BATCH]`, its batch-level log;
@@ -10,11 +10,11 @@ or both between lines (a progress bar redraws its line after `\\r`), and with co
   in percent where it has a percent sign, or where any of the log's is above 1; else it is a share;
 - `Test set: Average loss: 1.9104, Accuracy: 4821/10000 (48.21%)`, or the line above after a word with `val`,
   `test` or `eval`: validation after the epoch;
-- `Epoch 3`, `EPOCH: 3`, `Epoch [3/50]`, `epoch=3`: the epoch, as numbered there (from 0: it becomes 1). Without
-  it an epoch begins where the batch numbers begin again.
+- `Epoch 3`, `EPOCH: 3`, `Epoch [3/50]`, `epoch=3`: the epoch, as numbered there (from 0: it becomes 1).
+  Without it an epoch begins where the batch numbers begin again, or after validation.
 
-In another trainer's log an epoch's `train_loss` is the mean of its batch lines and `train_acc` the accuracy in
-the last of them, which such trainers count from the epoch's beginning.
+In another trainer's log an epoch's `train_loss` is the mean of its batch lines and `train_acc` the accuracy
+in the last of them, which such trainers count from the epoch's beginning.
 """
 
 import re
@@ -36,12 +36,14 @@ FOREIGN = re.compile(
 BATCH_ID = re.compile(r"\bbatch(?:_?id|_idx)?\s*[=:]?\s*(\d+)", re.IGNORECASE)
 BAR = re.compile(r"\b(\d+)/(\d+)\s*\[")
 EPOCH = re.compile(r"\bepochs?\b\s*[=:]?\s*\[?(\d+)", re.IGNORECASE)
-VALIDATION = re.compile(r"(?<![a-z])(?:val|valid|validation|test|testing|eval|evaluation)(?![a-z])", re.IGNORECASE)
+VALIDATION = re.compile(
+    r"(?<![a-z])(?:val|valid|validation|test|testing|eval|evaluation)(?![a-z])", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
 class Curves:
-    """A run as curves: a row of metrics for each epoch (see `common.metrics`), and its batches where logged."""
+    """A run as curves: a row of metrics for each epoch (see `common.metrics`), and its logged batches."""
 
     name: str
     epochs: tuple[dict[str, float], ...] = ()

@@ -53,10 +53,18 @@ def class_scores(counts: np.ndarray, classes: Sequence[str]) -> list[ClassScores
     recall, precision = _share(correct, images), _share(correct, predicted)
     f1 = _share(2 * correct, images + predicted)
     scores = [
-        ClassScores(name, *(int(column[row]) for column in (images, correct, predicted)), recall[row],
-                    precision[row], recall[row], f1[row])
+        ClassScores(
+            name=name,
+            images=int(images[row]),
+            correct=int(correct[row]),
+            predicted=int(predicted[row]),
+            accuracy=recall[row],
+            precision=precision[row],
+            recall=recall[row],
+            f1=f1[row],
+        )
         for row, name in enumerate(classes)
-    ]  # fmt: skip
+    ]
     totals = (int(images.sum()), int(correct.sum()), int(predicted.sum()))
     accuracy = float(correct.sum() / max(1, images.sum()))
     for name, weights in (("macro average", (images > 0).astype(float)), ("weighted average", images)):

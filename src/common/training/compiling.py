@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from common.config import TrainingConfig
 from common.training.execution import Execution
+from common.training.resources import out_of_memory
 
 VOLTA = 7  # the first CUDA compute capability that Triton compiles for
 # Compiling takes a minute or two of the first batches: of fewer steps it could not save as much.
@@ -30,21 +31,22 @@ class Compiled:
         """(batch, classes) from normalised images (batch, 3, height, width)."""
         if self.tried:
             return self.model(images)
-        self.tried = True
         try:
-            return self.model(images)
-        except (
-            Exception
-        ) as error:  # each stage has its own; a fault of the model comes again
+            outputs = self.model(images)
+        except Exception as error:  # each stage has its own; a fault of the model comes again
+            if out_of_memory(error):  # a matter of the batch, which will be smaller when it is tried again
+                raise
             _note_failure(error)
             self.model = self.eager
-            return self.eager(images)
+            outputs = self.eager(images)
+        self.tried = True
+        return outputs
 
 
 def compiled(config: TrainingConfig, model: nn.Module, execution: Execution, steps: int) -> Compiled | None:
     """`model` compiled, where `config` says so and the machine can; else None.
 
-    `auto` compiles where it is known to pay, see `compiling_pays`; `steps` are those of the whole training.
+    `auto` compiles where it should pay, see `compiling_pays`; `steps` are those of the whole training.
     """
     if config.compile == "false" or (config.compile == "auto" and not compiling_pays(execution, steps)):
         return None
@@ -58,7 +60,10 @@ def compiled(config: TrainingConfig, model: nn.Module, execution: Execution, ste
 
 
 def compiling_pays(execution: Execution, steps: int) -> bool:
-    """Whether compiling is known to pay: on a CUDA GPU, in mixed precision, over enough steps.
+    """Whether compiling is expected to pay: on a CUDA GPU, in mixed precision, over enough steps.
+
+    For GPUs that rests on what PyTorch publishes; on CPUs nothing was gained where it was tried.
+    tests/benchmarks/compiling.py measures a machine.
 
     By device and not by timing the first steps: a job that is killed and goes on must choose the same again,
     for compiled kernels round differently.

@@ -22,7 +22,7 @@ AUTO = "auto"
 
 def first_plan(config: TrainingConfig, execution: Execution, cores: int, ranks: Ranks) -> BatchPlan:
     """The batches that `config` asks for; with `auto` the most that every rank's machine takes."""
-    if config.batch_size != AUTO:
+    if isinstance(config.batch_size, int):
         return BatchPlan(config.batch_size, config.accumulation)
     own = automatic_batch_size(
         execution.device, max(1, cores // ranks.local_count), config.gpu_memory_fraction or 1.0
@@ -37,7 +37,7 @@ def with_batches(config: TrainingConfig, plan: BatchPlan) -> TrainingConfig:
 
 def plan_of(config: TrainingConfig) -> BatchPlan:
     """The batches of a configuration that `with_batches` has made."""
-    assert config.batch_size != AUTO
+    assert isinstance(config.batch_size, int)
     return BatchPlan(config.batch_size, config.accumulation)
 
 

@@ -48,7 +48,9 @@ class Learner:
     def logits(self, images: Tensor) -> Tensor:
         """(batch, classes) from normalised images (batch, 3, height, width), for training."""
         model = self.model if self.parallel is None else self.parallel
-        result: Tensor = (self.compiled or model)(images)
+        # A ragged batch would be compiled once more, which takes longer than all ragged batches ever will.
+        whole = len(images) == self.config.batch_size
+        result: Tensor = (self.compiled if self.compiled and whole else model)(images)
         return result
 
 

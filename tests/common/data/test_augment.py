@@ -1,13 +1,13 @@
 import random
-import subprocess
-import sys
 import warnings
+from typing import get_args
 
 import cv2
 import numpy as np
 import pytest
 
-from common.chains import CHAINS, Chain
+from common.chains import CHAINS, EVAL_CROPS, Chain
+from common.config import TrainingConfig
 from common.data import augment
 from common.errors import UsageError
 
@@ -108,10 +108,14 @@ def test_the_heavy_shifts_scales_and_turns_reach_their_limits_and_not_beyond():
     shape = {"shape": (224, 224, 3)}
     drawn = [affine.get_params_dependent_on_data(shape, {"image": FRAME}) for _ in range(400)]
     scales = np.array([one["scale"]["x"] for one in drawn])
-    shifts = np.array([[one["translate"][axis] / 224 for axis in "xy"] for one in drawn])
+    centre = np.array([111.5, 111.5, 1])  # it is turned about, so that only the shift moves it
+    shifts = np.array([(one["matrix"] @ centre - centre)[:2] / 224 for one in drawn])
+    turns = np.array([one["rotate"] for one in drawn])
     assert 0.9 <= scales.min() < 0.91 < 1.09 < scales.max() <= 1.1
     assert all(one["scale"]["x"] == one["scale"]["y"] for one in drawn)
-    assert -0.1 <= shifts.min() < -0.09 < 0.09 < shifts.max() <= 0.1
+    assert -0.1 <= shifts.min() < -0.095 < 0.095 < shifts.max() <= 0.1
+    assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.2  # across and down are drawn apart
+    assert -15 <= turns.min() < -14 < 14 < turns.max() <= 15
 
 
 def test_the_imagenet_chain_is_the_published_crop_and_the_systems_steps():
@@ -169,21 +173,14 @@ def test_an_unknown_crop_is_refused_with_the_known_ones():
 
 
 def test_a_chain_is_added_in_one_place(monkeypatch):
-    """What is entered in CHAINS is a value of the hyperparameter, and runs."""
-    code = """
-import common.chains as chains
-known = dict(chains.CHAINS)
-known["mirror"] = chains.Chain("evaluated", lambda library, size: [library.HorizontalFlip(p=1.0)])
-chains.CHAINS = known
-import numpy as np
-from common.config import make_config
-from common.data.augment import Augmentation
-frame = np.arange(48 * 48 * 3, dtype=np.uint8).reshape(48, 48, 3)
-config = make_config({"augment": "mirror"})
-print((Augmentation(config.augment, 48)(frame, (0, 0, 0)) == frame[:, ::-1]).all())
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "True\n", done.stderr
+    """What is entered in CHAINS runs, and the values of the hyperparameter are those entered."""
+    mirror = Chain("evaluated", lambda library, size: [library.HorizontalFlip(p=1.0)])
+    monkeypatch.setattr(augment, "CHAINS", {**CHAINS, "mirror": mirror})
+    mirrored = augment.Augmentation("mirror", 48)(FRAME, (0, 0, 0))
+    assert np.array_equal(mirrored, augment.resize_square(FRAME, 48)[:, ::-1])
+    fields = TrainingConfig.model_fields
+    assert get_args(fields["augment"].annotation) == tuple(CHAINS)
+    assert get_args(fields["eval_crop"].annotation) == tuple(EVAL_CROPS)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from common.data.augment import Augmentation, resize_square
+from common.chains import EVAL_CROPS
+from common.data.augment import Augmentation, evaluated_square, resize_square
 from common.errors import UsageError
 from common.inference.views import VIEW_SETS, VIEWS, check_views, make_squares, read_views, stack_views
 
@@ -76,3 +77,20 @@ def test_a_text_that_names_no_views_is_refused(text):
 def test_no_views_unknown_ones_and_repeated_ones_are_refused(views):
     with pytest.raises(UsageError, match="known: plain"):
         check_views(views)
+
+
+@pytest.mark.parametrize("crop", EVAL_CROPS)
+def test_the_plain_view_is_what_validation_sees(crop):
+    frame = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
+    validated = Augmentation("none", SIDE, crop)(frame, (0, 0, 0))
+    assert np.array_equal(make_squares(frame, SIDE, ["plain"], crop)[0], validated)
+
+
+def test_a_centre_crop_of_a_cropped_frame_goes_further_into_it():
+    frame = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
+    plain, closer = make_squares(frame, SIDE, ["plain", "centre_crop"], "centre")
+    side = round(SIDE * VIEWS["centre_crop"].margin)
+    start = (side - SIDE) // 2
+    square = evaluated_square(frame, side, "centre")
+    assert np.array_equal(closer, square[start : start + SIDE, start : start + SIDE])
+    assert not np.array_equal(plain, closer)

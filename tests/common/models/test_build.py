@@ -24,6 +24,7 @@ from common.models.build import (
     normalisation_for,
     parameter_groups,
 )
+from common.models.own import OWN
 
 ALL = architectures()
 SMALL = ["resnet18", "squeezenet1_0", "mobilenet_v3_small", "shufflenet_v2_x0_5"]
@@ -52,7 +53,7 @@ def test_the_list_holds_classification_architectures_only():
     for kind in ("segmentation", "detection", "optical_flow", "video", "quantization"):
         others = torchvision.models.list_models(module=getattr(torchvision.models, kind))
         assert not set(ALL) & set(others)
-    assert {"resnet18", "swin_t", "vit_b_16", "maxvit_t"} <= set(ALL)
+    assert {"resnet18", "swin_t", "vit_b_16", "maxvit_t", *OWN} <= set(ALL)
 
 
 def test_every_architecture_answers_with_one_logit_for_each_class(built):
@@ -62,8 +63,11 @@ def test_every_architecture_answers_with_one_logit_for_each_class(built):
     assert logits.shape == (2, 3)
 
 
-def test_the_head_is_the_last_layer(built):
+def test_the_head_is_the_last_layer_or_the_one_that_the_architecture_names(built):
     arch, model = built
+    if arch in OWN and OWN[arch].head:
+        assert head_parameters(arch) == {name for name in model.state_dict() if name.startswith("fc.")}
+        return
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     assert head_parameters(arch) == {
         name for name in model.state_dict() if name.rpartition(".")[0] == layers[-1]

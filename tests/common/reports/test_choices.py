@@ -39,6 +39,15 @@ def test_without_greed_all_views_are_taken():
     assert len(found.steps) == 1
 
 
+def test_the_first_view_alone_is_kept_for_comparison():
+    view_logits, labels, clusters = seen_through([1.5, 1.5])
+    found = choose(view_logits, labels, clusters, greedy=False)
+    alone = choose(ViewLogits(view_logits.logits[:, :1], VIEWS[:1], "logits"), labels, clusters, greedy=False)
+    assert np.array_equal(found.first_view_losses, alone.losses)
+    assert np.array_equal(found.first_view_logits, alone.logits)
+    assert found.losses.mean() < found.first_view_losses.mean()
+
+
 def test_the_temperature_belongs_to_the_views_that_were_chosen():
     view_logits, labels, clusters = seen_through([1.0])
     sharp = ViewLogits(view_logits.logits * 3, view_logits.views, "logits")
@@ -56,7 +65,8 @@ def test_averaging_of_probabilities_and_of_logits_differ_as_their_names_say():
 
 
 def choice(losses):
-    return Choice(["plain"], 1.0, np.zeros((len(losses), 2)), np.asarray(losses), [])
+    logits, values = np.zeros((len(losses), 2)), np.asarray(losses)
+    return Choice(["plain"], 1.0, logits, values, [], logits, values)
 
 
 SITES = Clusters(np.repeat(np.arange(10), 30), [f"S{k}" for k in range(10)])

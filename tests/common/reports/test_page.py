@@ -100,6 +100,13 @@ def test_what_is_claimed_and_what_is_not_comes_with_the_notes(page):
     assert "2 sites of val or test also have unlabelled images." in text
 
 
+def test_what_was_measured_is_shown_where_there_is_any(page):
+    assert "speed-up" not in page()
+    assert '<td>speed-up</td><td class="left">2.00 times &lt;b&gt;</td>' in page(
+        results=[("speed-up", "2.00 times <b>")]
+    )
+
+
 def test_failed_inputs_quarantine_and_review_are_listed(page):
     text = page()
     assert "Inputs that failed: 1" in text

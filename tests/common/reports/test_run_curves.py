@@ -21,9 +21,7 @@ def run(name="night", losses=(1.5, 0.5, 0.75), batches=0, **changes):
          "lr": 0.001, "epoch_s": 30.0} | changes
         for n, loss in enumerate(losses, 1)
     )  # fmt: skip
-    points = tuple(
-        BatchPoint(n, b, 2.0 / b, 0.25, 10, 0.001) for n in (1, 2) for b in range(1, batches + 1)
-    )
+    points = tuple(BatchPoint(n, b, 2.0 / b, 0.25, 10, 0.001) for n in (1, 2) for b in range(1, batches + 1))
     return Curves(name, rows, points)
 
 

@@ -37,9 +37,7 @@ def test_an_epoch_that_comes_twice_counts_as_it_came_last_and_epochs_are_in_orde
     assert epochs[1]["val_loss"] == 0.5
 
 
-@given(
-    st.integers(1, 9999), st.integers(1, 99999), st.floats(0, 1e6), st.floats(0, 1), st.floats(1e-9, 10)
-)
+@given(st.integers(1, 9999), st.integers(1, 99999), st.floats(0, 1e6), st.floats(0, 1), st.floats(1e-9, 10))
 def test_a_batch_line_is_read_as_printed_and_no_metric_matches_it(epoch, batch, loss, accuracy, lr):
     line = format_batch(BatchPoint(epoch, batch, loss, accuracy, 100000, lr))
     read = read_batch(f"algo-1 | {line}\r")
@@ -102,7 +100,12 @@ def test_one_value_above_1_makes_all_accuracies_percent():
 def test_without_marks_an_epoch_begins_where_the_batches_begin_again_or_after_validation():
     again = parse_log("\n".join(f"Loss=1.0 Batch_id={n} Accuracy=50" for n in (0, 1, 2, 0, 1)), "x")
     assert [(one.epoch, one.batch) for one in again.batches] == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)]
-    lines = ["Loss=1.0, Accuracy=50", "Loss=0.9, Accuracy=51", "Val Loss=0.8, Accuracy=52", "Loss=0.7, Accuracy=60"]
+    lines = [
+        "Loss=1.0, Accuracy=50",
+        "Loss=0.9, Accuracy=51",
+        "Val Loss=0.8, Accuracy=52",
+        "Loss=0.7, Accuracy=60",
+    ]
     validated = parse_log("\n".join(lines), "x")
     assert [(one.epoch, one.batch) for one in validated.batches] == [(1, 1), (1, 2), (2, 1)]
     assert validated.epochs[0]["val_loss"] == 0.8

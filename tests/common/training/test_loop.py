@@ -72,6 +72,18 @@ def test_accumulated_ragged_micro_batches_train_as_one_batch(sizes):
     assert many.metrics() == pytest.approx(one.metrics())
 
 
+def test_only_whole_batches_are_compiled():
+    job, seen = learner(small_model(), batch_size=3), []
+
+    def compiled(inputs):
+        seen.append(len(inputs))
+        return job.model(inputs)
+
+    job.compiled = compiled
+    train_epoch(job, cut(images(8), [3, 3, 2]), [3, 3, 2], epoch=1)
+    assert seen == [3, 3]
+
+
 def test_an_incomplete_last_step_is_taken_too():
     model = small_model()
     job = learner(model, accumulation=2)
@@ -200,3 +212,13 @@ def test_mixup_and_guessed_labels_go_together():
     tally = train_epoch(learner(small_model(), mixup=0.4), [given], [8], epoch=1)
     assert int(torch.cat(tally.labelled).sum()) == 6
     assert all(value == value for value in tally.metrics().values())
+
+
+def test_who_watches_is_told_of_every_batch_after_its_step():
+    model, seen = small_model(), []
+    job = learner(model, accumulation=2)
+    train_epoch(
+        job, cut(images(9), [3, 3, 3]), [3, 3, 3], 1,
+        lambda number, tally: seen.append((number, tally.images, job.schedule.last_epoch)),
+    )  # fmt: skip
+    assert seen == [(1, 3, 0), (2, 6, 1), (3, 9, 2)]

@@ -1,0 +1,167 @@
+"""`results.json`: what the parts of the system gain, measured on this machine with the champion.
+
+views     log loss and accuracy on validation, before: with the first view alone, after: with the chosen ones
+phases    the same, before: of Phase 1, after: of Phase 2; null without one
+speed     images a second, before: one view of one image at a time, each with a decode of its own, in fp32;
+          after: one decode for all views, in batches, in the precision that is fastest here
+memory    MB that a training step keeps of each image for its backward pass, in fp32 and as above
+
+Views and champion were chosen on validation, which flatters the first two. Times differ from run to run, so
+that they have no place in evaluation.json.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.data.canonical import decode_packed
+from common.data.prepared import PackedPart
+from common.inference.predictor import Predictor, average_views
+from common.reports.choices import Choice
+from common.training.execution import Execution
+
+RESULTS = "results.json"
+IMAGES, ROUNDS = 8, 2  # few: this is a look at every evaluation, not a benchmark
+MB = 1e6
+
+
+def measure_results(
+    champion: Choice, phases: Sequence[Choice], labels: np.ndarray, predictor: Predictor, part: PackedPart
+) -> dict[str, Any]:
+    """The content of results.json.
+
+    `champion` is one of `phases`, and `predictor` its model with its views; `labels` (images,) are those of
+    `part`, the validation images.
+    """
+    jpegs = [bytes(part.jpeg(row)) for row in range(min(IMAGES, len(part)))]
+    found = [_scores(choice.logits, choice.losses, labels) for choice in phases]
+    return {
+        "views": {
+            "before": _scores(champion.first_view_logits, champion.first_view_losses, labels),
+            "after": _scores(champion.logits, champion.losses, labels),
+        },
+        "phases": {"before": found[0], "after": found[1]} if len(found) > 1 else None,
+        "speed": measure_speed(predictor, jpegs),
+        "memory": measure_memory(predictor, jpegs),
+    }
+
+
+def _scores(logits: np.ndarray, losses: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    right = logits.argmax(axis=1) == labels
+    return {"log_loss": float(losses.mean()), "accuracy": float(right.mean())}
+
+
+def measure_speed(predictor: Predictor, jpegs: Sequence[bytes]) -> dict[str, Any]:
+    """Images a second from packed JPEGs to logits: one view at a time in fp32, and as `predictor` does it."""
+    plain = _in_fp32(predictor)
+
+    def one_by_one() -> None:
+        for jpeg in jpegs:
+            views = [replace(plain, views=(view,)).view_logits([decode_packed(jpeg)]) for view in plain.views]
+            average_views(np.concatenate(views, axis=1), predictor.description.averaging)
+
+    before = len(jpegs) / _seconds(one_by_one)
+    after = len(jpegs) / _seconds(lambda: predictor.logits([decode_packed(jpeg) for jpeg in jpegs]))
+    return {
+        "before": before,
+        "after": after,
+        "images": len(jpegs),
+        "views": len(predictor.views),
+        "device": predictor.execution.device.type,
+        "precision": predictor.execution.precision,
+    }
+
+
+def measure_memory(predictor: Predictor, jpegs: Sequence[bytes]) -> dict[str, Any]:
+    """MB an image that a forward pass in training keeps for the backward pass, in fp32 and as `predictor` runs.
+
+    From the difference between IMAGES and half of them: what does not grow with the batch, such as weights
+    and their copies in another precision, is not counted.
+    """
+    pixels = [decode_packed(jpegs[row % len(jpegs)]) for row in range(IMAGES)]
+    images = torch.from_numpy(np.stack([predictor.squares(each)[0] for each in pixels]))
+
+    def megabytes(ways: Predictor) -> float:
+        more, less = (kept_for_backward(ways, images[:count]) for count in (IMAGES, IMAGES // 2))
+        return (more - less) / (IMAGES // 2) / MB
+
+    return {
+        "before": megabytes(_in_fp32(predictor)),
+        "after": megabytes(predictor),
+        "precision": predictor.execution.precision,
+    }
+
+
+def kept_for_backward(predictor: Predictor, images: Tensor) -> int:
+    """Bytes that a forward pass of uint8 images (batch, side, side, 3) in training keeps, weights apart."""
+    model, execution = copy.deepcopy(predictor.model).train(), predictor.execution
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), execution.autocast():
+        logits = model(execution.inputs(images, predictor.description.normalisation))
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    found = sum(size for place, size in kept.items() if place not in weights)
+    del logits  # until here, what was kept had to stay where it was
+    return found
+
+
+def _in_fp32(predictor: Predictor) -> Predictor:
+    execution = Execution(predictor.execution.device, "fp32", channels_last=False)
+    model: nn.Module = execution.place(copy.deepcopy(predictor.model))
+    return replace(predictor, model=model, execution=execution)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """The shortest of ROUNDS runs, after one that does not count."""
+    work()
+    times = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def result_lines(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """The results in words: name and text of each, for the log and the report."""
+    speed, memory = results["speed"], results["memory"]
+    lines = [("views' gain", _gain(results["views"]))]
+    if results["phases"]:
+        lines.append(("phase gain", _gain(results["phases"])))
+    lines.append(
+        (
+            "speed-up",
+            f"{speed['after'] / speed['before']:.2f} times: {speed['before']:.1f} to {speed['after']:.1f} "
+            f"images/s with {speed['views']} views, {speed['precision']} on {speed['device']}, against one "
+            "view at a time in fp32",
+        )
+    )
+    saved = 1 - memory["after"] / memory["before"] if memory["before"] else 0.0
+    lines.append(
+        (
+            "memory saved",
+            f"{saved:.0%}: {memory['before']:.2f} to {memory['after']:.2f} MB kept of each image for the "
+            f"backward pass, {memory['precision']} against fp32",
+        )
+    )
+    return lines
+
+
+def _gain(pair: dict[str, dict[str, float]]) -> str:
+    before, after = pair["before"], pair["after"]
+    parts = [
+        f"{words} {before[name]:.4f} to {after[name]:.4f} ({after[name] - before[name]:+.4f})"
+        for name, words in (("log_loss", "log loss"), ("accuracy", "accuracy"))
+    ]
+    return f"{', '.join(parts)} on validation"
