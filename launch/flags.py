@@ -82,7 +82,7 @@ def parser(experiment: Experiment) -> ArgumentParser:
     add("--backend", choices=["process", "local", "aws"], default="aws",
         help="aws: SageMaker (default); process: here, without Docker or account; local: Docker")  # fmt: skip
     data = arguments.add_mutually_exclusive_group(required=True)
-    data.add_argument("--data", metavar="URI|DIR|demo", help="raw images: a prepare job runs first")
+    data.add_argument("--data", metavar="URI|DIR|FILE|demo", help="raw images: a prepare job runs first")
     data.add_argument("--prepared", metavar="URI|DIR", help="a data set prepared earlier")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="hyperparameters")
     add("--prepare", nargs="+", action="extend", default=[], metavar="KEY=VALUE",

@@ -2,19 +2,18 @@
 
 import importlib
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from common.config import TrainingConfig, check_pseudo_share, make_config
 from common.errors import UsageError
 from common.hyperparameters import parse_value
 from launch.experiment import Experiment
+from launch.experiments import experiment_names
 from launch.flags import PACKED_SIDE, read_pairs
 from launch.jobs import PHASE1
 
 SMALL = "small"
 DEFAULT = "resnet18_baseline"
-LAUNCHERS = Path(__file__).resolve().parents[1] / "launch"
 # Experiments whose second phase is an experiment itself.
 STAGE_2 = {"swin_stage1": "swin_stage2", "enhanced_resnet18": "enhanced_resnet18_phase2"}
 # Of other experiments: on from Phase 1 for half as long at a fifth of its rate, with every fourth image of a
@@ -87,9 +86,7 @@ def with_schedule(recipe: Recipe, epochs: tuple[int, int], rates: tuple[float, f
 def _experiment(name: str) -> Experiment:
     if name == SMALL:
         return SMALL_EXPERIMENT
-    known = sorted(
-        path.stem for path in LAUNCHERS.glob("*.py") if "\nEXPERIMENT = " in path.read_text("utf-8")
-    )
+    known = experiment_names()
     if name not in known:
         raise UsageError(f"--recipe {name}: no such experiment; known: {SMALL}, {', '.join(known)}")
     experiment: Experiment = importlib.import_module(f"launch.{name}").EXPERIMENT

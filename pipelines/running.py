@@ -81,7 +81,8 @@ def _local(text: str | None) -> Path | None:
         return None
     path = Path(local_path(text))
     if not path.is_dir():
-        raise UsageError(f"--data {text}: no such folder")
+        what = "a file; unpack it, a pipeline reads folders" if path.is_file() else "no such folder"
+        raise UsageError(f"--data {text}: {what}")
     return path
 
 

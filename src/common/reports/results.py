@@ -79,7 +79,7 @@ def measure_speed(predictor: Predictor, jpegs: Sequence[bytes]) -> dict[str, Any
 
 
 def measure_memory(predictor: Predictor, jpegs: Sequence[bytes]) -> dict[str, Any]:
-    """MB an image that a forward pass in training keeps for the backward pass, in fp32 and as `predictor` runs.
+    """MB of each image that a forward pass in training keeps for the backward pass, in fp32 and as served.
 
     From the difference between IMAGES and half of them: what does not grow with the batch, such as weights
     and their copies in another precision, is not counted.
