@@ -24,7 +24,7 @@ from launch.experiments import experiment_names, find_experiment
 if TYPE_CHECKING:
     import boto3
 
-    from launch.soundness import Verdict
+    from launch.checking.soundness import Verdict
 
 PIPELINE, PIPELINE_MODULE = "pipeline", "pipelines.checking"
 REGION = "us-east-1"  # where the environment names none
@@ -58,7 +58,7 @@ def main() -> None:
 
 def check_all(subjects: Sequence[tuple[str, Sequence[str]]]) -> int:
     """Check names with their flags, and the code once, and say what is found. Returns how much."""
-    from launch.soundness import check_code
+    from launch.checking.soundness import check_code
 
     number, images = 0, set()
     for name, words in subjects:
@@ -98,7 +98,7 @@ def all_subjects() -> list[tuple[str, list[str]]]:
 
 def check_subject(name: str, words: Sequence[str]) -> tuple["Verdict", bool]:
     """The verdict on the requests of an experiment or the pipeline, and whether AWS's image runs the jobs."""
-    from launch.soundness import check_requests
+    from launch.checking.soundness import check_requests
 
     if name == PIPELINE:
         # Found by its name, as the experiments are: launch/ builds on nothing of pipelines/.
@@ -112,11 +112,11 @@ def check_subject(name: str, words: Sequence[str]) -> tuple["Verdict", bool]:
 
 
 def _check_launch(experiment: Experiment, words: Sequence[str]) -> tuple["Verdict", bool]:
-    from launch.aws_backend import WITHOUT_ACCOUNT, check_plan, open_account
-    from launch.aws_errors import explained
+    from launch.aws.backend import WITHOUT_ACCOUNT, check_plan, open_account
+    from launch.aws.errors import explained
+    from launch.checking.rehearsal import requests_of
+    from launch.checking.soundness import check_requests
     from launch.flags import read_plan
-    from launch.rehearsal import requests_of
-    from launch.soundness import check_requests
 
     plan = read_plan(experiment, [*words, *assumed(experiment, words)])
     if plan.backend != "aws":
@@ -152,7 +152,7 @@ def _session() -> "boto3.Session":
 
 def _role_arn(role: str | None, region: str) -> str:
     """A role's ARN; where only a name is given, of an assumed account."""
-    from launch.field_rules import partition_of
+    from launch.checking.field_rules import partition_of
 
     role = role or os.environ.get("SAGEMAKER_ROLE") or "assumed-role"
     if role.startswith("arn:"):

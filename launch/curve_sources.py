@@ -10,9 +10,9 @@ from common.reports.history import parse_history
 from common.reports.run_logs import Curves, parse_log
 from common.s3 import is_s3, split_uri
 from common.unpacking import LARGEST_TEXT, read_text
-from launch.aws_errors import explained
-from launch.aws_jobs import TRAINING
-from launch.aws_logs import JobLog
+from launch.aws.errors import explained
+from launch.aws.jobs import TRAINING
+from launch.aws.logs import JobLog
 from launch.fetching import HINT, HISTORIES, JOB_NAME, METRICS, OUTPUT, opened
 from launch.results import HISTORY_MEMBERS
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UsageError
-from launch.cost import Cost, estimate, say
 from launch.flags import Plan
+from launch.pricing.cost import Cost, estimate, say
 
 if TYPE_CHECKING:
     import boto3
 
-    from launch.aws_backend import Start
+    from launch.aws.backend import Start
 
 # What callers read in answers.
 ANSWERED = ("TrainingJobArn", "ProcessingJobArn", "HyperParameterTuningJobArn", "ETag", "UploadId")
@@ -56,9 +56,9 @@ def chatter_to_stderr() -> Iterator[None]:
 def print_aws_requests(plan: Plan, start: "Start | None" = None) -> None:
     """Print the aws backend's requests; without an account: given a region, --output, and --role as ARN.
 
-    `start`: as of `launch.aws_backend.send`.
+    `start`: as of `launch.aws.backend.send`.
     """
-    from launch import aws_backend
+    from launch.aws import backend as aws_backend
 
     boto_session = _session(plan)
     recorder = AwsRecorder(boto_session)
@@ -68,7 +68,7 @@ def print_aws_requests(plan: Plan, start: "Start | None" = None) -> None:
 
 
 def _session(plan: Plan) -> "boto3.Session":
-    from launch.aws_backend import make_session
+    from launch.aws.backend import make_session
 
     session = make_session()
     if session.get_credentials() is not None:

@@ -30,11 +30,11 @@ def run_experiment(experiment: Experiment) -> NoReturn:
         def main() -> None:
             plan = read_plan(experiment, sys.argv[1:])
             if plan.backend == "process":
-                from launch.process_backend import launch
+                from launch.local.processes import launch
             elif plan.backend == "local":
-                from launch.local_backend import launch
+                from launch.local.containers import launch
             else:
-                from launch.aws_backend import launch
+                from launch.aws.backend import launch
             launch(plan)
 
         run(main)

@@ -12,7 +12,7 @@ from typing import IO, Any
 from common.console import ArgumentParser
 from common.errors import TraplineError, UsageError
 from common.s3 import is_s3, split_uri
-from launch.aws_errors import explained
+from launch.aws.errors import explained
 
 MODEL, OUTPUT, METRICS = "model.tar.gz", "output.tar.gz", "metrics.csv"
 DESCRIPTION, RECORD = "model.json", "job.json"

@@ -12,16 +12,16 @@ from common.console import ArgumentParser
 from common.errors import UsageError
 from common.hyperparameters import parse_value
 from common.s3 import is_s3
-from launch.aws_image import PUSH, REPOSITORY, TAG
-from launch.aws_options import FLAGS as AWS_FLAGS
-from launch.aws_options import AwsOptions, add_arguments, check_isolation, read_options, refuse_flags
-from launch.docker_engine import IMAGE
+from launch.aws.image import PUSH, REPOSITORY, TAG
+from launch.aws.options import FLAGS as AWS_FLAGS
+from launch.aws.options import AwsOptions, add_arguments, check_isolation, read_options, refuse_flags
 from launch.experiment import Experiment
 from launch.jobs import PHASE1, PSEUDO, WEIGHTS, Image, check_job_name, job_name
+from launch.local.docker_engine import IMAGE
+from launch.local.trial_s3 import URI as TRIAL_URI
+from launch.local.trial_s3 import trial_folder
 from launch.pairs import read_pairs as read_pairs
 from launch.staging import ENTRY_POINTS
-from launch.trial_s3 import URI as TRIAL_URI
-from launch.trial_s3 import trial_folder
 
 FRAMEWORK_VERSION, PY_VERSION = "2.8.0", "py312"  # the newest training image that the SDK knows
 PREPARE_INSTANCE = "ml.m5.2xlarge"

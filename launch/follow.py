@@ -9,15 +9,15 @@ from typing import Any
 
 from common.console import ArgumentParser, run
 from common.errors import TraplineError, UsageError
-from launch import aws_jobs
-from launch.aws_backend import make_session
-from launch.aws_contact import make_clients
-from launch.aws_errors import explained, is_absent
-from launch.aws_executions import wait_for_execution
-from launch.aws_jobs import ARN, KINDS, PROCESSING, TRAINING, Kind
-from launch.aws_waiting import follow_job, interruptible
+from launch.aws import jobs as aws_jobs
+from launch.aws.backend import make_session
+from launch.aws.contact import make_clients
+from launch.aws.errors import explained, is_absent
+from launch.aws.executions import wait_for_execution
+from launch.aws.jobs import ARN, KINDS, PROCESSING, TRAINING, Kind
+from launch.aws.redaction import without_credentials
+from launch.aws.waiting import follow_job, interruptible
 from launch.fetching import JOB_NAME
-from launch.redaction import without_credentials
 
 RECENT = 50  # jobs of each kind that a mistyped name is compared with
 EXAMPLES = """examples:

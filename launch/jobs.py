@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UsageError
-from launch.aws_options import AwsOptions
+from launch.aws.options import AwsOptions
 
 NAME_LENGTH = 63  # of a SageMaker job's name
 NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")

@@ -30,8 +30,8 @@ def parser() -> ArgumentParser:
 def main() -> None:
     """Find the model, read its evaluation, write its card."""
     flags = parser().parse_args(sys.argv[1:])
-    from launch.aws_backend import signed_in
-    from launch.registry import describe, find_package, write_card
+    from launch.aws.backend import signed_in
+    from launch.aws.registry import describe, find_package, write_card
 
     session = signed_in()
     described = describe(session, find_package(session.client("sagemaker"), flags.model))

@@ -56,7 +56,7 @@ def main() -> None:
     if not is_s3(flags.to):
         stage(architectures, Folder(Path(flags.to)), flags.source)
         return
-    from launch.aws_errors import explained
+    from launch.aws.errors import explained
 
     with explained(f"staging weights to {flags.to}", WITHOUT_ACCOUNT):
         stage(architectures, Bucket(flags.to), flags.source)
@@ -90,7 +90,7 @@ class Bucket:
     """A prefix in S3 as the place of staged weights."""
 
     def __init__(self, uri: str) -> None:
-        from launch.aws_backend import make_session
+        from launch.aws.backend import make_session
 
         self.shown = uri.rstrip("/")
         self.bucket, key = split_uri(self.shown)

@@ -22,15 +22,15 @@ def main() -> None:
     words = sys.argv[1:]
     if not words or words[0].startswith("-"):
         _general_parser().parse_args(words)
-    from launch.tuning import read_search
+    from launch.tuning.search import read_search
 
     search, plan = read_search(find_experiment(words[0]), words[1:])
     if plan.backend == "aws":
-        from launch.tuning_on_aws import search_on_aws
+        from launch.tuning.on_aws import search_on_aws
 
         search_on_aws(search, plan)
     else:
-        from launch.tuning_here import search_here
+        from launch.tuning.here import search_here
 
         search_here(search, plan)
 

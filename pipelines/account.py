@@ -12,13 +12,13 @@ from typing import Any
 from common.console import table
 from common.errors import TraplineError, UsageError
 from common.s3 import split_uri
-from launch.aws_backend import WITHOUT_ACCOUNT, make_session
-from launch.aws_contact import make_clients
-from launch.aws_errors import explained
-from launch.aws_executions import list_steps, step_row, wait_for_execution
-from launch.aws_image import account_of, own_image, require_image
-from launch.aws_waiting import follow_command
-from launch.registry import MODELS, describe, ensure_group, find_package, write_card
+from launch.aws.backend import WITHOUT_ACCOUNT, make_session
+from launch.aws.contact import make_clients
+from launch.aws.errors import explained
+from launch.aws.executions import list_steps, step_row, wait_for_execution
+from launch.aws.image import account_of, own_image, require_image
+from launch.aws.registry import MODELS, describe, ensure_group, find_package, write_card
+from launch.aws.waiting import follow_command
 from launch.staging import stage_code
 from pipelines import schedule
 from pipelines.checking import require_sound_pipeline, require_sound_start
@@ -69,10 +69,10 @@ def _upsert(command: Command, client: Client) -> None:
     """Put the code where the definition says it lies, then create or update the pipeline."""
     if not command.output or not command.role:
         raise UsageError("upsert: give --output s3://BUCKET/PREFIX and --role, the jobs' execution role")
-    from launch import sdk
+    from launch.sdk import objects as sdk
 
     sdk.import_sdk()
-    from launch.sdk_pipeline_internals import DefinitionSession
+    from launch.sdk.pipeline_internals import DefinitionSession
 
     role = _role_arn(client, command.role)
     design = _settled(command, role, str(client.session.region_name))

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UsageError
-from launch.findings import refuse
-from launch.pipeline_definition import check_definition
-from launch.soundness import check_requests, require_sound, with_values
+from launch.checking.findings import refuse
+from launch.checking.pipeline_definition import check_definition
+from launch.checking.soundness import check_requests, require_sound, with_values
 from pipelines.command_line import read_command
 from pipelines.definition import Design, definition_text, make_pipeline
 from pipelines.parameters import Value

@@ -12,14 +12,14 @@ from common.console import ArgumentParser
 from common.errors import UsageError
 from common.s3 import is_s3
 from common.storage import folder_digest, read_json
-from launch.aws_image import REPOSITORY, TAG, account_of, own_image
-from launch.aws_options import AwsOptions, add_arguments, check_isolation, read_options, refuse_flags
-from launch.docker_engine import IMAGE
+from launch.aws.image import REPOSITORY, TAG, account_of, own_image
+from launch.aws.options import AwsOptions, add_arguments, check_isolation, read_options, refuse_flags
 from launch.jobs import check_job_name, job_name
+from launch.local.docker_engine import IMAGE
+from launch.local.trial_s3 import URI as TRIAL_URI
+from launch.local.trial_s3 import trial_folder
 from launch.pairs import read_pairs
 from launch.staging import COMMON, ENTRY_POINTS
-from launch.trial_s3 import URI as TRIAL_URI
-from launch.trial_s3 import trial_folder
 from pipelines.definition import Design
 from pipelines.parameters import DEMO, Defaults, Value, declare, read_values, settled
 from pipelines.recipes import DEFAULT, SMALL, Recipe, read_recipe, with_schedule

@@ -2,8 +2,8 @@
 
 import json
 
-from launch.cost import say
-from launch.pipeline_cost import estimate_pipeline
+from launch.pricing.cost import say
+from launch.pricing.pipeline_cost import estimate_pipeline
 from pipelines.command_line import Command
 from pipelines.definition import definition_text, make_pipeline
 

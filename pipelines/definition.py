@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from common.config import TrainingConfig
-from launch.aws_options import DEFAULTS_FILE, AwsOptions, check_isolation
-from launch.registry import MODELS
+from launch.aws.options import DEFAULTS_FILE, AwsOptions, check_isolation
+from launch.aws.registry import MODELS
 from pipelines.parameters import WEIGHTS_URI, Parameter
 from pipelines.recipes import Recipe
 
@@ -62,12 +62,12 @@ def make_pipeline(design: Design, session: Any = None) -> "Pipeline":
 
     The steps know a session of their own that asks nobody, so that the definition does not depend on it.
     """
-    from launch import sdk
+    from launch.sdk import objects as sdk
 
     sdk.import_sdk()
     from sagemaker.workflow.pipeline import Pipeline
 
-    from launch.sdk_pipeline_internals import DefinitionSession
+    from launch.sdk.pipeline_internals import DefinitionSession
     from pipelines.steps import Frame
 
     defaults = sdk.read_defaults() if design.options else {}

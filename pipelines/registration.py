@@ -16,7 +16,7 @@ from sagemaker.workflow.execution_variables import ExecutionVariables
 from sagemaker.workflow.model_step import ModelStep
 from sagemaker.workflow.steps import ProcessingStep, TrainingStep
 
-from launch.card_content import first_card
+from launch.aws.card_content import first_card
 from pipelines.recipes import Recipe
 from pipelines.steps import EVALUATION, EVALUATION_FILE, Frame, join, model_retries, output_of
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from common.errors import TraplineError, UsageError
 from common.s3 import is_s3
-from launch.docker_engine import IMAGE
-from launch.process_backend import PROCESSES, Kind, local_path
-from launch.trial_s3 import trial_s3
+from launch.local.docker_engine import IMAGE
+from launch.local.processes import PROCESSES, Kind, local_path
+from launch.local.trial_s3 import trial_s3
 from pipelines.command_line import Command
 from pipelines.definition import make_pipeline, quiet_sdk
 from pipelines.parameters import DEMO, settled
@@ -31,10 +31,10 @@ def run(command: Command) -> None:
     data, sites, weights = _local(command.data), _sites(command), _weights(command)
     kind = _kind(command)
     folder = command.resume or _new_folder(command)
-    from launch import sdk
+    from launch.sdk import objects as sdk
 
     sdk.import_sdk()
-    from launch.process_pipeline import Inputs, run_pipeline
+    from launch.local.pipeline import Inputs, run_pipeline
     from pipelines.steps import ARCHIVE, SOURCE
 
     design = command.design
@@ -69,7 +69,7 @@ def _kind(command: Command) -> Kind:
     """What the steps run in. Raises TraplineError where containers cannot be had."""
     if command.backend == "process":
         return PROCESSES
-    from launch.local_backend import containers
+    from launch.local.containers import containers
 
     design = command.design
     count = int(settled(design.parameters, command.values)["TrainingInstanceCount"])

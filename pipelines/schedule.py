@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from common.errors import UsageError
-from launch.aws_errors import explained
+from launch.aws.errors import explained
 
 UNITS = {"h": "hour", "d": "day"}
 EVERY = re.compile(r"([1-9][0-9]{0,3})([hd])")
@@ -97,7 +97,7 @@ def shown(scheduler: Any, name: str) -> str:
     """A line about the schedule of a pipeline; a user who may not ask is told why."""
     from botocore.exceptions import ClientError
 
-    from launch.aws_errors import explain
+    from launch.aws.errors import explain
 
     try:
         found = find_schedule(scheduler, name)

@@ -9,8 +9,8 @@ from typing import Any
 from sagemaker.pytorch import PyTorch
 from sagemaker.workflow.parameters import ParameterString
 
-from launch.aws_options import AwsOptions
-from launch.sdk import disk_key, isolated_by_default, processing_options, training_options
+from launch.aws.options import AwsOptions
+from launch.sdk.objects import disk_key, isolated_by_default, processing_options, training_options
 
 
 class IsolatedPyTorch(PyTorch):

@@ -27,9 +27,9 @@ from sagemaker.workflow.steps import CacheConfig, ProcessingStep, TrainingStep, 
 
 from common.config import TrainingConfig
 from common.metrics import definitions
-from launch.aws_options import AwsOptions
+from launch.aws.options import AwsOptions
 from launch.jobs import PHASE1, PREPARED, PSEUDO, WEIGHTS
-from launch.sdk import CODE, PROCESSING
+from launch.sdk.objects import CODE, PROCESSING
 from pipelines import step_options
 from pipelines.parameters import WEIGHTS_URI
 

@@ -62,10 +62,11 @@ def test_common_and_the_entry_points_need_no_sagemaker_sdk(path):
 def test_no_script_shadows_a_standard_or_installed_module(folder):
     installed = set(metadata.packages_distributions()) - {"launch", "pipelines"}
     names = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+    names |= {path.name for path in (ROOT / folder).iterdir() if (path / "__init__.py").exists()}
     assert not names & (installed | set(sys.stdlib_module_names))
 
 
-def test_every_package_of_common_is_distributed():
+def test_every_package_is_distributed():
     declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    for folder in sorted({path.parent for path in SOURCES if "src" in path.parts}):
+    for folder in sorted({path.parent for path in SOURCES if path.name == "__init__.py"}):
         assert f'"{module_name(folder / "__init__.py")}"' in declared

@@ -13,7 +13,7 @@ from common.hyperparameters import hyphenated
 from launch.experiments import experiment_names, find_experiment
 from launch.flags import read_plan
 from launch.policies import read_values
-from launch.tuning import read_search
+from launch.tuning.search import read_search
 from pipelines.command_line import read_command
 from tests.conftest import ENTRY_POINTS, ROOT
 

@@ -18,7 +18,7 @@ import pytest
 import common
 from common import metrics
 from common.models.artefact import load_model
-from launch import requirements
+from launch.aws import requirements
 from launch.staging import stage_code
 from tests.common.inference.small_models import coloured, picture, write_small_model
 from tests.conftest import ROOT

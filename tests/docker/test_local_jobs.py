@@ -15,7 +15,7 @@ import torch
 
 from common import metrics
 from common.errors import TraplineError
-from launch.docker_engine import IMAGE, LABEL, find_engine
+from launch.local.docker_engine import IMAGE, LABEL, find_engine
 from tests.docker.conftest import missing
 from tests.launch.launching import Place, only_run, record, rows, tiny, wait_for
 from tests.object_store import BUCKET, serve

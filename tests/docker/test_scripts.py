@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import requirements
+from launch.aws import requirements
 from tests.conftest import ROOT
 
 DOCKER = ROOT / "docker"

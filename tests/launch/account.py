@@ -31,7 +31,8 @@ from moto.server import ThreadedMotoServer
 from common.config import TrainingConfig
 from common.console import run
 from common.metrics import definitions
-from launch import aws_backend, staging
+from launch import staging
+from launch.aws import backend as aws_backend
 from launch.experiments import experiment_names
 from launch.flags import read_plan
 from tests.conftest import ROOT

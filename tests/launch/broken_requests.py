@@ -4,7 +4,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from launch.service_model import below, is_variable, python_pattern
+from launch.checking.service_model import below, is_variable, python_pattern
 
 LONGEST = 5000  # items or characters up to which a maximum is put to the test
 WRONG_TYPES = {

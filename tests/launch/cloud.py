@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from botocore.exceptions import ClientError
 
 from common.metrics import format_line
-from launch.aws_contact import Clients
+from launch.aws.contact import Clients
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 NAME = "night-run"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from launch.workspace import MARKER
+from launch.local.workspace import MARKER
 from tests.conftest import ROOT
 
 SETTINGS = {

@@ -11,9 +11,10 @@ from moto import mock_aws
 from moto.sagemaker.models import FakeTrainingJob
 
 from common.console import run
-from launch import aws_executions, follow
-from launch.aws_contact import Clients
-from launch.aws_waiting import make_view
+from launch import follow
+from launch.aws import executions as aws_executions
+from launch.aws.contact import Clients
+from launch.aws.waiting import make_view
 from tests.launch.account import ROLE, Ended, refused, serve, sign_in, start
 from tests.launch.cloud import ARN, NAME, START, Cloud, metric_line, own_clock
 

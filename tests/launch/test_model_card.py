@@ -12,8 +12,8 @@ from moto import mock_aws
 from common.console import run
 from common.errors import TraplineError, UsageError
 from launch import model_card
-from launch.card_content import card, content, first_card, fitting, properties
-from launch.registry import MODELS, describe, ensure_group, find_package, write_card
+from launch.aws.card_content import card, content, first_card, fitting, properties
+from launch.aws.registry import MODELS, describe, ensure_group, find_package, write_card
 from tests.launch.account import BUCKET, REGION, SERVICE_MODELS, furnish, sign_in
 
 PACKAGE = f"arn:aws:sagemaker:{REGION}:123456789012:model-package/{MODELS}/3"

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from common.storage import folder_digest
-from launch.requirements import missing_from_aws_image
+from launch.aws.requirements import missing_from_aws_image
 from launch.staging import COMMON, stage_code
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from common.config import make_config
 from common.errors import UsageError
-from launch.aws_backend import check_sources
+from launch.aws.backend import check_sources
 from launch.experiment import Experiment
 from launch.flags import read_plan
 from launch.swin_stage2 import EXPERIMENT

@@ -12,10 +12,11 @@ from moto.sagemaker.responses import SageMakerResponse
 from common.console import run
 from common.errors import TraplineError
 from common.metrics import definitions
-from launch import process_backend, tune
+from launch import tune
+from launch.checking.soundness import check_requests
 from launch.experiments import experiment_names, find_experiment
-from launch.soundness import check_requests
-from launch.tuning import read_search
+from launch.local import processes as process_backend
+from launch.tuning.search import read_search
 from tests.launch.account import BUCKET, ROLE, Ended, hyperparameters_by_default, open_account
 from tests.launch.launching import Place, tiny
 

@@ -10,9 +10,9 @@ from botocore.stub import Stubber
 from moto import mock_aws
 
 from common.errors import TraplineError, UsageError
-from launch import aws_executions
-from launch.aws_contact import Clients
-from launch.aws_executions import wait_for_execution
+from launch.aws import executions as aws_executions
+from launch.aws.contact import Clients
+from launch.aws.executions import wait_for_execution
 from pipelines import account
 from pipelines.account import Client, act, archive_of
 from pipelines.command_line import read_command
@@ -123,7 +123,9 @@ def test_without_an_image_the_pipeline_has_the_one_of_its_account_and_starts_whe
     own = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/trapline:latest"
     assert {"Name": "ImageUri", "Type": "String", "DefaultValue": own} in definition["Parameters"]
     do("start")
-    with pytest.raises(UsageError, match=f"--image-uri {own[:-6]}old: no such image .* docker/build.sh --push"):
+    with pytest.raises(
+        UsageError, match=f"--image-uri {own[:-6]}old: no such image .* docker/build.sh --push"
+    ):
         do("start", "--param", f"ImageUri={own[:-6]}old")
 
 

@@ -9,11 +9,11 @@ import pytest
 pytest.importorskip("sagemaker")
 
 from common.errors import UsageError
-from launch.pipeline_definition import check_definition
-from launch.pipeline_steps import OPERATIONS, all_steps, references
-from launch.service_model import check_request, count_values, input_of, settle
-from launch.soundness import with_values
-from launch.step_references import Known, check_references
+from launch.checking.pipeline_definition import check_definition
+from launch.checking.pipeline_steps import OPERATIONS, all_steps, references
+from launch.checking.service_model import check_request, count_values, input_of, settle
+from launch.checking.soundness import with_values
+from launch.checking.step_references import Known, check_references
 from pipelines.checking import rehearse, require_sound_start
 from tests.launch.account import REGION
 from tests.launch.broken_requests import broken_variants

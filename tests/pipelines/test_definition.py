@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from launch.pipeline_definition import check_definition
+from launch.checking.pipeline_definition import check_definition
 from tests.pipelines.running import REAL, clean_environment
 
 pytest.importorskip("sagemaker")

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from launch.workspace import MARKER
+from launch.local.workspace import MARKER
 from tests.pipelines.running import REAL, PipelinePlace, run_words
 
 pytest.importorskip("sagemaker_training")

@@ -12,7 +12,8 @@ from tests.pipelines.running import PipelinePlace, run_words
 
 pytest.importorskip("sagemaker_training")
 
-from launch import process_backend, process_pipeline
+from launch.local import pipeline as process_pipeline
+from launch.local import processes as process_backend
 
 STEPS = ["Prepare", "TrainPhase1", "PseudoLabel", "TrainPhase2", "Evaluate", "QualityGate"]
 AFTER_THE_GATE = ["Champion-CreateModel", "Transform", "Collect"]

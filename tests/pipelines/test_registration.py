@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("sagemaker")
 
 from common.errors import TraplineError
-from launch.registry import Described
+from launch.aws.registry import Described
 from pipelines import account
 from pipelines.account import Client
 from pipelines.command_line import read_command

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from launch.step_cache import StepCache, tree_state
+from launch.local.step_cache import StepCache, tree_state
 
 REQUEST = {"Image": "x", "Arguments": ["--a", "{place}/in"]}
 
@@ -60,7 +60,7 @@ def test_a_changed_input_is_another_step(workspace):
 
 def test_other_versions_make_another_step(workspace, monkeypatch):
     cache = keep(workspace)
-    monkeypatch.setattr("launch.step_cache.versions", lambda *_: {"torch": "0"})
+    monkeypatch.setattr("launch.local.step_cache.versions", lambda *_: {"torch": "0"})
     assert cache.recall("Step", digest(workspace)) is None
 
 

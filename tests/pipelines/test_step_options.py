@@ -5,7 +5,7 @@ import json
 import pytest
 
 from common.errors import UsageError
-from launch.pipeline_definition import check_definition
+from launch.checking.pipeline_definition import check_definition
 
 pytest.importorskip("sagemaker")
 

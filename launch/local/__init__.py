@@ -1,0 +1,1 @@
+"""Jobs and pipelines on this machine: as processes, or in containers."""

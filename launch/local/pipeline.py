@@ -1,0 +1,392 @@
+"""A pipeline on this machine, as processes or in containers: the SDK's own executor runs its steps in turn.
+
+A run lies in a folder of its own: what each step left, logs/<step>.txt, and pipeline.json, which says how far
+it came. `launch.local.step_cache` keeps a step that is done from being run again when the run is continued.
+"""
+
+import contextlib
+import copy
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from sagemaker.local.local_session import LocalSagemakerClient
+
+from common.console import table
+from common.errors import TraplineError, UsageError
+from common.storage import write_json
+from launch.local.processes import PROCESSES, ROLE, Kind, follow
+from launch.local.step_cache import SCHEME, StepCache
+from launch.local.stopping import Signals, stop_on_signals
+from launch.local.workspace import Workspace, locked_folder, open_workspace
+from launch.prefixed import Prefixed
+from launch.sdk.internals import OPT_ML, Job
+from launch.sdk.pipeline_internals import PipelineJobSession, Watcher, local_steps
+from launch.staging import stage_code
+from launch.terminal import JobOutput, duration
+
+if TYPE_CHECKING:
+    from sagemaker.workflow.pipeline import Pipeline
+
+STATE = "pipeline.json"
+LOGS, CACHE, WORK, LOCK, CHECKPOINTS = "logs", ".steps", ".work", ".lock", "checkpoints"
+COMPLETED, KEPT, FAILED, STOPPED = "Completed", "Completed before", "Failed", "Stopped"
+SUBMIT_DIRECTORY = "sagemaker_submit_directory"  # the training toolkit's hyperparameter: where the code lies
+CLEANER = "end-what-is-left"  # the name of such a thread of launch.local.processes.follow
+INSTANCE_TYPES = tuple(f"{job}InstanceType" for job in ("Prepare", "Scoring", "Training", "Transform"))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads of this machine.
+
+    data: a folder of raw images; None where prepare.py knows itself where they are. data_name: what the set
+    names as its source. code_path: where below OutputPrefix the steps look for the code.
+    """
+
+    data: Path | None
+    data_name: str
+    site_csv: Path | None
+    code_path: str
+    archive: str  # the code's name for training jobs, which lies beside code_path
+    weights: Path | None = None  # a folder of staged weights
+
+
+@dataclass
+class StepRecord:
+    """One step of a run, as it is shown and written down. seconds: of this run."""
+
+    name: str
+    state: str = "Running"
+    seconds: float = 0.0
+    reason: str | None = None
+
+
+@dataclass
+class Progress(Watcher):
+    """Hears of each step, says a line about it, and keeps pipeline.json."""
+
+    folder: Path
+    record: dict[str, Any]
+    stream: TextIO = field(default_factory=lambda: sys.stdout)
+    steps: list[StepRecord] = field(default_factory=list)
+    started: float = 0.0
+    error: str | None = None  # of the job that failed, in its own words
+    kept: bool = False  # the step was done before
+    signals: Signals | None = None
+
+    @property
+    def step(self) -> StepRecord:
+        """The step that is running, or ran last."""
+        return self.steps[-1]
+
+    def began(self, step: str) -> None:
+        """A step begins."""
+        self.steps.append(StepRecord(step))
+        self.started, self.error, self.kept = time.monotonic(), None, False
+        self.write("Executing")
+
+    def ended(self, step: str, answer: dict[str, Any]) -> None:
+        """A step ended well."""
+        state = KEPT if self.kept else COMPLETED
+        if "Outcome" in answer:
+            state = "Passed" if answer["Outcome"] else "Not met"
+        self._close(state)
+
+    def failed(self, step: str, reason: str) -> None:
+        """A step failed."""
+        self.step.reason = self.error or reason
+        self._close(STOPPED if self.signals and self.signals.caught else FAILED)
+
+    def _close(self, state: str) -> None:
+        self.step.state, self.step.seconds = state, round(time.monotonic() - self.started, 2)
+        self.stream.write(f"== {self.step.name}: {state}, {self.step.seconds:.1f} s\n")
+        self.stream.flush()
+        self.write("Executing")
+
+    def write(self, status: str, reason: str | None = None) -> None:
+        """Write pipeline.json."""
+        steps = [asdict(step) for step in self.steps]
+        content = {**self.record, "status": status, "failure_reason": reason, "steps": steps}
+        write_json(self.folder / STATE, content)
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """A pipeline's run in progress."""
+
+    folder: Path
+    workspace: Workspace
+    inputs: Inputs
+    progress: Progress
+    epochs: dict[str, int]  # of the training steps, for the line that says how far one is
+    kind: Kind = PROCESSES
+
+    @property
+    def output(self) -> Path:
+        """What OutputPrefix is: a path without special characters."""
+        return self.workspace.entry / "out"
+
+    @property
+    def cache(self) -> StepCache:
+        """The steps that are done."""
+        return StepCache(self.folder / CACHE, self.workspace.entry)
+
+    def local_values(self) -> dict[str, str | None]:
+        """The parameters that have the same meaning everywhere and a place on this machine."""
+        values: dict[str, str | None] = {
+            "OutputPrefix": f"{SCHEME}{self.output}",
+            "RoleArn": ROLE,
+            "ImageUri": self.kind.image.uri,
+        }
+        if self.kind.engine:
+            values |= dict.fromkeys(INSTANCE_TYPES, self.kind.instance)
+        if self.inputs.data:
+            values["InputData"] = f"{SCHEME}{self.workspace.link('data', self.inputs.data)}"
+        if self.inputs.site_csv:
+            folder = self.workspace.link("sites", self.inputs.site_csv.parent)
+            values["SiteCsv"] = f"{SCHEME}{folder}/{self.inputs.site_csv.name}"
+        if self.inputs.weights:
+            values["WeightsUri"] = f"{SCHEME}{self.workspace.link('weights', self.inputs.weights)}"
+        return values
+
+    def furnish(self) -> None:
+        """Put code and run folder where the steps look for them."""
+        self.output.mkdir()
+        (self.output / self.folder.name).symlink_to(self.folder.resolve(), target_is_directory=True)
+        stage_code(self.output / self.inputs.code_path)
+        (self.folder / LOGS).mkdir(exist_ok=True)
+
+
+class StepClient(LocalSagemakerClient):
+    """Local mode's client, that gives each step its log and its checkpoints, and skips what is done."""
+
+    def __init__(self, session: PipelineJobSession, run: PipelineRun, signals: Signals) -> None:
+        super().__init__(session)
+        self.run, self.signals = run, signals
+        self.described: dict[str, dict[str, Any]] = {}
+
+    def create_processing_job(self, ProcessingJobName: str, **request: Any) -> None:
+        """Run a processing step."""
+        name = ProcessingJobName
+        self._name_source(request)
+        reads = [item["S3Input"]["S3Uri"] for item in request.get("ProcessingInputs", [])]
+        writes = [item["S3Output"]["S3Uri"] for item in request["ProcessingOutputConfig"]["Outputs"]]
+
+        def run() -> dict[str, Any]:
+            super(StepClient, self).create_processing_job(name, **request)
+            return dict(super(StepClient, self).describe_processing_job(name))
+
+        self._once(name, request, reads, writes, run)
+
+    def create_training_job(self, TrainingJobName: str, **request: Any) -> None:
+        """Run a training step."""
+        name = TrainingJobName
+        settings = request["HyperParameters"]
+        inputs = self.run.inputs
+        code = settings[SUBMIT_DIRECTORY].removesuffix(inputs.archive) + Path(inputs.code_path).name
+        settings[SUBMIT_DIRECTORY] = json.dumps(code)  # a folder here; an archive would have to be unpacked
+        channels = [item["DataSource"]["S3DataSource"]["S3Uri"] for item in request["InputDataConfig"]]
+        writes = [request["OutputDataConfig"]["S3OutputPath"]]
+
+        def run() -> dict[str, Any]:
+            super(StepClient, self).create_training_job(name, **request)
+            return dict(super(StepClient, self).describe_training_job(name))
+
+        self._once(name, request, [code, *channels], writes, run, trains=True)
+
+    def create_transform_job(self, TransformJobName: str, ModelName: str, **request: Any) -> None:
+        """Run a transform step."""
+        # Asked for is the model's content: its name is a new one each time.
+        container = self.describe_model(ModelName)["PrimaryContainer"]
+        reads = [container["ModelDataUrl"], request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]]
+        writes = [request["TransformOutput"]["S3OutputPath"]]
+
+        def run() -> dict[str, Any]:
+            super(StepClient, self).create_transform_job(TransformJobName, ModelName, **request)
+            return dict(super(StepClient, self).describe_transform_job(TransformJobName))
+
+        self._once(TransformJobName, [container, request], reads, writes, run)
+
+    def describe_processing_job(self, ProcessingJobName: str) -> dict[str, Any]:
+        """What is known of a processing step, which may have been done before."""
+        return copy.deepcopy(self.described[ProcessingJobName])
+
+    def describe_training_job(self, TrainingJobName: str) -> dict[str, Any]:
+        """What is known of a training step, which may have been done before."""
+        return copy.deepcopy(self.described[TrainingJobName])
+
+    def describe_transform_job(self, TransformJobName: str) -> dict[str, Any]:
+        """What is known of a transform step, which may have been done before."""
+        return copy.deepcopy(self.described[TransformJobName])
+
+    def _name_source(self, request: dict[str, Any]) -> None:
+        """Give prepare.py the name of the data as the user wrote it, not that of a link."""
+        words = request["AppSpecification"]["ContainerArguments"]
+        if "--source-name" in words:
+            words[words.index("--source-name") + 1] = self.run.inputs.data_name
+
+    def _once(
+        self,
+        name: str,
+        request: Any,
+        reads: list[str],
+        writes: list[str],
+        run: Callable[[], dict[str, Any]],
+        *,
+        trains: bool = False,
+    ) -> None:
+        """Run a job, or remember what it answered when it was asked the same."""
+        self.signals.check()
+        cache, progress = self.run.cache, self.run.progress
+        step = progress.step.name
+        digest = cache.digest([request, *key] if (key := self.run.kind.key) else request, reads)
+        answer = cache.recall(step, digest)
+        progress.kept = answer is not None
+        if answer is None:
+            cache.forget(step, writes)
+            with self._job(step, digest if trains else None), self._own_words():
+                answer = run()
+            cache.keep(step, digest, answer, writes)
+        self.described[name] = answer
+
+    @contextlib.contextmanager
+    def _job(self, step: str, checkpoint_key: str | None) -> Iterator[None]:
+        """Log and folders of a job; checkpoints are kept until it has ended well."""
+        folder = self.run.folder
+        output = JobOutput(
+            folder / LOGS / f"{step}.txt",
+            self.run.epochs.get(step),
+            Prefixed(step, self.run.progress.stream),  # type: ignore[arg-type]
+        )
+
+        def stream(process: "subprocess.Popen[bytes]", bases: list[Path]) -> int:
+            output.folders = {str(base).encode(): OPT_ML.encode() for base in bases}
+            try:
+                return follow(process, output, self.run.workspace.identity, self.run.kind)
+            finally:
+                _wait_for_cleaners()  # the next step's processes bear the same mark
+
+        with contextlib.closing(output), _checkpoints(self.run, step, checkpoint_key) as checkpoints:
+            results = folder / (step if checkpoint_key else LOGS)
+            kind = self.run.kind
+            job = Job(self.run.workspace, checkpoints, results, stream, kind.engine, kind.mounts)
+            self.sagemaker_session.job = job
+            yield
+
+    @contextlib.contextmanager
+    def _own_words(self) -> Iterator[None]:
+        """Keep what a job said of its failure; the executor puts the exception's name before it."""
+        try:
+            yield
+        except Exception as error:
+            progress = self.run.progress
+            log = self.run.folder / LOGS / f"{progress.step.name}.txt"
+            progress.error = _with_last_error(str(error), log)
+            if not isinstance(error, TraplineError):
+                progress.error = f"{type(error).__name__}: {progress.error}"
+            raise
+
+
+def _wait_for_cleaners() -> None:
+    """Wait until `follow` has ended what a step left behind, which goes on after it returns."""
+    for thread in threading.enumerate():
+        if thread.name == CLEANER and thread is not threading.current_thread():
+            thread.join()
+
+
+def _with_last_error(message: str, log: Path) -> str:
+    """`message`, with the log's last line that begins with `error:` where it says something else."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    last = next((line for line in reversed(lines) if line.startswith("error: ")), "").removeprefix("error: ")
+    return message if not last or last in message or message in last else f"{message}: {last}"
+
+
+@contextlib.contextmanager
+def _checkpoints(run: PipelineRun, step: str, key: str | None) -> Iterator[Path | None]:
+    if key is None:
+        yield None
+        return
+    folder = run.folder / CHECKPOINTS / f"{step}-{key[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    yield run.workspace.link(f"checkpoints-{step}", folder)
+    shutil.rmtree(folder.parent)
+
+
+def run_pipeline(
+    make: Callable[[Any], "Pipeline"],
+    folder: Path,
+    inputs: Inputs,
+    values: dict[str, Any],
+    *,
+    epochs: dict[str, int],
+    record: dict[str, Any],
+    kind: Kind = PROCESSES,
+) -> None:
+    """Run the pipeline that `make` makes for a session, in `folder`, to its end or on from where it came to.
+
+    values: the parameters that are not this machine's. record: what pipeline.json says beside the steps.
+    Raises TraplineError in the words of the step that failed; KeyboardInterrupt on Ctrl-C.
+    """
+    progress = Progress(folder, record)
+    with locked_folder(folder / LOCK) as lock:
+        if lock is None:
+            raise UsageError(f"{folder}: this run is running already")
+        try:
+            with stop_on_signals() as signals, open_workspace(folder / WORK) as workspace:
+                progress.signals = signals
+                run = PipelineRun(folder, workspace, inputs, progress, epochs, kind)
+                run.furnish()
+                reason = _execute(run, make, values, signals)
+                signals.check()
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            progress.write(STOPPED if stopped else FAILED, None if stopped else str(error))
+            raise
+        progress.write(FAILED if reason else "Succeeded", reason)
+    _say_steps(progress)
+    if reason:
+        _say_what_is_older(progress)
+        raise TraplineError(reason)
+
+
+def _execute(
+    run: PipelineRun, make: Callable[[Any], "Pipeline"], values: dict[str, Any], signals: Signals
+) -> str | None:
+    """Run the steps. Returns why the execution failed, or None."""
+    session = PipelineJobSession(Job(run.workspace, None, run.folder, lambda *_: 1))
+    session.sagemaker_client = StepClient(session, run, signals)
+    pipeline = make(session)
+    with local_steps(run.kind.engine, run.progress, run.folder.name):
+        pipeline.create(ROLE, "")
+        execution = pipeline.start(parameters={**values, **run.local_values()})
+    described = execution.describe()
+    if described["PipelineExecutionStatus"] == "Succeeded":
+        return None
+    step = run.progress.step
+    log = run.folder / LOGS / f"{step.name}.txt"
+    where = f" (log: {log})" if log.exists() else ""
+    return f"step {step.name}: {step.reason or described.get('FailureReason')}{where}"
+
+
+def _say_steps(progress: Progress) -> None:
+    rows = [[step.name, step.state, duration(step.seconds)] for step in progress.steps]
+    progress.stream.write("\n" + table(["step", "state", "time"], rows) + "\n")
+    progress.stream.flush()
+
+
+def _say_what_is_older(progress: Progress) -> None:
+    """Name the results of steps that this run did not come to: they answer what was asked before."""
+    reached = {step.name for step in progress.steps}
+    done = (path.stem for path in (progress.folder / CACHE).glob("*.json"))
+    older = sorted(name for name in done if name not in reached and (progress.folder / name).is_dir())
+    if older:
+        progress.stream.write(f"note: what lies in {', '.join(older)} is of an earlier try of this run\n")
+        progress.stream.flush()

@@ -1,0 +1,1 @@
+"""What a launch or a pipeline can cost at most, as an estimate."""

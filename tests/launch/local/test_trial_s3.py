@@ -1,0 +1,85 @@
+"""--trial-s3: a folder read as S3 would be, without an account, and nothing of it stays."""
+
+import os
+import urllib.error
+import urllib.request
+
+import boto3
+import pytest
+
+from common.errors import UsageError
+from launch.experiment import Experiment
+from launch.flags import read_plan
+from launch.local import trial_s3 as module
+from launch.local.trial_s3 import BUCKET, URI, trial_folder, trial_s3
+from tests.launch.launching import Place, only_run, record, tiny
+
+EXPERIMENT = Experiment("trial", "a trial", {"arch": "resnet18"})
+MINE = {"AWS_ACCESS_KEY_ID": "mine", "AWS_PROFILE": "work", "AWS_SESSION_TOKEN": "token"}
+
+
+def test_the_folder_is_there_under_its_names_with_credentials_of_the_trial_and_gone_afterwards(
+    class_folders, monkeypatch
+):
+    (class_folders / "cat" / "a name: 50% é.jpg").write_bytes(b"jpeg")
+    for name, value in MINE.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    with trial_s3(class_folders):
+        endpoint = os.environ["AWS_ENDPOINT_URL_S3"]
+        listed = boto3.client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]
+        assert set(MINE.values()).isdisjoint(os.environ.values())
+    assert {entry["Key"]: entry["Size"] for entry in listed} == {
+        f"data/{path.relative_to(class_folders).as_posix()}": path.stat().st_size
+        for path in class_folders.rglob("*.jpg")
+    }
+    assert len(listed) == 25
+    assert dict(os.environ) == before
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(endpoint, timeout=5)
+
+
+def test_without_a_folder_nothing_is_served():
+    before = dict(os.environ)
+    with trial_s3(None):
+        assert dict(os.environ) == before
+
+
+def test_the_plan_names_s3_and_keeps_the_folder(class_folders):
+    plan = read_plan(EXPERIMENT, ["--backend", "process", "--data", str(class_folders), "--trial-s3"])
+    assert (plan.data, plan.trial_s3) == (URI, class_folders)
+
+
+@pytest.mark.parametrize(
+    ("data", "backend", "message"),
+    [
+        ("s3://bucket/raw", "process", "serves a folder; give --data DIR, not s3://bucket/raw"),
+        ("demo", "local", "serves a folder; give --data DIR, not demo"),
+        (None, "process", "serves a folder"),
+        ("s3://bucket/raw", "aws", "only with --backend process or local"),
+        ("/nowhere/at/all", "process", "--data /nowhere/at/all: no such folder"),
+    ],
+)
+def test_what_cannot_be_served_is_said(data, backend, message):
+    with pytest.raises(UsageError, match=message):
+        trial_folder(data, backend)
+
+
+def test_a_folder_larger_than_memory_should_hold_is_refused(class_folders, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST", 1000)
+    with pytest.raises(UsageError, match=r"which would lie in memory; at most"):
+        trial_folder(str(class_folders), "process")
+
+
+@pytest.mark.slow
+def test_a_job_reads_its_images_from_it(tmp_path, class_folders):
+    pytest.importorskip("sagemaker_training")
+    place = Place(tmp_path)
+    pairs = ["short-side=32", "split=random", "shares=0.5,0.25,0.25"]
+    words = ["--backend", "process", "--data", class_folders, "--trial-s3", "--prepare", *pairs]
+    done = place.run("resnet18_baseline", *words, *tiny(batch_size=4, arch="shufflenet_v2_x0_5"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"trial S3: 24 files of {class_folders} are {URI}/" in done.stdout
+    assert "24 inputs: 24 labelled" in done.stdout
+    assert record(only_run(place.folder))["data"] == URI
+    assert place.leftovers() == []
