@@ -51,6 +51,14 @@ def tensors(folder, name="model"):
     return load_file(folder / "model" / f"{name}.safetensors")
 
 
+def same_trained(one, other):
+    """Whether what is trained is equal, but for a job without learning rate; batch statistics apart."""
+    names = [name for name in one if "running" not in name and "num_batches" not in name]
+    return one.keys() == other.keys() and all(
+        torch.allclose(one[name], other[name], atol=1e-6) for name in names
+    )
+
+
 def same(one, other):
     """Whether two state dicts are equal, bit for bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -42,7 +42,8 @@ def test_every_norwegian_frame_is_in_the_set_or_in_quarantine(norway, real_data)
     assert sorted([*ids(norway), *reasons(norway)]) == sorted(frames)
 
 
-@pytest.mark.parametrize("arch", ["resnet18", pytest.param("swin_t", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", ["resnet18", "swin_t"])
 def test_norwegian_frames_become_a_model(norway, tmp_path, run_script, arch):
     flags = ["--arch", arch, "--weights", "none", "--image-size", 96, "--epochs", 1, "--batch-size", 25]
     done = run_script("train.py", "--prepared", norway, "--output", tmp_path, *flags)

@@ -142,6 +142,7 @@ def test_two_ranks_train_as_one_with_twice_the_batch(small_demo, tmp_path, call_
     assert same_row | {"rss_mb": 0} == pytest.approx(row | {"rss_mb": 0}, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_both_ranks_hold_the_same_model_after_every_epoch(by_two):
     folder, _ = by_two
     for epoch in (1, 2):
@@ -152,6 +153,7 @@ def test_both_ranks_hold_the_same_model_after_every_epoch(by_two):
     assert not same(tensors(folder, "last"), torch.load(folder / "records" / "0-1.pt", weights_only=True))
 
 
+@pytest.mark.slow
 def test_one_rank_prints_and_writes(by_two):
     folder, log = by_two
     lines = [line for line in log.splitlines() if line.startswith(metrics.START)]

@@ -38,6 +38,7 @@ console.run(train.main)
 """
 
 
+@pytest.mark.slow
 def test_an_architecture_a_loss_and_a_schedule_are_added_in_one_place_each(small_demo, tmp_path):
     script = tmp_path / "extended.py"
     script.write_text(EXTENDED)

@@ -32,6 +32,7 @@ def kill_in_epoch(number, small_demo, folder, *flags):
     assert f"epoch_{number}_end" not in rest
 
 
+@pytest.mark.slow
 def test_a_killed_job_ends_like_one_never_killed(trained, small_demo, tmp_path, run_script):
     kill_in_epoch(2, small_demo, tmp_path, *THREE_EPOCHS)
     kill_in_epoch(3, small_demo, tmp_path, *THREE_EPOCHS, "--num-workers", "1")  # changes no weight
@@ -57,6 +58,7 @@ def test_with_a_damaged_newest_checkpoint_the_one_before_it_is_used(
     assert deterministic(history(tmp_path)) == deterministic(history(trained[0]))
 
 
+@pytest.mark.slow
 def test_another_configuration_or_fresh_starts_at_the_beginning(small_demo, tmp_path, call_script):
     one_epoch = [*QUICK, "--batch-size", "8", "--epochs", "2"]
     kill_in_epoch(2, small_demo, tmp_path, *one_epoch)

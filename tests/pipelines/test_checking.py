@@ -2,7 +2,6 @@
 
 import copy
 import json
-from pathlib import Path
 
 import pytest
 
@@ -17,10 +16,10 @@ from launch.checking.step_references import Known, check_references
 from pipelines.checking import rehearse, require_sound_start
 from tests.launch.account import REGION
 from tests.launch.broken_requests import broken_variants
+from tests.pipelines.golden_definitions import CASES, whole
 
 WORDS = ["--data", "s3://traps/raw", "--output", "s3://traps/out", "--recipe", "resnet18_baseline"]
 LONG = "x" * 65
-GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +53,9 @@ def test_the_definition_is_sound_and_every_value_of_it_was_looked_at(good):
     assert values == count_values(good) > 500
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_the_definition_of_a_golden_file_is_sound(path):
-    definition = json.dumps(json.loads(path.read_text())["definition"])
-    assert check_definition(definition, current=False)[0] == []
+@pytest.mark.parametrize("case", CASES)
+def test_the_definition_of_a_golden_file_is_sound(case):
+    assert check_definition(json.dumps(whole(case)))[0] == []
 
 
 def test_every_constraint_of_every_step_that_is_broken_once_names_its_field_and_no_other(good):

@@ -10,8 +10,8 @@ from common.errors import TraplineError, UsageError
 from pipelines.command_line import read_command
 from pipelines.schedule import expression, shown
 from tests.launch.account import BUCKET, REGION, ROLE, sign_in
+from tests.pipelines.golden_definitions import whole
 from tests.pipelines.test_account import NAME, do, sagemaker  # noqa: F401
-from tests.pipelines.test_golden_definition import GOLDEN
 
 EVERY_WEEK = ["schedule", "--every", "7d", "--role", ROLE]
 
@@ -56,7 +56,7 @@ def test_times_belong_to_the_schedule_alone():
 
 def keep(sagemaker, *, without=""):  # noqa: F811
     """Put the pipeline of a golden file into the account, which spares the making of one."""
-    definition = json.loads((GOLDEN / "plain.json").read_text().replace("us-east-1", REGION))["definition"]
+    definition = json.loads(json.dumps(whole("plain")).replace("us-east-1", REGION))
     for item in definition["Parameters"]:
         if item["Name"] == without:
             del item["DefaultValue"]

@@ -71,6 +71,7 @@ def test_the_terminal_shows_how_far_the_job_is(finished):
     assert "progress: epoch 1 of 2, log loss" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_bare_entry_point_has_the_same_metrics(finished, small_demo, run_script, tmp_path):
     options = [f"--{pair}" for pair in [*tiny(epochs=2)[1:], "augment=none", "best_metric=val_acc"]]
     done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, *options)

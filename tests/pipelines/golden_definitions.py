@@ -1,0 +1,43 @@
+"""The golden files of pipeline definitions: a command line each, and the definition that comes of it.
+
+A word stands in the place of the metrics, which change elsewhere and would be in each of them.
+"""
+
+import json
+from pathlib import Path
+
+from common.metrics import definitions
+
+GOLDEN = Path(__file__).with_name("golden")
+CASES = sorted(path.stem for path in GOLDEN.glob("*.json"))
+METRICS = "METRICS"
+
+
+def said(case):
+    """Command and definition as the file has them."""
+    return json.loads((GOLDEN / f"{case}.json").read_text())
+
+
+def whole(case):
+    """The definition that a pipeline would have."""
+    definition = said(case)["definition"]
+    for algorithm in _algorithms(definition):
+        assert algorithm["MetricDefinitions"] == METRICS
+        algorithm["MetricDefinitions"] = definitions()
+    return definition
+
+
+def shortened(definition):
+    """The definition as a file has it."""
+    for algorithm in _algorithms(definition):
+        assert algorithm["MetricDefinitions"] == definitions()
+        algorithm["MetricDefinitions"] = METRICS
+    return definition
+
+
+def _algorithms(definition):
+    return [
+        step["Arguments"]["AlgorithmSpecification"]
+        for step in definition["Steps"]
+        if step["Type"] == "Training"
+    ]
