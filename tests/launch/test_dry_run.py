@@ -23,7 +23,6 @@ from tests.launch.account import (
     golden,
     hyperparameters_by_default,
     keys,
-    open_account,
     serve,
     start,
     write_golden,
@@ -31,12 +30,6 @@ from tests.launch.account import (
 
 RAW = ["resnet18_baseline", "--data", f"s3://{BUCKET}/raw", "--job-name", "night-run", "--dry-run"]
 OFFLINE = ["--output", f"s3://{BUCKET}/out", "--role", ROLE]
-
-
-@pytest.fixture
-def account(monkeypatch, capsys, tmp_path):
-    with open_account(monkeypatch, capsys, tmp_path) as opened:
-        yield opened
 
 
 @pytest.fixture

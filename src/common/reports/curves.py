@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import TraplineError
+from common.reports.axes import INK, furnish
 from common.reports.history import History, best_row, read_history
 from common.storage import atomic_file
 
@@ -19,7 +20,6 @@ COLOURS = 64  # enough for six inks and their soft edges, and a picture of a thi
 LONGEST_LINE = 110
 # From the palette of Okabe and Ito (2008, Color Universal Design), told apart by all kinds of colour vision.
 TRAIN, VALIDATION, BEST = "#D55E00", "#0072B2", "#555555"
-FAINT, INK = "#E3E3E3", "#333333"
 LOSS_LINES = (("train_loss", "training", TRAIN, "-"), ("val_loss", "validation", VALIDATION, "-"))
 SCORE_LINES = (
     ("train_acc", "training accuracy", TRAIN, "-"),
@@ -96,19 +96,10 @@ def _draw_panel(
 
 
 def _furnish(axes: "Axes", epochs: Sequence[float], name: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_title(name, loc="left", fontsize=10, color=INK)
-    axes.set_xlabel("epoch", color=INK)
+    furnish(axes, name)
     # With a single epoch matplotlib would widen the axis to fractions of one.
     margin = max(0.5, 0.02 * len(epochs))
     axes.set_xlim(min(epochs) - margin, max(epochs) + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, length=0)
-    axes.spines[:].set_visible(False)
-    axes.spines["bottom"].set(visible=True, color=INK)
     # Below the panel, where it hides no curve, and with a column each for training and validation.
     axes.legend(
         frameon=False, fontsize=9, labelcolor=INK, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.reports.axes import FAINT, INK, unframe
+
 if TYPE_CHECKING:  # matplotlib takes most of a second to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 110
-BLUE, ORANGE, INK, FAINT = "#0072B2", "#D55E00", "#333333", "#E3E3E3"  # Okabe and Ito, as in the curves
+BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito, as in the curves
 MOST_NUMBERED_CLASSES = 20  # above this, counts in the cells cannot be read
 MOST_SITES = 40
 
@@ -108,9 +110,8 @@ def _figure(width: float, height: float) -> tuple["Figure", "Axes"]:
 
 def _furnish(axes: "Axes") -> None:
     axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, length=0, labelsize=9)
-    axes.spines[:].set_visible(False)
-    axes.spines["bottom"].set(visible=True, color=INK)
+    axes.tick_params(labelsize=9)
+    unframe(axes)
 
 
 def _png(figure: "Figure") -> bytes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.batch_lines import BatchPoint
 from common.errors import TraplineError
+from common.reports.axes import INK, furnish
 from common.reports.curve_table import summarise
 from common.reports.history import best_row
 from common.reports.run_logs import Curves
@@ -19,7 +20,7 @@ WIDTH, PANEL_HEIGHT, DOTS_PER_INCH = 11.0, 3.4, 110  # inches; the legend's line
 # From the palette of Okabe and Ito (2008, Color Universal Design), told apart by all kinds of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # with another marker the colours begin again
-FAINT, INK, DIM = "#E3E3E3", "#333333", "#777777"
+DIM = "#777777"
 LONGEST_NAME = 44
 LEGEND_LINE = 0.21  # inches
 MOST_MARKED = 40  # points of a line above which markers hide it
@@ -153,17 +154,8 @@ def _label(run: Curves) -> str:
 
 
 def _furnish(axes: "Axes", title: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_title(title, loc="left", fontsize=10, color=INK)
-    axes.set_xlabel("epoch", color=INK)
+    furnish(axes, title)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, length=0)
-    axes.spines[:].set_visible(False)
-    axes.spines["bottom"].set(visible=True, color=INK)
 
 
 def _look(number: int) -> tuple[str, str]:

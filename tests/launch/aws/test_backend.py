@@ -21,18 +21,11 @@ from tests.launch.account import (
     essence,
     golden,
     keys,
-    open_account,
     refused,
     serve,
     start,
     without,
 )
-
-
-@pytest.fixture
-def account(monkeypatch, capsys, tmp_path):
-    with open_account(monkeypatch, capsys, tmp_path) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("case", ["resnet18_baseline", "swin_stage2", *WAYS])

@@ -5,23 +5,12 @@ import json
 import pytest
 
 from launch import staging
-from tests.launch.account import BUCKET, PREPARED, RAW, open_account, without
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    """One account for all tests here, which they leave as it was."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        open_account(patch, None, tmp_path_factory.mktemp("account")) as account,
-    ):
-        yield account
+from tests.launch.account import BUCKET, PREPARED, RAW, without
 
 
 @pytest.fixture
-def account(opened, capsys):
-    opened.capture = capsys
-    return opened
+def account(shared_account):
+    return shared_account
 
 
 def place(account, command, *more):

@@ -4,15 +4,9 @@ import boto3
 import pytest
 
 from launch.aws.image import account_of, own_image, require_image
-from tests.launch.account import PREPARED, RAW, REGION, open_account, refused, without
+from tests.launch.account import PREPARED, RAW, REGION, refused, without
 
 OWN = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/trapline"
-
-
-@pytest.fixture
-def account(monkeypatch, capsys, tmp_path):
-    with open_account(monkeypatch, capsys, tmp_path) as opened:
-        yield opened
 
 
 def images(account):

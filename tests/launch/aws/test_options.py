@@ -8,7 +8,7 @@ from common.errors import UsageError
 from launch.aws.options import FLAGS, AwsOptions
 from launch.experiment import Experiment
 from launch.flags import AWS_ALONE, parser, read_plan
-from tests.launch.account import BUCKET, RAW, open_account
+from tests.launch.account import BUCKET, RAW
 
 EXPERIMENT = Experiment("trial", "a trial", {"arch": "resnet18"})
 AWS = ["--data", "s3://bucket/raw"]
@@ -17,20 +17,9 @@ VPC = ["--subnets", "subnet-0a", "subnet-1b", "--security-groups", "sg-0a"]
 NETWORK = {"Subnets": ["subnet-0a", "subnet-1b"], "SecurityGroupIds": ["sg-0a"]}
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    """One account for all tests here: dry runs leave it as it is."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        open_account(patch, None, tmp_path_factory.mktemp("account")) as account,
-    ):
-        yield account
-
-
 @pytest.fixture
-def account(opened, capsys):
-    opened.capture = capsys
-    return opened
+def account(shared_account):
+    return shared_account
 
 
 def options(*words):

@@ -11,17 +11,9 @@ from tests.launch.account import (
     PREPARED,
     RAW,
     ROLE,
-    open_account,
     refused,
     without,
 )
-
-
-@pytest.fixture
-def account(monkeypatch, capsys, tmp_path):
-    with open_account(monkeypatch, capsys, tmp_path) as opened:
-        yield opened
-
 
 QUOTA = "The account-level service limit 'ml.g4dn.xlarge for training job usage' is 0 Instances"
 REFUSALS = [

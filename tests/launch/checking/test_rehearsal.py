@@ -8,13 +8,7 @@ from launch.checking import rehearsal
 from launch.experiments import find_experiment
 from launch.tuning.on_aws import search_on_aws
 from launch.tuning.search import read_search
-from tests.launch.account import PREPARED, RAW, keys, open_account, refused
-
-
-@pytest.fixture
-def account(monkeypatch, capsys, tmp_path):
-    with open_account(monkeypatch, capsys, tmp_path) as opened:
-        yield opened
+from tests.launch.account import PREPARED, RAW, keys, refused
 
 
 def nothing_was_sent(account, before):
