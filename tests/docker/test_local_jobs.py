@@ -17,7 +17,7 @@ from common import metrics
 from common.errors import TraplineError
 from launch.local.docker_engine import IMAGE, LABEL, find_engine
 from tests.docker.conftest import missing
-from tests.launch.launching import Place, only_run, record, rows, tiny, wait_for
+from tests.launch.launching import Place, only_run, record, rows, tiny, unpacked, wait_for
 from tests.object_store import BUCKET, serve
 
 pytest.importorskip("sagemaker_training")
@@ -91,9 +91,7 @@ def nothing_is_left(place, engine):
 
 def weights(run, folder):
     """The tensors of a run's model."""
-    with tarfile.open(run / "model.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
-    return safetensors.torch.load_file(folder / "model.safetensors")
+    return safetensors.torch.load_file(unpacked(run, folder) / "model.safetensors")
 
 
 def same(one, other):

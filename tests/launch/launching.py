@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from common.unpacking import unpack
 from launch.local.workspace import MARKER
 from tests.conftest import ROOT
 
@@ -111,3 +112,11 @@ def wait_for(text, path, process, seconds=120):
         assert process.poll() is None, path.read_text()
         assert time.monotonic() < deadline, path.read_text()
         time.sleep(0.05)
+
+
+def unpacked(run, folder):
+    """The artefact of a run, unpacked into the new `folder`."""
+    folder.mkdir()
+    with (run / "model.tar.gz").open("rb") as stream:
+        unpack(stream, "model.tar.gz", folder)
+    return folder

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from common import metrics
 from common.models.artefact import load_model
 from tests.conftest import class_folders  # noqa: F401
-from tests.launch.launching import Place, only_run, record, rows, tiny, wait_for
+from tests.launch.launching import Place, only_run, record, rows, tiny, unpacked, wait_for
 from tests.object_store import BUCKET, serve
 
 pytest.importorskip("sagemaker_training")
@@ -36,9 +35,7 @@ def finished(tmp_path_factory, small_demo):
 
 def test_a_run_leaves_the_artefact_and_the_record(finished, tmp_path):
     _, done, run = finished
-    with tarfile.open(run / "model.tar.gz") as archive:
-        archive.extractall(tmp_path / "model", filter="data")
-    _, description = load_model(tmp_path / "model")
+    _, description = load_model(unpacked(run, tmp_path / "model"))
     assert description.configuration["image_size"] == 32
     assert (tmp_path / "model" / "code" / "common" / "__init__.py").exists()
     assert record(run)["status"] == "Completed"
@@ -244,9 +241,7 @@ def test_two_nodes_train_under_torchrun_and_leave_one_artefact(place, small_demo
     assert "ranks=2" in done.stdout
     run = only_run(place.folder)
     assert len(rows(run / "metrics.csv")) == 1
-    with tarfile.open(run / "model.tar.gz") as archive:
-        archive.extractall(tmp_path / "model", filter="data")
-    load_model(tmp_path / "model")
+    load_model(unpacked(run, tmp_path / "model"))
     assert place.leftovers() == []
 
 
