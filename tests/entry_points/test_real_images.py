@@ -42,8 +42,10 @@ def test_every_norwegian_frame_is_in_the_set_or_in_quarantine(norway, real_data)
     assert sorted([*ids(norway), *reasons(norway)]) == sorted(frames)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("arch", ["resnet18", "swin_t"])
+@pytest.mark.parametrize(
+    "arch",
+    [pytest.param("resnet18", marks=pytest.mark.slow), pytest.param("swin_t", marks=pytest.mark.long)],
+)
 def test_norwegian_frames_become_a_model(norway, tmp_path, run_script, arch):
     flags = ["--arch", arch, "--weights", "none", "--image-size", 96, "--epochs", 1, "--batch-size", 25]
     done = run_script("train.py", "--prepared", norway, "--output", tmp_path, *flags)

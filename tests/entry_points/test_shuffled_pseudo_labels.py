@@ -7,7 +7,7 @@ import pytest
 
 from common.storage import file_digest, read_json, write_json
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 PREPARE = [
     "--input", "demo", "--demo-images", 480, "--demo-sites", 40, "--demo-unlabeled", 240, "--short-side", 48,
     "--max-quarantine", 0.3, "--crop-bottom", 0.07,

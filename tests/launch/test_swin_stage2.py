@@ -97,8 +97,13 @@ def phase1(small_demo, tmp_path_factory, run_script):
     return folder / "run", folder / "labels"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("archive", [False, True], ids=["a run", "an archive"])
+@pytest.mark.parametrize(
+    "archive",
+    [
+        pytest.param(False, marks=pytest.mark.slow, id="a run"),
+        pytest.param(True, marks=pytest.mark.long, id="an archive"),
+    ],
+)
 def test_here_it_runs_as_a_real_job(small_demo, phase1, tmp_path, archive):
     place = Place(tmp_path)
     run, labels = phase1

@@ -1,5 +1,6 @@
 """Kills: nothing is left after the next command, and a continued run ends as an undisturbed one."""
 
+import os
 import random
 import signal
 import time
@@ -13,6 +14,7 @@ from tests.pipelines.running import REAL, PipelinePlace, run_words
 pytest.importorskip("sagemaker_training")
 pytestmark = pytest.mark.slow
 
+TIMES = int(os.environ.get("TRAPLINE_KILLS", "1"))  # each takes half a minute
 TINY = [
     "--prepare", "demo-images=160", "demo-unlabeled=104", "demo-sites=12", "short-side=64",
     "max-quarantine=0.2",
@@ -54,7 +56,7 @@ def test_a_run_disturbed_at_random_moments_ends_with_the_same_submission(undistu
     place = PipelinePlace(tmp_path)
     moments = random.Random(how)
     words, output = run_words("demo", "disturbed", *TINY), tmp_path / "output.txt"
-    for _ in range(2):
+    for _ in range(TIMES):
         process = place.begin(*words, output=output, script=REAL)
         time.sleep(moments.uniform(3, 30))
         if how == "SIGKILL of a step":

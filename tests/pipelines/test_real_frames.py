@@ -8,7 +8,7 @@ import pytest
 from tests.pipelines.running import REAL, PipelinePlace, run_words
 
 pytest.importorskip("sagemaker_training")
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SMALL = [
     "--set", "image_size=64", "num_workers=0", "--param", "EpochsPhase1=2", "EpochsPhase2=1", "QualityGate=9",

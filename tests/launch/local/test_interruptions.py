@@ -17,7 +17,7 @@ from tests.launch.launching import Place, only_run, record, rows, tiny, wait_for
 pytest.importorskip("sagemaker_training")
 pytestmark = pytest.mark.slow
 
-MOMENTS = 10
+MOMENTS = {"Ctrl-C": 10, "SIGKILL of the launcher": 5}
 LONGEST = 9.0  # seconds: from loading Python to packing the artefact
 SIGNALS = {"Ctrl-C": signal.SIGINT, "SIGKILL of the launcher": signal.SIGKILL}
 LONG = tiny(epochs=25, arch="shufflenet_v2_x0_5")  # more than a job ends while it is being killed
@@ -43,10 +43,10 @@ def tensors(run):
 
 
 @pytest.mark.parametrize("how", SIGNALS)
-def test_at_ten_random_moments_nothing_is_left_after_the_next_command(place, small_demo, how):
+def test_at_random_moments_nothing_is_left_after_the_next_command(place, small_demo, how):
     moments = random.Random(how)
     arguments = ["--backend", "process", "--prepared", small_demo, *tiny(epochs=2)]
-    for number in range(MOMENTS):
+    for number in range(MOMENTS[how]):
         output = place.folder / f"output-{number}.txt"
         launcher = place.start("resnet18_baseline", *arguments, output=output)
         time.sleep(moments.uniform(0, LONGEST))
