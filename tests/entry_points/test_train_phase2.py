@@ -158,7 +158,7 @@ def test_both_can_lie_in_s3(place, small_demo, labels, trained, tmp_path, monkey
     assert "pseudo_images=20 " in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_train_as_one_with_twice_the_batch(small_demo, labels, tmp_path, call_script):
     flags = [
         *QUICK, "--arch", "swin_t", "--dropout", "0", "--stochastic-depth", "0", "--augment", "none",

@@ -215,7 +215,7 @@ def test_a_taken_job_name_is_refused(finished):
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_launches_of_the_same_job_do_not_disturb_each_other(place, small_demo, finished, tmp_path):
     outputs = [tmp_path / "one.txt", tmp_path / "two.txt"]
     arguments = [*BACKEND, "--prepared", small_demo, *tiny(epochs=2)]

@@ -71,7 +71,7 @@ def test_a_folder_larger_than_memory_should_hold_is_refused(class_folders, monke
         trial_folder(str(class_folders), "process")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_job_reads_its_images_from_it(tmp_path, class_folders):
     pytest.importorskip("sagemaker_training")
     place = Place(tmp_path)
