@@ -44,7 +44,7 @@ summary { cursor: pointer; }
 <p class="soft">{{ "Drawn images" if evaluation.data.drawn else "Photographs" }}, divided by
 {{ evaluation.data.split }}; data set {{ evaluation.data.fingerprint[:12] }}; champion
 {{ phase_names[evaluation.champion.phase] }}{% if evaluation.champion.training_job %}
-from {{ evaluation.champion.training_job }}{% endif %}.</p>
+ from {{ evaluation.champion.training_job }}{% endif %}.</p>
 
 <h2>What is claimed, and what is not</h2>
 <ul>

@@ -94,6 +94,12 @@ def test_numbers_stand_beside_their_intervals_and_baselines(page):
     assert f"<td>{np.log(6):.3f}</td>" in text
 
 
+def test_the_heading_names_the_champion_and_its_job(page):
+    named = evaluation() | {"champion": evaluation()["champion"] | {"training_job": "night-run"}}
+    heading = re.search(r"<p[^>]*>[^<]*data set abcdef.*?</p>", page(evaluation=named), re.DOTALL)[0]
+    assert "champion Phase 1 from night-run.</p>" in " ".join(heading.split())
+
+
 def test_what_is_claimed_and_what_is_not_comes_with_the_notes(page):
     text = page()
     assert "at 20 cameras that it was not trained on" in text
