@@ -23,7 +23,7 @@ def share(text: str) -> float:
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    arguments = ArgumentParser(description=__doc__.splitlines()[0])
     add = arguments.add_argument
     add("--prepared", required=True, metavar="DIR", help="prepared data set; transform/index.csv is in it")
     add("--predictions", required=True, metavar="DIR", help="what batch transform wrote: NAME.out an input")

@@ -29,7 +29,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    arguments = ArgumentParser(description=__doc__.splitlines()[0])
     add = arguments.add_argument
     add("--prepared", required=True, metavar="DIR", help="prepared data set with val/ and, if any, test/")
     add("--phase1", required=True, metavar="DIR|model.tar.gz", help="model of Phase 1")

@@ -52,7 +52,7 @@ def pattern(text: str) -> re.Pattern[str]:
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    arguments = ArgumentParser(description=__doc__.splitlines()[0])
     add = arguments.add_argument
     add("--input", required=True, metavar="DIR|FILE|s3://...|demo",
         help="raw images, in a folder, a .zip, .tar or .tar.gz; demo: draw some")  # fmt: skip

@@ -43,7 +43,7 @@ def count_or_share(text: str) -> dict[str, Any]:
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    arguments = ArgumentParser(description=__doc__.splitlines()[0])
     add = arguments.add_argument
     add("--prepared", required=True, metavar="DIR", help="prepared data set")
     add("--model", required=True, metavar="DIR|model.tar.gz", help="Phase 1's model")

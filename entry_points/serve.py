@@ -17,7 +17,7 @@ MODEL_FOLDER = "/opt/ml/model"
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    arguments = ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument(
         "--model", metavar="DIR|model.tar.gz", help=f"default: SM_MODEL_DIR, else {MODEL_FOLDER}"
     )

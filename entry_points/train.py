@@ -15,7 +15,7 @@ from common.hyperparameters import add_arguments, hyphenated, read_config
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    arguments = ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument(
         "--prepared", metavar="DIR|s3://...", help="prepared data set (default: SM_CHANNEL_PREPARED)"
     )

@@ -1,6 +1,5 @@
 """Fetch the model of a run and unpack it, checked: from this machine, from S3, or from a SageMaker job."""
 
-import argparse
 import os
 import shutil
 import sys
@@ -26,12 +25,7 @@ EXAMPLES = """examples:
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    arguments = ArgumentParser(description=__doc__, epilog=EXAMPLES)
     arguments.add_argument(
         "run",
         metavar="JOB_OR_URI",

@@ -36,9 +36,7 @@ ACCOUNT = "000000000000"
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    arguments = ArgumentParser(description=__doc__)
     add = arguments.add_argument
     add("name", nargs="?", metavar="EXPERIMENT|pipeline", help="a script of launch/, or pipeline")
     add("flags", nargs=argparse.REMAINDER, metavar="FLAGS", help="of the launcher, or of the pipeline")

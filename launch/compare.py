@@ -1,6 +1,5 @@
 """Compare runs: one line each, at the best epoch of each, the best run first."""
 
-import argparse
 import csv
 import dataclasses
 import sys
@@ -61,12 +60,7 @@ class Comparison:
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    arguments = ArgumentParser(description=__doc__, epilog=EPILOG)
     arguments.add_argument("names", metavar="RUN", nargs="*", help="what to compare (default: all in --runs)")
     arguments.add_argument(
         "--sort",

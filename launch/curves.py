@@ -1,6 +1,5 @@
 """The metrics of one or more trainings as a table, a summary, curves.csv and curves.png."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -26,12 +25,7 @@ Runs without curves are listed with the reason; exit code 1 means that none has 
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    arguments = ArgumentParser(description=__doc__, epilog=EPILOG)
     arguments.add_argument("names", metavar="RUN", nargs="+", help="whose curves")
     arguments.add_argument(
         "--to", metavar="DIR", type=Path, help="gets curves.csv and curves.png (default: curves in --runs)"

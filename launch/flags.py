@@ -75,8 +75,6 @@ def parser(experiment: Experiment) -> ArgumentParser:
         description=experiment.description,
         epilog=f"Hyperparameters of this experiment: {settings}. entry_points/train.py --help explains them "
         "and lists the others.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = arguments.add_argument
     add("--backend", choices=["process", "local", "aws"], default="aws",

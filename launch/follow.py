@@ -30,12 +30,7 @@ Exit code 0: the job has completed; 1: it failed, or was stopped; 130: Ctrl-C, a
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    arguments = ArgumentParser(description=__doc__, epilog=EXAMPLES)
     arguments.add_argument(
         "job",
         metavar="JOB",

@@ -5,7 +5,6 @@ python launch/model_card.py EXECUTION_ARN        the model that an execution reg
 python launch/model_card.py MODEL_PACKAGE_ARN --print
 """
 
-import argparse
 import json
 import sys
 
@@ -14,9 +13,7 @@ from common.console import ArgumentParser, run
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    arguments = ArgumentParser(description=__doc__)
     arguments.add_argument(
         "model",
         nargs="?",

@@ -3,7 +3,6 @@
 python launch/policies.py --account 123456789012 --region eu-west-1 --bucket BUCKET --role NAME --to DIR
 """
 
-import argparse
 import json
 import re
 import sys
@@ -34,9 +33,7 @@ OPTIONAL = {"key": ("-kms",)}  # value -> endings of the policies that are left 
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    arguments = ArgumentParser(description=__doc__)
     add = arguments.add_argument
     add("--account", required=True, metavar="DIGITS", help="AWS account")
     add("--region", required=True)

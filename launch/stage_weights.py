@@ -4,7 +4,6 @@ Each file is checked against the hash in its name; weights.json beside the files
 which a job checks what it loads. What is there already is not copied again. Jobs take the place as --weights.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -30,12 +29,7 @@ EXAMPLES = """examples:
 
 def parser() -> ArgumentParser:
     """The command line."""
-    arguments = ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    arguments = ArgumentParser(description=__doc__, epilog=EXAMPLES)
     add = arguments.add_argument
     add("arch", nargs="+", metavar="ARCH", help="torchvision architectures, as in swin_t")
     add("--to", metavar="URI|DIR", required=True, help="gets the files and weights.json")

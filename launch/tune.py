@@ -36,11 +36,8 @@ def main() -> None:
 
 
 def _general_parser() -> ArgumentParser:
-    import argparse
 
-    arguments = ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    arguments = ArgumentParser(description=__doc__)
     arguments.add_argument("experiment", metavar="EXPERIMENT", help="of launch/; comes first")
     arguments.add_argument("flags", nargs="*", help="EXPERIMENT --help lists them")
     return arguments

@@ -74,8 +74,6 @@ def parser() -> ArgumentParser:
     arguments = ArgumentParser(
         description="The camera-trap pipeline: prepare, train, pseudo-label, train again, evaluate, and "
         "predict if the model is good enough.",
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="\n".join(f"{name:<12}{text}" for name, text in COMMANDS.items()),
     )
     add = arguments.add_argument

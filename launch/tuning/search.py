@@ -92,7 +92,7 @@ def _seed(text: str) -> int:
 def read_search(experiment: Experiment, words: Sequence[str]) -> tuple[Search, Plan]:
     """Search and plan of a command line. Raises UsageError naming the flag or the hyperparameter."""
     tuning_parser(experiment).parse_args(words)  # --help, and what neither of the two below would know
-    own = ArgumentParser(add_help=False, allow_abbrev=False)
+    own = ArgumentParser(add_help=False)
     _add_search(own)
     flags, rest = own.parse_known_args(words)
     plan = read_plan(experiment, rest)

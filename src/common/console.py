@@ -23,7 +23,14 @@ FAILURE_LENGTH = 1024  # the platform shows no more of /opt/ml/output/failure
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An argparse parser whose error is one or two lines, with the way to the help instead of the usage."""
+    """An argparse parser whose error is one or two lines, with the way to the help instead of the usage.
+
+    Description and epilog are shown as they are written, and flags must be written out.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        shown_as_written = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        super().__init__(**{**shown_as_written, **settings})
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}\n{self.prog} --help lists the flags\n")

@@ -256,6 +256,7 @@ def reported(shown_as: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reported_writing(folder: Path) -> Iterator[None]:
+    """Say of what cannot be written below `folder` whether the archive or the disk is to blame."""
     try:
         yield
     except gzip.BadGzipFile:

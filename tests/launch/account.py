@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import boto3
 import botocore.handlers
@@ -66,13 +67,22 @@ MACHINES = {"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.2xlarge
 SERVICE_MODELS = functools.cache(botocore.loaders.create_loader)
 
 
-@dataclass(frozen=True)
-class Ended:
-    """What a launcher's process would have left: its exit code and its output."""
+class Ended(NamedTuple):
+    """What a script's process would have left: its exit code and its output."""
 
     code: int
     out: str
     err: str
+
+
+def call_here(monkeypatch, capsys, script, *words):
+    """Run a script, a module of launch/, in this process as its command line would."""
+    name = script.__name__.rpartition(".")[2]
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run(script.main)
+    return Ended(ended.value.code, *capsys.readouterr())
 
 
 @dataclass

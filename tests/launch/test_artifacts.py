@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import boto3
@@ -11,12 +12,12 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from common import console
 from common.errors import TraplineError
 from common.models.artefact import load_model
 from launch import artifacts
 from launch.fetching import find_run
 from tests.launch import runs
+from tests.launch.account import call_here
 from tests.launch.runs import archive_of, history, pack, write_history, write_model, write_run
 
 ROWS = history([1.2, 0.9, 1.1])
@@ -38,15 +39,7 @@ def aws(monkeypatch):
 def fetch(monkeypatch, capsys, tmp_path):
     """Run the script in an empty folder: (*arguments) -> (exit code, output, errors)."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["artifacts.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            console.run(artifacts.main)
-        printed = capsys.readouterr()
-        return end.value.code, printed.out, printed.err
-
-    return call
+    return partial(call_here, monkeypatch, capsys, artifacts)
 
 
 def names_below(folder):

@@ -6,11 +6,10 @@ import socket
 import botocore.session
 import pytest
 
-from common.console import run
 from launch import check
 from launch.check import all_subjects, check_subject
 from launch.experiments import experiment_names, find_experiment
-from tests.launch.account import REGION, SERVICE_MODELS, sign_in
+from tests.launch.account import REGION, SERVICE_MODELS, call_here, sign_in
 
 pytest.importorskip("sagemaker")
 
@@ -32,11 +31,7 @@ def no_account(monkeypatch):
 
 def call(monkeypatch, capsys, *words):
     """Exit code and output of a command line."""
-    monkeypatch.setattr("sys.argv", ["check.py", *words])
-    with pytest.raises(SystemExit) as ended:
-        run(check.main)
-    said = capsys.readouterr()
-    return ended.value.code, said.out, said.err
+    return call_here(monkeypatch, capsys, check, *words)
 
 
 def test_all_experiments_and_the_pipeline_with_each_recipe_are_looked_at():

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 import tarfile
 
 import boto3
@@ -10,11 +9,11 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from common import console
 from launch import compare
 from launch.fetching import Run
 from launch.results import read_result
 from tests.launch import runs
+from tests.launch.account import call_here
 from tests.launch.runs import archive_of, history, pack, write_history, write_model, write_run
 
 
@@ -40,11 +39,8 @@ def call(monkeypatch, capsys):
     """Run the script: (*arguments) -> (exit code, lines of output, errors)."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["compare.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            console.run(compare.main)
-        printed = capsys.readouterr()
-        return end.value.code, printed.out.splitlines(), printed.err
+        code, output, errors = call_here(monkeypatch, capsys, compare, *arguments)
+        return code, output.splitlines(), errors
 
     return run
 

@@ -2,16 +2,17 @@
 
 import csv
 import sys
+from functools import partial
 
 import pytest
 from moto import mock_aws
 from PIL import Image
 
-from common import console
 from common.batch_lines import BatchPoint, format_batch
 from common.metrics import format_line
 from launch import curves
 from launch.curve_sources import log_lines, read_curves
+from tests.launch.account import call_here
 from tests.launch.cloud import NAME, Cloud, metric_line
 from tests.launch.runs import aws_test_settings, history, make_bucket, pack, write_history
 
@@ -21,15 +22,7 @@ ROWS = history([1.5, 0.5, 0.75])
 @pytest.fixture
 def call(monkeypatch, capsys):
     """Run the script: (*arguments) -> (exit code, output, errors)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["curves.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            console.run(curves.main)
-        printed = capsys.readouterr()
-        return end.value.code, printed.out, printed.err
-
-    return run
+    return partial(call_here, monkeypatch, capsys, curves)
 
 
 @pytest.fixture

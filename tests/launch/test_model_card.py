@@ -1,7 +1,6 @@
 """The registry: the group, the model that is meant, and the card that its evaluation bears out."""
 
 import json
-import sys
 
 import boto3
 import botocore.session
@@ -9,12 +8,11 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from common.console import run
 from common.errors import TraplineError, UsageError
 from launch import model_card
 from launch.aws.card_content import card, content, first_card, fitting, properties
 from launch.aws.registry import MODELS, describe, ensure_group, find_package, write_card
-from tests.launch.account import BUCKET, REGION, SERVICE_MODELS, furnish, sign_in
+from tests.launch.account import BUCKET, REGION, SERVICE_MODELS, call_here, furnish, sign_in
 
 PACKAGE = f"arn:aws:sagemaker:{REGION}:123456789012:model-package/{MODELS}/3"
 EXECUTION = f"arn:aws:sagemaker:{REGION}:123456789012:pipeline/p/execution/abcdefghijkl"
@@ -213,10 +211,8 @@ def test_a_model_without_trapline_s_evaluation_says_so(session):
 @pytest.fixture
 def call(session, monkeypatch, capsys):
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["model_card.py", *words])
-        with pytest.raises(SystemExit) as ended:
-            run(model_card.main)
-        return ended.value.code, capsys.readouterr()
+        ended = call_here(monkeypatch, capsys, model_card, *words)
+        return ended.code, ended
 
     return call
 

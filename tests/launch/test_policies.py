@@ -2,14 +2,13 @@
 
 import json
 import re
-import sys
 
 import pytest
 
-from common.console import run
 from common.errors import UsageError
 from launch import policies
 from launch.policies import FOLDER, filled, read_values
+from tests.launch.account import call_here
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 TRUST = [name for name in NAMES if name.endswith("-trust")]
@@ -109,10 +108,8 @@ def test_other_partitions_have_arns_of_their_own(region, arn):
 @pytest.fixture
 def call(monkeypatch, capsys):
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["policies.py", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            run(policies.main)
-        return ended.value.code, capsys.readouterr()
+        ended = call_here(monkeypatch, capsys, policies, *words)
+        return ended.code, ended
 
     return call
 

@@ -2,20 +2,20 @@
 
 import json
 import shutil
-import sys
 import urllib.error
+from functools import partial
 
 import boto3
 import pytest
 import torch
 from moto import mock_aws
 
-from common.console import run
 from common.models import staged
 from common.models.build import build_model
 from common.models.staged import Published, checked_file
 from common.storage import file_digest
 from launch import stage_weights
+from tests.launch.account import call_here
 from tests.launch.runs import ARCH, aws_test_settings, make_bucket
 
 
@@ -55,14 +55,7 @@ def bucket(monkeypatch):
 @pytest.fixture
 def stage(monkeypatch, capsys):
     """Run the command in this process: its exit code and output."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["stage_weights.py", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            run(stage_weights.main)
-        return ended.value.code, *capsys.readouterr()
-
-    return call
+    return partial(call_here, monkeypatch, capsys, stage_weights)
 
 
 def test_a_folder_gets_the_file_and_a_manifest_with_its_checksum(stage, original, tmp_path, internet):

@@ -3,13 +3,12 @@
 import csv
 import json
 import os
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from moto.sagemaker.responses import SageMakerResponse
 
-from common.console import run
 from common.errors import TraplineError
 from common.metrics import definitions
 from launch import tune
@@ -17,7 +16,7 @@ from launch.checking.soundness import check_requests
 from launch.experiments import experiment_names, find_experiment
 from launch.local import processes as process_backend
 from launch.tuning.search import read_search
-from tests.launch.account import BUCKET, ROLE, Ended, hyperparameters_by_default, open_account
+from tests.launch.account import BUCKET, ROLE, call_here, hyperparameters_by_default, open_account
 from tests.launch.launching import Place, tiny
 
 GOLDEN = Path(__file__).with_name("golden") / "tuning"
@@ -43,16 +42,7 @@ CASES = {
 @pytest.fixture
 def call(monkeypatch, capsys):
     """Run the command in this process."""
-
-    def run_it(*words):
-        monkeypatch.setattr(sys, "argv", ["tune.py", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            run(tune.main)
-        said = capsys.readouterr()
-        return Ended(ended.value.code, said.out, said.err)
-
-    return run_it
+    return partial(call_here, monkeypatch, capsys, tune)
 
 
 @pytest.fixture

@@ -78,6 +78,7 @@ class _Epochs:
     rows: dict[int, dict[str, float]] = field(default_factory=dict)
 
     def add(self, line: _Foreign, whole: float) -> None:
+        """Take in a line; an accuracy of `whole` (1 or 100) means all right."""
         accuracy = line.accuracy / whole
         if line.epoch is not None and line.epoch != self.marked:
             self.marked, self.last_batch = line.epoch, 0

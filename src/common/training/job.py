@@ -27,11 +27,11 @@ from common.training.class_report import MOST_PRINTED, confusion, write_class_re
 from common.training.distributed import (
     Ranks,
     average_running_statistics,
+    check_same_weights,
     from_first,
     gather_rows,
     joined,
     ranks_from,
-    same_weights,
 )
 from common.training.evaluation import Predictions, classification_metrics, predict
 from common.training.execution import (
@@ -118,9 +118,6 @@ def _train(
             checkpoints.save(state.epoch, snapshot(learner, state, random))
     if state.out_of_patience(config):
         print(f"stopped: no better {config.best_metric} in {config.patience} epochs", flush=True)
-    if ranks.count > 1:
-        digest = same_weights(learner.model, ranks, state.epoch)
-        print(f"ranks: all {ranks.count} hold the same weights, sha256 {digest}", flush=True)
     if ranks.first:
         state.write_csv(paths.output / "metrics.csv")
         _write_class_report(state, data, paths.output)
@@ -206,8 +203,7 @@ def _run_epoch(learner: Learner, data: Data, state: Progress) -> None:
         batches = progress(batches, name, len(sizes), "batches", report.status)
     tally = train_epoch(learner, batches, sizes, epoch, report.watch)
     average_running_statistics(learner.model, learner.ranks)
-    if learner.ranks.count > 1:
-        same_weights(learner.model, learner.ranks, epoch)
+    check_same_weights(learner.model, learner.ranks, epoch)
     seconds = time.perf_counter() - started
     predictions = _predict_val(learner, data.val, epoch)
     row: dict[str, float] = {

@@ -113,7 +113,8 @@ def test_without_marks_an_epoch_begins_where_the_batches_begin_again_or_after_va
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=200))
 def test_no_text_breaks_the_reader(text):
-    parse_log(text, "x")
+    curves = parse_log(text, "x")
+    assert all(row["epoch"] >= 0 for row in curves.epochs)
 
 
 def test_text_without_metrics_has_no_curves():

@@ -78,7 +78,9 @@ def test_too_little_memory_is_no_reason_to_give_up_compiling():
 
 
 def test_what_fails_later_is_no_matter_of_compiling():
-    def works_once(images, seen=[]):  # noqa: B006
+    seen = []
+
+    def works_once(images):
         seen.append(images)
         if len(seen) > 1:
             raise RuntimeError("out of memory")

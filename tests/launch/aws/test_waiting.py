@@ -243,6 +243,7 @@ def test_every_end_but_completed_is_an_error_with_its_reason_and_what_to_do(desc
 
 
 def test_a_completed_job_is_no_error():
+    assert aws_jobs.has_ended(TRAINING, COMPLETED)
     aws_jobs.require_completed(TRAINING, NAME, COMPLETED)
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from common import metrics
 from common.models.artefact import load_model
-from tests.conftest import class_folders  # noqa: F401
 from tests.launch.launching import Place, only_run, record, rows, tiny, unpacked, wait_for
 from tests.object_store import BUCKET, serve
 
@@ -128,7 +127,7 @@ def test_ctrl_c_stops_the_job_and_exits_130(place, small_demo, tmp_path):
 
 
 @pytest.mark.slow
-def test_raw_images_in_a_strangely_named_folder_are_prepared_once(place, class_folders):  # noqa: F811
+def test_raw_images_in_a_strangely_named_folder_are_prepared_once(place, class_folders):
     raw = class_folders.rename(class_folders.with_name("my photos: 50% #1?"))
     arguments = [
         *BACKEND, "--data", raw, "--output", "runs of #1: today",
@@ -148,7 +147,7 @@ def test_raw_images_in_a_strangely_named_folder_are_prepared_once(place, class_f
 
 
 @pytest.mark.slow
-def test_data_in_s3_are_read_with_the_credentials_at_hand(place, class_folders, small_demo):  # noqa: F811
+def test_data_in_s3_are_read_with_the_credentials_at_hand(place, class_folders, small_demo):
     with serve() as store:
         store.upload(class_folders, "raw")
         for name in ("dataset.json", "summary.json"):
@@ -179,7 +178,7 @@ def test_data_in_s3_are_read_with_the_credentials_at_hand(place, class_folders, 
     assert place.leftovers() == []
 
 
-def test_a_prepare_job_that_refuses_its_data_keeps_the_evidence(place, class_folders):  # noqa: F811
+def test_a_prepare_job_that_refuses_its_data_keeps_the_evidence(place, class_folders):
     for path in sorted(class_folders.rglob("*.jpg"))[:6]:
         path.write_bytes(b"")
     done = place.run("resnet18_baseline", *BACKEND, "--data", class_folders, *tiny())
