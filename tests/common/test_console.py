@@ -53,7 +53,11 @@ def test_progress_yields_everything_and_prints_plain_lines(capsys, monkeypatch):
 
 def test_a_plain_line_ends_with_the_status_and_it_is_asked_for_then_alone(capsys, monkeypatch):
     asked = []
-    status = lambda: asked.append(1) or "loss 1.5000"  # noqa: E731
+
+    def status():
+        asked.append(1)
+        return "loss 1.5000"
+
     assert list(console.progress(range(50), "epoch 1/5", 50, "batches", status)) == list(range(50))
     assert asked == []  # no ten seconds are over
     monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
@@ -70,7 +74,11 @@ class Terminal(io.StringIO):
 def test_a_terminal_gets_a_bar_with_the_status_now_and_then_and_stdout_gets_nothing(capsys, monkeypatch):
     asked, terminal = [], Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    status = lambda: asked.append(1) or f"loss {len(asked)}.5"  # noqa: E731
+
+    def status():
+        asked.append(1)
+        return f"loss {len(asked)}.5"
+
     assert list(console.progress(range(45), "epoch 1/5", 45, "batches", status)) == list(range(45))
     assert len(asked) == 45 // console.ITEMS_BETWEEN_LOOKS
     assert "epoch 1/5" in terminal.getvalue()

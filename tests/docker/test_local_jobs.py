@@ -10,14 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-import safetensors.torch
-import torch
 
 from common import metrics
 from common.errors import TraplineError
 from launch.local.docker_engine import IMAGE, LABEL, find_engine
 from tests.docker.conftest import missing
-from tests.launch.launching import Place, only_run, record, rows, tiny, unpacked, wait_for
+from tests.launch.launching import Place, only_run, record, rows, same, tiny, wait_for, weights
 from tests.object_store import BUCKET, serve
 
 pytest.importorskip("sagemaker_training")
@@ -87,15 +85,6 @@ def nothing_is_left(place, engine):
     assert place.leftovers() == []
     assert left_in_docker(engine) == []
     return True
-
-
-def weights(run, folder):
-    """The tensors of a run's model."""
-    return safetensors.torch.load_file(unpacked(run, folder) / "model.safetensors")
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def values(run):

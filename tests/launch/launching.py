@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import safetensors.torch
+import torch
 
 from common.unpacking import unpack
 from launch.local.workspace import MARKER
@@ -120,3 +122,13 @@ def unpacked(run, folder):
     with (run / "model.tar.gz").open("rb") as stream:
         unpack(stream, "model.tar.gz", folder)
     return folder
+
+
+def weights(run, folder):
+    """The tensors of a run's model, which is unpacked into the new `folder`."""
+    return safetensors.torch.load_file(unpacked(run, folder) / "model.safetensors")
+
+
+def same(one, other):
+    """Whether two models hold the same tensors, bit for bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -3,16 +3,13 @@
 import contextlib
 import random
 import signal
-import tarfile
 import time
 
 import psutil
 import pytest
-import safetensors.torch
-import torch
 
 from common import metrics
-from tests.launch.launching import Place, only_run, record, rows, tiny, wait_for
+from tests.launch.launching import Place, only_run, record, rows, same, tiny, wait_for, weights
 
 pytest.importorskip("sagemaker_training")
 pytestmark = pytest.mark.slow
@@ -34,12 +31,7 @@ def undisturbed(tmp_path_factory, small_demo):
     place = Place(tmp_path_factory.mktemp("undisturbed"))
     done = place.run("resnet18_baseline", "--backend", "process", "--prepared", small_demo, *LONG)
     assert done.returncode == 0, done.stderr
-    return tensors(only_run(place.folder))
-
-
-def tensors(run):
-    with tarfile.open(run / "model.tar.gz") as archive:
-        return safetensors.torch.load(archive.extractfile("model.safetensors").read())
+    return weights(only_run(place.folder), place.folder / "model")
 
 
 @pytest.mark.parametrize("how", SIGNALS)
@@ -114,6 +106,5 @@ def test_a_spot_interruption_is_gone_on_from_to_the_same_weights(place, small_de
     again = place.run("resnet18_baseline", *arguments)
     assert again.returncode == 0, again.stderr
     assert "resumed after epoch " in again.stdout
-    found = tensors(max((place.folder / "runs").glob("resnet18-*")))
-    assert found.keys() == undisturbed.keys()
-    assert all(torch.equal(found[name], tensor) for name, tensor in undisturbed.items())
+    resumed = max((place.folder / "runs").glob("resnet18-*"))
+    assert same(weights(resumed, place.folder / "model"), undisturbed)
