@@ -47,6 +47,9 @@ class ModelDescription(BaseModel):
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="divides the logits")
     views: list[str] = Field(default=["plain"], min_length=1, description="test-time views, by name")
     averaging: Literal["logits", "probabilities"] = Field(default="logits", description="what views average")
+    thresholds: list[float] | None = Field(
+        default=None, description="from which probability each class is a label; multi-label models only"
+    )
     split: str | None = Field(default=None, description="how train and val were divided: site or random")
     training_job: str | None = Field(default=None, description="the SageMaker or local job that trained it")
     pseudo_labels: str | None = Field(default=None, description="SHA-256 of pseudo_labels.csv, where used")
