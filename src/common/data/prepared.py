@@ -105,6 +105,20 @@ class PackedPart:
         """The class index of each image, int64 (images,); each must have exactly one label."""
         return np.asarray(self.table["labels"].combine_chunks().flatten(), dtype=np.int64)
 
+    def label_matrix(self, classes: int) -> np.ndarray:
+        """1 where an image has the class and 0 where not, float32 (images, classes); made once."""
+        if classes not in self._label_matrices:
+            column = self.table["labels"].combine_chunks()
+            rows = np.repeat(np.arange(len(self)), np.diff(np.asarray(column.offsets)))
+            matrix = np.zeros((len(self), classes), dtype=np.float32)
+            matrix[rows, np.asarray(column.flatten())] = 1
+            self._label_matrices[classes] = matrix
+        return self._label_matrices[classes]
+
+    @cached_property
+    def _label_matrices(self) -> dict[int, np.ndarray]:
+        return {}
+
     @cached_property
     def weights(self) -> np.ndarray:
         """The weight of each image in the training loss, float32 (images,)."""

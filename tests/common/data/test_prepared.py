@@ -7,11 +7,12 @@ import stat
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from common.data.prepared import open_prepared
+from common.data.prepared import SCHEMA, PackedPart, open_prepared
 from common.errors import TraplineError
 
 
@@ -153,3 +154,18 @@ def test_a_read_only_folder_is_opened_and_left_as_it_is(copy):
     assert listing(copy) == before
     for path in (copy, *copy.rglob("*")):
         path.chmod(path.stat().st_mode | stat.S_IWUSR)
+
+
+def test_the_label_matrix_has_a_row_for_each_image_also_for_one_without_labels(tmp_path):
+    labels = [[0, 2], [], [1], [0, 1, 2]]
+    for number, rows in enumerate((labels[:3], labels[3:])):
+        table = pa.Table.from_pylist([{"labels": row} for row in rows], SCHEMA)
+        with pa.OSFile(f"{tmp_path}/{number}.arrow", "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as arrow:
+            arrow.write_table(table)
+    part = PackedPart((tmp_path / "0.arrow", tmp_path / "1.arrow"))
+    matrix = part.label_matrix(4)
+    assert matrix.dtype == np.float32
+    assert matrix.tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0], [1, 1, 1, 0]]
+    assert part.label_matrix(4) is matrix
+    assert pickle.loads(pickle.dumps(part)).label_matrix(4).tolist() == matrix.tolist()
+    assert PackedPart(()).label_matrix(3).shape == (0, 3)
