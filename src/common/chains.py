@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
+BLACK = 0  # OpenCV's BORDER_CONSTANT
 REFLECTED = 4  # OpenCV's BORDER_REFLECT_101: the frame mirrored at its edge, the edge itself not repeated
 
 # From the module albumentations and the side of the model's square to transforms of uint8 RGB pixels.
@@ -97,6 +98,22 @@ def _imagenet(library: Any, size: int) -> list[Any]:
     ]
 
 
+def _multilabel(library: Any, size: int) -> list[Any]:
+    """The multi-label system's chain; the first step, the resize to 256 px, is the chain's frame.
+
+    Its crop is of 224 px and scales with `size`. What a rotation by up to 45 degrees uncovers is black.
+    """
+    jitter = {"brightness": (0.5, 1.5), "contrast": (1, 1), "saturation": (1, 1), "hue": (0, 0)}
+    return [
+        library.RandomCrop(size, size),
+        library.ColorJitter(**jitter, p=1.0),
+        library.Rotate(limit=45, border_mode=BLACK, fill=0, p=1.0),
+        library.HorizontalFlip(p=0.5),
+        library.VerticalFlip(p=0.05),
+        library.ToGray(p=0.2),
+    ]
+
+
 CHAINS: Mapping[str, Chain] = MappingProxyType(
     {
         "none": Chain("evaluated", _none),
@@ -104,6 +121,7 @@ CHAINS: Mapping[str, Chain] = MappingProxyType(
         "crops": Chain(0.75**-0.5, _crops),
         "heavy": Chain(256 / 224, _heavy),
         "imagenet": Chain("whole", _imagenet),
+        "multilabel": Chain(256 / 224, _multilabel),
     }
 )
 

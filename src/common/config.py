@@ -32,7 +32,8 @@ ShellSafe = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./:@+,=-]+$",
 LARGEST_BATCH = 65536
 DEFAULT_THRESHOLD = 0.85  # the confidence from which a pseudo-label is accepted, unless told otherwise
 
-BestMetric = Literal["val_loss", "val_acc", "val_macro_f1"]
+BestMetric = Literal["val_loss", "val_acc", "val_macro_f1", "val_micro_f1", "val_map"]
+MULTILABEL_METRICS = ("val_micro_f1", "val_map")
 if TYPE_CHECKING:  # the names are those of registries, which a type checker does not run
     Augment: TypeAlias = str
     EvalCrop: TypeAlias = str
@@ -90,15 +91,17 @@ class TrainingConfig(BaseModel):
 
     # optimisation
     epochs: int = field(5, "passes over the train part", ge=1, le=100_000)
-    optimizer: Literal["adamw", "sgd"] = field("adamw", "optimizer")
+    optimizer: Literal["adamw", "sgd", "adam", "adadelta"] = field("adamw", "optimizer")
     lr: float = field(1e-3, "peak learning rate", gt=0, le=100)
     head_lr_multiplier: float = field(1.0, "the new head's learning rate over lr", gt=0, le=1000)
     momentum: float = field(0.9, "momentum of sgd", ge=0, lt=1)
-    weight_decay: float = field(1e-2, "decoupled for adamw; never on norms and biases", ge=0, le=10)
+    weight_decay: float = field(
+        1e-2, "decoupled for adamw, else added to the gradient; never on norms and biases", ge=0, le=10
+    )
     schedule: ScheduleName = field("constant", "learning-rate schedule")
     warmup_epochs: float = field(0.0, "linear warm-up of constant, cosine and plateau, epochs", ge=0)
     plateau_patience: int = field(
-        3, "epochs without a better val_loss before the plateau schedules lower the rate", ge=1
+        3, "validations without a better val_loss before the plateau schedules lower the rate", ge=1
     )
     plateau_factor: float = field(0.5, "what the plateau schedules then multiply the rate by", gt=0, lt=1)
     accumulation: int = field(1, "micro-batches per optimizer step", ge=1, le=4096)
@@ -110,11 +113,32 @@ class TrainingConfig(BaseModel):
     class_weights: Literal["none", "balanced", "inverse"] = field(
         "none", "1/count; balanced: mean over images 1; inverse: mean over classes 1"
     )
+    positive_weights: Literal["none", "balanced"] = field(
+        "none", "of images with a label in the loss bce; balanced: images without it / images with it"
+    )
+    aux_weight: float = field(
+        0.0, "weight of the loss of googlenet's and inception_v3's auxiliary heads; 0: none", ge=0, le=10
+    )
 
     # choosing and stopping
     best_metric: BestMetric = field("val_loss", "validation metric that chooses the best epoch")
-    patience: int | None = field(None, "epochs without a better best_metric before stopping; None: off", ge=1)
+    patience: int | None = field(
+        None, "validations without a better best_metric before stopping; None: off", ge=1
+    )
     min_delta: float = field(0.0, "how much better counts as better for patience", ge=0)
+    validate_every: int = field(1, "epochs from one validation to the next; the last epoch has one", ge=1)
+    threshold: float = field(
+        0.5, "probability from which an image has a label, with the loss bce", gt=0, lt=1
+    )
+    tune_thresholds: bool = field(
+        True, "with the loss bce, find each label's threshold on validation, for test and serving"
+    )
+    score_test: bool = field(
+        False, "read the test part once, after training, with the best weights", digest=False
+    )
+    target_accuracy: float | None = field(
+        None, "say in which epoch val_acc first reached this; None: do not", digest=False, gt=0, le=1
+    )
 
     # execution
     precision: Literal["auto", "fp32", "bf16", "fp16"] = field("auto", "auto: bf16 or fp16 where faster")
@@ -153,6 +177,9 @@ class TrainingConfig(BaseModel):
             raise ValueError(
                 f"loss {self.loss}: needs model_output={needs}, and model_output is {self.model_output}"
             )
+        self._check_task()
+        if self.aux_weight and (self.model_output != "logits" or self.weights == "phase1"):
+            raise ValueError("aux_weight: only with model_output=logits, and not with weights=phase1")
         if self.deterministic and self.cudnn_benchmark:
             raise ValueError(
                 "cudnn_benchmark and deterministic: exclude each other, for what is fastest changes from run "
@@ -161,6 +188,16 @@ class TrainingConfig(BaseModel):
         if self.min_delta and self.patience is None:
             raise ValueError("min_delta has no effect without patience")
         return self
+
+    def _check_task(self) -> None:
+        """Raise ValueError for what has a meaning only for one label an image, or only for several."""
+        several = LOSSES[self.loss].task == "multilabel"
+        if several and self.class_weights != "none":
+            raise ValueError(f"class_weights: not with loss {self.loss}; take positive_weights=balanced")
+        if not several and self.positive_weights != "none":
+            raise ValueError(f"positive_weights: only with loss=bce, and loss is {self.loss}")
+        if not several and self.best_metric in MULTILABEL_METRICS:
+            raise ValueError(f"best_metric {self.best_metric}: only with loss=bce, and loss is {self.loss}")
 
     def record(self) -> dict[str, Any]:
         """Every field as plain JSON values: what model.json stores, and an Estimator's `hyperparameters`."""

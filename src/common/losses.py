@@ -13,16 +13,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Outputs: TypeAlias = Literal["logits", "log_softmax"]
+Task: TypeAlias = Literal["multiclass", "multilabel"]
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """What a loss may depend on. weight: float32 (classes,) on the device of the outputs, or None."""
+    """What a loss may depend on.
+
+    weight, of the classes, and positive_weight, of the images that have a label: float32 (classes,) on the
+    device of the outputs, or None.
+    """
 
     weight: "Tensor | None" = None
     label_smoothing: float = 0.0
     alpha: float = 0.25
     gamma: float = 2.0
+    positive_weight: "Tensor | None" = None
 
 
 LossFunction: TypeAlias = Callable[["Tensor", "Tensor", LossSettings], "Tensor"]
@@ -30,13 +36,15 @@ LossFunction: TypeAlias = Callable[["Tensor", "Tensor", LossSettings], "Tensor"]
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss: one value an image, (batch,), from float32 outputs (batch, classes) and int64 labels (batch,).
+    """A loss: one value an image, (batch,), from float32 outputs (batch, classes) and the labels.
 
     needs: the outputs that it must get, where it does not take either; a log-softmax is valid logits.
+    task: multiclass, where the labels are int64 (batch,), or multilabel: float32 (batch, classes) of 0 and 1.
     """
 
     function: LossFunction
     needs: Outputs | None = None
+    task: Task = "multiclass"
 
 
 def cross_entropy(outputs: "Tensor", labels: "Tensor", settings: LossSettings) -> "Tensor":
@@ -97,7 +105,23 @@ def _hardness(missing: "Tensor", gamma: float) -> "Tensor":
     return missing.clamp_min(torch.finfo(missing.dtype).tiny) ** gamma
 
 
+def bce(outputs: "Tensor", labels: "Tensor", settings: LossSettings) -> "Tensor":
+    """Binary cross-entropy of each label with the sigmoid of its output, the mean over an image's labels.
+
+    A `positive_weight` counts the images that have a label so many times. Smoothing moves labels towards a
+    half: 1 becomes 1 - s / 2, and 0 becomes s / 2.
+    """
+    from torch.nn import functional
+
+    targets = labels * (1 - settings.label_smoothing) + settings.label_smoothing / 2
+    losses = functional.binary_cross_entropy_with_logits(
+        outputs, targets, pos_weight=settings.positive_weight, reduction="none"
+    )
+    return losses.mean(dim=1)
+
+
 LOSSES: dict[str, Loss] = {
+    "bce": Loss(bce, needs="logits", task="multilabel"),
     "cross_entropy": Loss(cross_entropy),
     "focal": Loss(focal),
     "focal_lin2017": Loss(focal_lin2017),

@@ -20,7 +20,7 @@ PAIRS = r"(?:\w+=[-+.\w]+ )*"
 
 @dataclass(frozen=True)
 class Metric:
-    """One number that a job reports after each epoch."""
+    """One number that a job reports after an epoch, or at its end."""
 
     name: str
     description: str
@@ -47,12 +47,25 @@ REGISTRY: tuple[Metric, ...] = (
     Metric("val_acc", "accuracy on validation", greater_is_better=True),
     Metric("val_macro_f1", "macro F1 over the classes present in validation", greater_is_better=True),
     Metric("val_weighted_f1", "F1 over the classes, weighted by their images", greater_is_better=True),
+    # Of data with several labels an image, at the configured threshold. There val_loss is the mean binary log
+    # loss of the labels, and accuracy the share of the images whose labels are all right and complete.
+    Metric("val_micro_f1", "F1 over all labels of all images together", greater_is_better=True),
+    Metric("val_micro_precision", "share of the predicted labels that are right", greater_is_better=True),
+    Metric("val_micro_recall", "share of the true labels that are predicted", greater_is_better=True),
+    Metric("val_macro_precision", "mean precision of the labels in validation", greater_is_better=True),
+    Metric("val_macro_recall", "mean recall of the labels in validation", greater_is_better=True),
+    Metric("val_map", "mean average precision of the labels in validation", greater_is_better=True),
     Metric("lr", "learning rate of the backbone at the end of the epoch"),
     Metric("images_per_s", "training images per second, waiting for data included", deterministic=False),
     Metric("data_wait", "share of the training time spent waiting for data", deterministic=False),
     Metric("epoch_s", "seconds for training and validation", deterministic=False),
     Metric("rss_mb", "peak resident memory of the main process so far, MiB", deterministic=False),
     Metric("gpu_mb", "peak GPU memory so far, MiB (0 without a GPU)", deterministic=False),
+    # Once, after the last epoch, on a line of their own: with the best weights and validation's thresholds.
+    Metric("test_loss", "log loss on test, as val_loss", greater_is_better=False),
+    Metric("test_acc", "accuracy on test, as val_acc", greater_is_better=True),
+    Metric("test_macro_f1", "macro F1 over the classes present in test", greater_is_better=True),
+    Metric("test_micro_f1", "F1 over all labels of all test images together", greater_is_better=True),
 )
 BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in REGISTRY}
 

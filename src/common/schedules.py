@@ -68,11 +68,13 @@ def shaped(shape: Shape) -> "Callable[[Optimizer, Course], LRScheduler]":
 
 
 def one_cycle(optimizer: "Optimizer", course: Course) -> "LRScheduler":
-    """Up to the peak and far below the start, momentum the other way: Smith and Topin, 2018."""
+    """Up to the peak and far below the start, momentum, where there is one, the other way: Smith and Topin,
+    2018."""
     from torch.optim.lr_scheduler import OneCycleLR
 
     peaks = [group["lr"] for group in optimizer.param_groups]
-    return OneCycleLR(optimizer, max_lr=peaks, total_steps=course.steps)
+    momentum = bool({"momentum", "betas"} & optimizer.defaults.keys())
+    return OneCycleLR(optimizer, max_lr=peaks, total_steps=course.steps, cycle_momentum=momentum)
 
 
 SCHEDULES: dict[str, Schedule] = {
@@ -88,7 +90,8 @@ def on_plateau(losses: Sequence[float], patience: int) -> bool:
     """Whether the last of the epochs' validation `losses` ends `patience` epochs without a better one.
 
     Counting starts anew after each such end. As it depends on the losses alone, which checkpoints hold, a job
-    that goes on from one decides as if it had never stopped.
+    that goes on from one decides as if it had never stopped. torch's ReduceLROnPlateau waits for one loss
+    more, and counts as better only what is so by 0.01%: its patience of 2 is about a `patience` of 3 here.
     """
     best, stale, ended = math.inf, 0, False
     for loss in losses:

@@ -36,9 +36,16 @@ IMPOSSIBLE = {
     "focal_gamma": [-1, "inf"],
     "label_smoothing": [1, -0.1],
     "class_weights": ["sqrt"],
-    "best_metric": ["train_loss"],
+    "positive_weights": ["inverse", "balanced"],
+    "aux_weight": [-0.1, "nan"],
+    "best_metric": ["train_loss", "val_map", "val_micro_f1"],
     "patience": [0, -1],
     "min_delta": [-1, 0.1],
+    "validate_every": [0, -1],
+    "threshold": [0, 1, "nan"],
+    "tune_thresholds": ["perhaps", None],
+    "score_test": ["perhaps", None],
+    "target_accuracy": [0, 1.1, "nan"],
     "precision": ["fp8"],
     "channels_last": ["maybe"],
     "seed": [-1, 2**32],
@@ -126,3 +133,20 @@ def test_what_excludes_each_other_is_refused_by_name():
     assert make_config({"cudnn_benchmark": False, "deterministic": True}).deterministic
     with pytest.raises(UsageError, match=r"loss nll: needs model_output=log_softmax"):
         make_config({"loss": "nll"})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"loss": "bce", "class_weights": "balanced"}, "class_weights: not with loss bce"),
+        ({"loss": "focal", "positive_weights": "balanced"}, "positive_weights: only with loss=bce"),
+        ({"loss": "focal", "best_metric": "val_map"}, "best_metric val_map: only with loss=bce"),
+        ({"loss": "bce", "model_output": "log_softmax"}, "loss bce: needs model_output=logits"),
+        ({"aux_weight": 0.3, "weights": "phase1"}, "aux_weight: only with"),
+        ({"aux_weight": 0.3, "model_output": "log_softmax"}, "aux_weight: only with"),
+    ],
+)
+def test_what_belongs_to_one_label_or_to_several_is_refused_for_the_other(values, words):
+    with pytest.raises(UsageError, match=words):
+        make_config(values)
+    assert make_config({"loss": "bce", "best_metric": "val_map", "positive_weights": "balanced"})

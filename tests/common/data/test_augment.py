@@ -23,7 +23,7 @@ def test_a_chain_makes_squares_that_depend_on_the_seed_alone(chain):
         assert np.array_equal(other(FRAME, (0, 1, row)), pictures[row])
 
 
-@pytest.mark.parametrize("chain", ["flip", "crops", "heavy", "imagenet"])
+@pytest.mark.parametrize("chain", ["flip", "crops", "heavy", "imagenet", "multilabel"])
 def test_epochs_and_rows_and_seeds_differ(chain):
     transform = augment.Augmentation(chain, 48)
     by_row = {transform(FRAME, (0, 0, row)).tobytes() for row in range(16)}
@@ -70,6 +70,17 @@ def test_the_heavy_chain_has_the_twelve_transforms_at_their_probabilities():
         ("CoarseDropout", 0.3),
     ]
     assert (steps("heavy")["RandomCrop"].height, steps("heavy")["RandomCrop"].width) == (224, 224)
+
+
+def test_the_multilabel_chain_has_the_strengths_of_its_system():
+    assert CHAINS["multilabel"].frame * 224 == 256
+    found = steps("multilabel")
+    assert {name: step.p for name, step in found.items()} == {
+        "RandomCrop": 1.0, "ColorJitter": 1.0, "Rotate": 1.0, "HorizontalFlip": 0.5, "VerticalFlip": 0.05,
+        "ToGray": 0.2,
+    }  # fmt: skip
+    assert (found["ColorJitter"].brightness, found["ColorJitter"].contrast) == ((0.5, 1.5), (1, 1))
+    assert found["Rotate"].limit == (-45, 45)
 
 
 def test_the_heavy_strengths_are_those_of_the_original():
