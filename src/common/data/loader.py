@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from common.data.augment import Augmentation
 from common.data.canonical import decode_packed
+from common.data.folds import LabelledPart
 from common.data.mixed import MixedPart, PseudoOrder
-from common.data.prepared import PackedPart
 from common.errors import TraplineError
 from common.processes import prepare_worker
 
@@ -31,7 +31,8 @@ PRELOADED = ["common.data.loader"]
 
 @dataclass(frozen=True)
 class Batch:
-    """images: uint8 (batch, size, size, 3); labels: int64 (batch,); weights: float32 (batch,).
+    """images: uint8 (batch, size, size, 3); weights: float32 (batch,); labels: int64 (batch,), or where an
+    image may have several float32 (batch, classes) of 0 and 1.
 
     `labelled`: bool (batch,), false for guessed labels; None where no label is guessed.
     """
@@ -48,15 +49,25 @@ class Batch:
 
 
 class PackedImages(Dataset[Batch | TraplineError]):
-    """Decoded, augmented images of a part, fetched a batch at a time."""
+    """Decoded, augmented images of a part, fetched a batch at a time.
+
+    `several`: the number of classes where an image may have several labels, else None.
+    """
 
     def __init__(
-        self, part: PackedPart | MixedPart, chain: str, size: int, seed: int, eval_crop: str = "none"
+        self,
+        part: LabelledPart | MixedPart,
+        chain: str,
+        size: int,
+        seed: int,
+        eval_crop: str = "none",
+        several: int | None = None,
     ) -> None:
         self.part = part
         self.size = size
         self.seed = seed
         self.augmentation = Augmentation(chain, size, eval_crop)
+        self.several = several
 
     def __len__(self) -> int:
         return len(self.part)
@@ -77,10 +88,15 @@ class PackedImages(Dataset[Batch | TraplineError]):
         weights[[row < 0 for _, row in keys]] = 0
         return Batch(
             torch.from_numpy(images),
-            torch.from_numpy(self.part.labels[rows]),
+            torch.from_numpy(self._labels()[rows]),
             torch.from_numpy(weights),
             self._labelled(rows),
         )
+
+    def _labels(self) -> np.ndarray:
+        if self.several is None or isinstance(self.part, MixedPart):
+            return self.part.labels
+        return self.part.label_matrix(self.several)
 
     def _labelled(self, rows: list[int]) -> torch.Tensor | None:
         if isinstance(self.part, MixedPart):
@@ -88,7 +104,7 @@ class PackedImages(Dataset[Batch | TraplineError]):
         return None
 
     def _pixels(self, row: int) -> np.ndarray:
-        part, row = self.part.located(row) if isinstance(self.part, MixedPart) else (self.part, row)
+        part, row = self.part.located(row)
         try:
             return decode_packed(part.jpeg(row))
         except ValueError as error:
@@ -187,7 +203,7 @@ class Loader:
 
 
 def make_loader(
-    part: PackedPart | MixedPart,
+    part: LabelledPart | MixedPart,
     *,
     chain: str,
     size: int,
@@ -200,13 +216,15 @@ def make_loader(
     ranks: int = 1,
     pseudo_share: float = 0.0,
     eval_crop: str = "none",
+    several: int | None = None,
 ) -> Loader:
     """A loader over `part`. `workers` processes make the batches; 0 makes them in this process.
 
     `chain` and `eval_crop` are names of `common.chains`; "none" is the chain of evaluation.
 
     `rank` of `ranks` is the share of every batch that this process gets, and `pseudo_share` that of the
-    pseudo-labelled images of a MixedPart (see EpochBatches).
+    pseudo-labelled images of a MixedPart (see EpochBatches). `several` is the number of classes where an image
+    may have several labels, else None.
 
     Workers come from a fork server, which has no threads: forking this process, whose threads may hold
     locks, can hang.
@@ -223,7 +241,7 @@ def make_loader(
         context.set_forkserver_preload(PRELOADED)
         options = {"multiprocessing_context": context, "persistent_workers": True, "prefetch_factor": 2}
     loader = DataLoader(
-        PackedImages(part, chain, size, seed, eval_crop),
+        PackedImages(part, chain, size, seed, eval_crop, several),
         batch_sampler=batches,
         collate_fn=_identity,
         num_workers=workers,
