@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from common.config import pseudo_rows
+from common.data.folds import LabelledPart
 from common.data.prepared import PackedPart
 
 STREAM = 0x70736575  # sets the order of the pseudo-labelled images apart from that of the labelled ones
@@ -23,7 +24,7 @@ class MixedPart:
     indices, int64 of the same length; each has the weight `weight` in the loss.
     """
 
-    labelled: PackedPart
+    labelled: LabelledPart
     unlabeled: PackedPart
     rows: np.ndarray
     guesses: np.ndarray
@@ -35,7 +36,9 @@ class MixedPart:
     def located(self, row: int) -> tuple[PackedPart, int]:
         """The part in which image `row` lies, and its row there."""
         first = len(self.labelled)
-        return (self.labelled, row) if row < first else (self.unlabeled, int(self.rows[row - first]))
+        if row < first:
+            return self.labelled.located(row)
+        return self.unlabeled, int(self.rows[row - first])
 
     @cached_property
     def labels(self) -> np.ndarray:

@@ -96,6 +96,10 @@ class PackedPart:
     def __getstate__(self) -> dict[str, Any]:
         return {"files": self.files}
 
+    def located(self, row: int) -> tuple["PackedPart", int]:
+        """The part in which image `row` lies, this one, and its row there."""
+        return self, row
+
     def jpeg(self, row: int) -> memoryview:
         """The packed JPEG bytes of one image, not copied."""
         return memoryview(self.table["image"][row].as_buffer()).cast("B")
