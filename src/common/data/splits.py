@@ -113,8 +113,11 @@ def split(
         raise UsageError("split: site needs a site for each image, and there is none; use --split random")
     else:
         unit_of = number_sites(sites)
-        part = _site_parts(labels, unit_of, policy, len(class_names))
-    _refuse_empty_parts(part, policy)
+        counts = np.bincount(
+            unit_of * len(class_names) + labels, minlength=len(class_names) * (unit_of.max() + 1)
+        )
+        part = site_parts(counts.reshape(-1, len(class_names)), unit_of, policy)
+    refuse_empty_parts(part, policy)
     rows = pd.DataFrame({"label": labels, "part": part, "unit": unit_of, "group": groups})
     wanted = [index for index, share in enumerate(policy.shares) if share]
     notes = class_notes(rows, wanted, policy.kind, class_names)
@@ -166,7 +169,8 @@ def number_sites(sites: Sites) -> Integers:
     return pd.factorize(np.asarray(sites, dtype=str).astype(object), sort=True)[0].astype(np.int64)
 
 
-def _refuse_empty_parts(part: Integers, policy: SplitPolicy) -> None:
+def refuse_empty_parts(part: Integers, policy: SplitPolicy) -> None:
+    """Raise TraplineError where a part that `policy` gives a share is not in `part`, (n,) indices."""
     empty = [PARTS[index] for index in np.flatnonzero(policy.shares) if index not in part]
     if empty:
         raise TraplineError(
@@ -191,13 +195,13 @@ def stratified_parts(labels: Labels, groups: Labels, shares: Shares, seed: int) 
     for label in np.unique(unit_label):
         units = generator.permutation(np.flatnonzero(unit_label == label))
         total = int(sizes[units].sum())
-        quotas = _quotas(total, np.array(shares), owed)
+        quotas = whole_shares(total, np.array(shares), owed)
         owed += total * np.array(shares) - quotas
         unit_part[units] = _fill_quotas(sizes[units], quotas)
     return unit_part[unit_of]
 
 
-def _quotas(total: int, shares: Floats, owed: Floats) -> Integers:
+def whole_shares(total: int, shares: Floats, owed: Floats) -> Integers:
     """Whole numbers of images for each part that sum to `total`, shape (parts,).
 
     `owed`: what rounding took from each part in the classes before, so that errors do not add up.
@@ -263,14 +267,16 @@ class _Arrangement:
         return float(np.square(self.excess).sum() + self.penalties @ (self.cover == 0).sum(axis=1))
 
 
-def _site_parts(labels: Labels, site_of: Integers, policy: SplitPolicy, classes: int) -> Integers:
-    """The part index of each row such that no site is in two parts."""
-    site_count = int(site_of.max()) + 1
+def site_parts(counts: Integers, site_of: Integers, policy: SplitPolicy) -> Integers:
+    """The part index of each of n images such that no site is in two parts, shape (n,).
+
+    `counts`: shape (sites, classes), the images of each class at each site; `site_of`: shape (n,). Raises
+    TraplineError where there are fewer sites than parts.
+    """
     active = np.flatnonzero(policy.shares)
-    if site_count < len(active):
-        raise TraplineError(_too_few_sites(site_count, [PARTS[index] for index in active]))
-    counts = np.bincount(site_of * classes + labels, minlength=site_count * classes)
-    part = active[_best_arrangement(counts.reshape(site_count, classes), policy)][site_of]
+    if len(counts) < len(active):
+        raise TraplineError(_too_few_sites(len(counts), [PARTS[index] for index in active]))
+    part = active[_best_arrangement(counts, np.bincount(site_of), policy)][site_of]
     if pd.Series(part).groupby(site_of).nunique().max() > 1:
         raise TraplineError("split: a site came out in two parts; this is a defect of Trapline, report it")
     return part
@@ -286,13 +292,13 @@ def _too_few_sites(site_count: int, parts: list[str]) -> str:
     )
 
 
-def _unplaced(counts: Integers, shares: Shares) -> _Arrangement:
-    """All sites in no part yet; `counts`: shape (sites, classes), the images of each class at each site."""
+def _unplaced(counts: Integers, sizes: Integers, shares: Shares) -> _Arrangement:
+    """All sites in no part yet; `counts` as in `site_parts`, `sizes`: shape (sites,), all images of each."""
     counts = counts[:, counts.any(axis=0)]
     active = np.flatnonzero(shares)
     # The size of a part weighs half as much as all its classes together.
     weights = np.append(np.ones(counts.shape[1]), np.sqrt(counts.shape[1] / 2))
-    columns = np.column_stack([counts, counts.sum(axis=1)])
+    columns = np.column_stack([counts, sizes])
     unit = 2.0 ** ((42 - int(np.ceil(np.log2(len(weights))))) // 2)
     features = np.round(columns * (weights * unit / columns.sum(axis=0)))
     return _Arrangement(
@@ -305,12 +311,12 @@ def _unplaced(counts: Integers, shares: Shares) -> _Arrangement:
     )
 
 
-def _best_arrangement(counts: Integers, policy: SplitPolicy) -> Integers:
+def _best_arrangement(counts: Integers, sizes: Integers, policy: SplitPolicy) -> Integers:
     """The part of each site, shape (sites,): the cheapest of several arrangements, large sites early."""
     generator = np.random.default_rng(policy.seed)
     best, lowest = np.empty(0, dtype=np.int64), np.inf
     for _ in range(int(np.clip(RESTART_WORK // counts.size, *FEWEST_AND_MOST_RESTARTS))):
-        arrangement = _unplaced(counts, policy.shares)
+        arrangement = _unplaced(counts, sizes, policy.shares)
         noise = generator.integers(1, 1000, len(counts))
         order = np.argsort(-np.square(arrangement.features).sum(axis=1) * noise, kind="stable")
         _place(arrangement, order, first=generator.permutation(len(counts))[: len(arrangement.excess)])
