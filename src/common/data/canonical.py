@@ -136,13 +136,28 @@ def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colorsubsampling="420"))
 
 
-def decode_packed(data: bytes | memoryview, min_short_side: int = 0) -> Pixels:
-    """Decode bytes made by `encode_jpeg` to uint8 RGB (height, width, 3).
+def encode_png(pixels: Pixels) -> bytes:
+    """PNG bytes of uint8 RGB pixels (height, width, 3), which `decode_packed` gives back as they are."""
+    return bytes(cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1])
 
-    With `min_short_side` the result may be reduced (by eighths) to a short side of at least that many
-    pixels, which is faster. Raises ValueError, as simplejpeg does, for damaged bytes.
+
+def decode_packed(data: bytes | memoryview, min_short_side: int = 0) -> Pixels:
+    """Decode bytes made by `encode_jpeg` or `encode_png` to uint8 RGB (height, width, 3).
+
+    With `min_short_side` the result of a JPEG may be reduced (by eighths) to a short side of at least that
+    many pixels, which is faster. Raises ValueError, as simplejpeg does, for damaged bytes.
     """
+    if data[: len(PNG_START)] == PNG_START:
+        return _decode_packed_png(data)
     return np.asarray(simplejpeg.decode_jpeg(data, min_height=min_short_side, min_width=min_short_side))
+
+
+def _decode_packed_png(data: bytes | memoryview) -> Pixels:
+    try:
+        _check_png(data)  # OpenCV gives half a picture for half a file
+    except ImageProblem as problem:
+        raise ValueError(problem.detail) from None
+    return np.asarray(cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB))
 
 
 def _as_problem(error: Exception) -> ImageProblem:
@@ -326,7 +341,7 @@ def _raster_format(data: bytes) -> str:
     raise ImageProblem(Reason.NOT_AN_IMAGE, "the content is not that of any known image format")
 
 
-def _check_png(data: bytes) -> None:
+def _check_png(data: bytes | memoryview) -> None:
     """Refuse a PNG with a wrong checksum, which Pillow does not look at in pixel data, or without an end."""
     position = len(PNG_START)
     while position + 12 <= len(data):

@@ -1,4 +1,4 @@
-"""Decoding every input once, on all cores, into packed JPEG.
+"""Decoding every input once, on all cores, into packed JPEG or, without loss, PNG.
 
 Streaming: only a bounded number of images is in flight, whatever the number of inputs. An input that cannot
 be used is a result like any other; one on which a decoder crashes takes its process along, and is tried again
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from common.data.canonical import ImageProblem, PixelSettings, canonicalise, encode_jpeg
+from common.data.canonical import ImageProblem, PixelSettings, canonicalise, encode_jpeg, encode_png
 from common.data.quarantine import DECODER_CRASHED, MISSING, UNREADABLE
 from common.errors import TraplineError
 from common.processes import available_cores, prepare_worker
@@ -29,9 +29,9 @@ MOST_BYTES = 512 * 2**20  # a larger file is no photograph
 
 @dataclass(frozen=True)
 class Packed:
-    """One usable image: packed JPEG bytes, size of the original in pixels, SHA-256 of its bytes."""
+    """One usable image: packed JPEG or PNG bytes, size of the original in pixels, SHA-256 of its bytes."""
 
-    jpeg: bytes
+    image: bytes
     width: int
     height: int
     sha256: str
@@ -46,10 +46,11 @@ class Unusable:
 
 
 Result: TypeAlias = Packed | Unusable
-PackOne: TypeAlias = Callable[[str, PixelSettings, int], Result]
+Quality: TypeAlias = int | None  # of JPEG; None: PNG, without loss
+PackOne: TypeAlias = Callable[[str, PixelSettings, Quality], Result]
 
 
-def pack_file(path: str, settings: PixelSettings, quality: int) -> Result:
+def pack_file(path: str, settings: PixelSettings, quality: Quality) -> Result:
     """Read, decode and pack one file."""
     try:
         data = read_file(path)
@@ -60,8 +61,8 @@ def pack_file(path: str, settings: PixelSettings, quality: int) -> Result:
         return Unusable(MISSING, "no such file")
     except (OSError, ValueError) as error:
         return Unusable(UNREADABLE, getattr(error, "strerror", None) or str(error))
-    jpeg = encode_jpeg(image.pixels, quality)
-    return Packed(jpeg, image.width, image.height, hashlib.sha256(data).hexdigest())
+    packed = encode_png(image.pixels) if quality is None else encode_jpeg(image.pixels, quality)
+    return Packed(packed, image.width, image.height, hashlib.sha256(data).hexdigest())
 
 
 def read_file(path: str) -> bytes:
@@ -78,7 +79,7 @@ def read_file(path: str) -> bytes:
 def pack_files(
     paths: Sequence[str],
     settings: PixelSettings,
-    quality: int,
+    quality: Quality,
     processes: int | None = None,
     pack_one: PackOne = pack_file,
 ) -> Iterator[Result]:
@@ -93,7 +94,7 @@ def pack_files(
 
 
 def _until_crash(
-    waiting: deque[list[str]], settings: PixelSettings, quality: int, workers: int, pack_one: PackOne
+    waiting: deque[list[str]], settings: PixelSettings, quality: Quality, workers: int, pack_one: PackOne
 ) -> Iterator[Result]:
     """Yield the results of chunks from the left of `waiting`; leave those whose results were lost."""
     flying: deque[tuple[list[str], Future[list[Result]]]] = deque()
@@ -111,7 +112,7 @@ def _until_crash(
 
 
 def _one_by_one(
-    paths: list[str], settings: PixelSettings, quality: int, pack_one: PackOne
+    paths: list[str], settings: PixelSettings, quality: Quality, pack_one: PackOne
 ) -> Iterator[Result]:
     """Yield the results of a chunk in which a process died, one image at a time in a process apart."""
     waiting = deque(paths)
@@ -147,5 +148,7 @@ def _prepare_worker() -> None:
     prepare_worker()
 
 
-def _pack_chunk(paths: list[str], settings: PixelSettings, quality: int, pack_one: PackOne) -> list[Result]:
+def _pack_chunk(
+    paths: list[str], settings: PixelSettings, quality: Quality, pack_one: PackOne
+) -> list[Result]:
     return [pack_one(path, settings, quality) for path in paths]

@@ -28,7 +28,7 @@ class PackedWriter:
     def add(self, row: int, packed: Packed) -> None:
         """Append the image of source row `row`."""
         self._rows.append(row)
-        self._images.append(packed.jpeg)
+        self._images.append(packed.image)
         if len(self._rows) == PACKED_ROWS:
             self._flush()
 

@@ -71,7 +71,7 @@ class DatasetDescription(BaseModel):
     drawn: bool  # artificial images, not photographs
     split: Split
     pixels: dict[str, Any]  # how canonicalise made the packed pixels: serving must do the same
-    jpeg_quality: int
+    jpeg_quality: int | None  # None: packed as PNG, without loss
     parts: dict[str, PartFiles]
     counts: dict[str, dict[str, int]]  # part -> class -> images
     fingerprint: str  # SHA-256 over the settings and every row's id, original bytes, labels, site and part
@@ -101,7 +101,7 @@ class PackedPart:
         return self, row
 
     def jpeg(self, row: int) -> memoryview:
-        """The packed JPEG bytes of one image, not copied."""
+        """The packed bytes of one image, JPEG or PNG (`decode_packed` takes both), not copied."""
         return memoryview(self.table["image"][row].as_buffer()).cast("B")
 
     @cached_property

@@ -27,6 +27,7 @@ from common.data.canonical import (
     canonicalise,
     decode_packed,
     encode_jpeg,
+    encode_png,
 )
 from common.errors import UsageError
 
@@ -577,6 +578,17 @@ def test_damaged_packed_bytes_are_an_error() -> None:
     packed = encode_jpeg(np.asarray(scene()))
     with pytest.raises(ValueError, match="Premature end"):
         decode_packed(packed[: len(packed) // 2])
+
+
+def test_png_packs_without_loss_and_damage_to_it_is_an_error() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (31, 33, 3), dtype=np.uint8)
+    packed = encode_png(pixels)
+    assert np.array_equal(decode_packed(memoryview(packed)), pixels)
+    assert np.array_equal(canonicalise(packed).pixels, pixels)
+    with pytest.raises(ValueError, match="ends before its end chunk"):
+        decode_packed(packed[: len(packed) // 2])
+    with pytest.raises(ValueError, match="wrong checksum"):
+        decode_packed(packed[:60] + bytes([packed[60] ^ 1]) + packed[61:])
 
 
 # Real files

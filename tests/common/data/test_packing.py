@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
-from common.data.canonical import PixelSettings, decode_packed
+from common.data.canonical import PixelSettings, canonicalise, decode_packed
 from common.data.packing import CHUNK, Packed, Unusable, pack_file, pack_files
 from tests.conftest import write_jpeg
 
@@ -37,7 +37,7 @@ def test_results_come_in_order_one_for_each_input(pictures):
     assert [result.sha256 for result in results] == [
         pack_file(path, SETTINGS, 90).sha256 for path in pictures
     ]
-    assert all(decode_packed(result.jpeg).shape == (32, 48, 3) for result in results)
+    assert all(decode_packed(result.image).shape == (32, 48, 3) for result in results)
     assert all((result.width, result.height) == (96, 64) for result in results)
 
 
@@ -68,7 +68,13 @@ def test_packing_at_full_size_keeps_the_picture(pictures):
     import cv2
 
     original = cv2.imread(pictures[0])[:, :, ::-1].astype(int)
-    assert np.abs(decode_packed(packed.jpeg).astype(int) - original).mean() < 3
+    assert np.abs(decode_packed(packed.image).astype(int) - original).mean() < 3
+
+
+def test_without_a_quality_the_decoded_pixels_are_kept_as_they_are(pictures):
+    packed = pack_file(pictures[0], PixelSettings(short_side=64), None)
+    decoded = canonicalise(Path(pictures[0]).read_bytes(), PixelSettings(short_side=64))
+    assert np.array_equal(decode_packed(packed.image), decoded.pixels)
 
 
 def test_abandoned_packing_leaves_no_process(pictures):
