@@ -89,6 +89,11 @@ class TrainingConfig(BaseModel):
         None, "loader processes; None: chosen for the machine", digest=False, ge=0, le=256
     )
 
+    folds: int = field(
+        0, "folds that train and val together are divided into, for cross-validation; 0: none", ge=0, le=100
+    )
+    fold: int | None = field(None, "the fold that validates, from 1; with folds", ge=1, le=100)
+
     # optimisation
     epochs: int = field(5, "passes over the train part", ge=1, le=100_000)
     optimizer: Literal["adamw", "sgd", "adam", "adadelta"] = field("adamw", "optimizer")
@@ -180,6 +185,7 @@ class TrainingConfig(BaseModel):
         self._check_task()
         if self.aux_weight and (self.model_output != "logits" or self.weights == "phase1"):
             raise ValueError("aux_weight: only with model_output=logits, and not with weights=phase1")
+        self._check_folds()
         if self.deterministic and self.cudnn_benchmark:
             raise ValueError(
                 "cudnn_benchmark and deterministic: exclude each other, for what is fastest changes from run "
@@ -198,6 +204,20 @@ class TrainingConfig(BaseModel):
             raise ValueError(f"positive_weights: only with loss=bce, and loss is {self.loss}")
         if not several and self.best_metric in MULTILABEL_METRICS:
             raise ValueError(f"best_metric {self.best_metric}: only with loss=bce, and loss is {self.loss}")
+
+    def _check_folds(self) -> None:
+        """Raise ValueError where the folds are no folds, or their validation would say too much."""
+        if self.folds == 1:
+            raise ValueError("folds (1): one fold leaves nothing to train on; take 2 or more, or 0")
+        if self.folds and self.fold is None:
+            raise ValueError(
+                f"folds ({self.folds}) needs fold, the one that validates, from 1 to {self.folds}; "
+                f"a launcher trains them all with --folds {self.folds}"
+            )
+        if self.fold is not None and self.fold > self.folds:
+            raise ValueError(f"fold ({self.fold}) must be at most folds ({self.folds})")
+        if self.folds and self.weights == "phase1":
+            raise ValueError("folds: not with weights=phase1, for that model has seen images of every fold")
 
     def record(self) -> dict[str, Any]:
         """Every field as plain JSON values: what model.json stores, and an Estimator's `hyperparameters`."""

@@ -19,6 +19,8 @@ IMPOSSIBLE = {
     "pseudo_share": [0, 1, -0.1, "nan", None],
     "pseudo_weight": [0, -1, 11, "inf"],
     "num_workers": [-1, 1000],
+    "folds": [-1, 1, 101, 5, None],
+    "fold": [0, 1],
     "epochs": [0, -1, "1e", None],
     "optimizer": ["lion"],
     "lr": [0, -1, "nan", "inf", float("nan"), float("inf"), None],
@@ -70,6 +72,15 @@ def test_an_impossible_value_is_refused_in_one_line_that_names_it(name, value):
         make_config({name: value})
     assert name in str(refusal.value)
     assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_a_fold_is_one_of_the_folds_and_starts_from_no_model_that_has_seen_it():
+    assert make_config({"folds": 5, "fold": 5}).fold == 5
+    for values in ({"folds": 5, "fold": 6}, {"folds": 5, "fold": 1, "weights": "phase1"}):
+        with pytest.raises(UsageError, match="fold"):
+            make_config(values)
+    digests = {make_config({"folds": 5, "fold": fold}).digest() for fold in range(1, 6)}
+    assert len(digests) == 5
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_known_one():
