@@ -1,6 +1,7 @@
 """What a request gets: an answer for each of its images, as JSON or CSV, and an HTTP status.
 
-A number is never NaN: an image has all its numbers or none, and then a reason.
+A number is never NaN: an image has all its numbers or none, and then a reason. A model that gives an image
+several labels answers with them too: `labels`, a list in JSON, in CSV a column with spaces between them.
 """
 
 import csv
@@ -16,12 +17,16 @@ import numpy as np
 from common.inference.content import CSV_TYPE, JSON_TYPE, NOT_FINITE, RequestError
 
 COLUMNS = ("id", "status", "reason", "label", "confidence")  # then a column for each class
+LABELS = "labels"  # before them where an image can have several labels
 UNPROCESSABLE, MODEL_FAILED = 422, 500
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said of one image: probabilities in the order of the classes, or why there are none."""
+    """What is said of one image: probabilities in the order of the classes, or why there are none.
+
+    labels: the classes that reach their threshold, possibly none; None where an image has one label.
+    """
 
     id: str | None
     status: Literal["ok", "failed"]
@@ -30,22 +35,38 @@ class Answer:
     label: str | None = None
     confidence: float | None = None
     probabilities: tuple[float, ...] | None = None
+    labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers to one request; `many` says whether JSON gives them as a list."""
+    """The answers to one request; `many` says whether JSON gives them as a list.
+
+    multilabel: whether CSV has a column for the labels, also where every image failed.
+    """
 
     answers: list[Answer]
     classes: list[str]
     many: bool
+    multilabel: bool = False
 
 
-def predicted(probabilities: np.ndarray, classes: Sequence[str], id: str | None = None) -> Answer:
-    """The answer from an image's probabilities, float64 (classes,)."""
+def predicted(
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    id: str | None = None,
+    thresholds: np.ndarray | None = None,
+) -> Answer:
+    """The answer from an image's probabilities, float64 (classes,); `thresholds` where it may have several.
+
+    The label is the most probable class, whether it reaches its threshold or not.
+    """
     best = int(probabilities.argmax())
     confidence = float(probabilities[best])
-    return Answer(id, "ok", None, None, classes[best], confidence, tuple(map(float, probabilities)))
+    labels = None
+    if thresholds is not None:
+        labels = tuple(classes[place] for place in np.flatnonzero(probabilities >= thresholds))
+    return Answer(id, "ok", None, None, classes[best], confidence, tuple(map(float, probabilities)), labels)
 
 
 def failed(reason: str, detail: str, id: str | None = None) -> Answer:
@@ -103,11 +124,13 @@ def render(answers: Answers, media_type: str) -> bytes:
 def as_record(answer: Answer, classes: Sequence[str]) -> dict[str, Any]:
     """An answer as JSON knows it; `id` only where the request gave one."""
     probabilities = answer.probabilities
+    several = {} if answer.labels is None else {LABELS: list(answer.labels)}
     record = {
         "status": answer.status,
         "reason": answer.reason,
         "label": answer.label,
         "confidence": answer.confidence,
+        **several,
         "probabilities": None if probabilities is None else dict(zip(classes, probabilities, strict=True)),
     }
     return record if answer.id is None else {"id": answer.id, **record}
@@ -121,10 +144,16 @@ def as_json(content: Any) -> bytes:
 def _as_csv(answers: Answers) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *answers.classes])
+    writer.writerow([*COLUMNS, *([LABELS] if answers.multilabel else []), *answers.classes])
     for answer in answers.answers:
+        several = [joined(answer.labels or ())] if answers.multilabel else []
         numbers = answer.probabilities or [""] * len(answers.classes)
         confidence = "" if answer.confidence is None else answer.confidence
         words = [answer.id or "", answer.status, answer.reason or "", answer.label or ""]
-        writer.writerow([*words, confidence, *numbers])
+        writer.writerow([*words, confidence, *several, *numbers])
     return text.getvalue()
+
+
+def joined(labels: Sequence[str]) -> str:
+    """Labels in one cell: a space between them, and an underscore for a space in one."""
+    return " ".join("_".join(label.split()) for label in labels)

@@ -53,11 +53,17 @@ def _answer(logits: np.ndarray, predictor: Predictor, id: str | None) -> Answer:
     if not finite_rows(logits[None])[0]:
         detail = "the model's outputs are no numbers for this image; serve it in precision fp32"
         return failed(NOT_FINITE, detail, id)
-    return predicted(predictor.probabilities(logits[None])[0], predictor.classes, id)
+    probabilities = predictor.probabilities(logits[None])[0]
+    return predicted(probabilities, predictor.classes, id, predictor.thresholds)
 
 
 def answer_request(request: ImageRequest, predictor: Predictor) -> Answers:
     """Answers for all images of a request, in their order."""
     images = [make_ready(image, predictor) for image in request.images]
     logits = predictor.logits_of_squares(squares_of(images))
-    return Answers(answers_from(images, logits, predictor), predictor.classes, request.many)
+    return gathered(answers_from(images, logits, predictor), predictor, request.many)
+
+
+def gathered(answers: Sequence[Answer], predictor: Predictor, many: bool) -> Answers:
+    """The answers to one request, as the model's task has them."""
+    return Answers(list(answers), predictor.classes, many, predictor.description.task == "multilabel")

@@ -1,5 +1,8 @@
 """A trained model ready to predict: pixels in, logits and calibrated probabilities out.
 
+With one label an image the probabilities of its classes sum to 1; with several each class has its own, and
+the image has the labels whose probability reaches their threshold.
+
 The road from an image file's bytes is the one of packing, `canonicalise` with the settings in model.json. The
 packed images that the model learnt from went through JPEG once more; what is served does not. Compressing
 again would cost time to bring back a loss that the photograph does not have, and would tie the answer to a
@@ -17,38 +20,57 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from common.config import make_config
 from common.data.canonical import PixelSettings, canonicalise
-from common.errors import TraplineError
+from common.environment import best_device
+from common.errors import TraplineError, UsageError
 from common.inference.views import check_views, make_squares, stack_views
 from common.models.artefact import DESCRIPTION, ModelDescription, load_model
 from common.models.build import TRANSFORMERS
+from common.models.quantised import quantised
 from common.training.execution import Execution, choose_execution
 from common.unpacking import unpack
 
-Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Averaging: TypeAlias = Literal["logits", "probabilities"]
+Task: TypeAlias = Literal["multiclass", "multilabel"]
 
 # Views of images that go through the model at once: what bounds the memory. On a CPU more are no faster.
 ROWS_TOGETHER = {"cpu": 32}
 ROWS_TOGETHER_ON_GPU = 256
+DEFAULT_LABEL_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model on its device, with all that turns an image into an answer."""
+    """A model on its device, with all that turns an image into an answer.
+
+    int8: whether its linear layers are quantised; `execution` is that of the rest.
+    """
 
     model: nn.Module
     description: ModelDescription
     execution: Execution
     views: tuple[str, ...]
     pixels: PixelSettings
+    int8: bool = False
 
     @property
     def classes(self) -> list[str]:
         """Class names in the order of the logits."""
         return self.description.classes
+
+    @property
+    def runs_in(self) -> str:
+        """The precision: fp32, bf16, fp16, or int8 for linear layers with fp32 for the rest."""
+        return "int8" if self.int8 else self.execution.precision
+
+    @property
+    def thresholds(self) -> np.ndarray | None:
+        """From which probability each class is a label, (classes,); None for one label an image."""
+        return thresholds_of(self.description)
 
     def decode(self, data: bytes) -> np.ndarray:
         """uint8 (height, width, 3) from an image file's bytes, as the model knows them.
@@ -80,15 +102,18 @@ class Predictor:
 
     def logits(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """float32 (images, classes): averaged over the views, temperature not applied."""
-        return average_views(self.view_logits(images), self.description.averaging)
+        return self._averaged(self.view_logits(images))
 
     def logits_of_squares(self, squares: Iterable[np.ndarray]) -> np.ndarray:
         """The same from what `squares` makes of each image."""
-        return average_views(self.view_logits_of_squares(squares), self.description.averaging)
+        return self._averaged(self.view_logits_of_squares(squares))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """float64 (images, classes) at the model's temperature; see `calibrated`."""
-        return calibrated(logits, self.description.temperature)
+        return calibrated(logits, self.description.temperature, self.description.task)
+
+    def _averaged(self, view_logits: np.ndarray) -> np.ndarray:
+        return average_views(view_logits, self.description.averaging, self.description.task)
 
     def _forward(self, squares: list[np.ndarray]) -> torch.Tensor:
         on_device = torch.from_numpy(np.stack(squares)).to(self.execution.device)
@@ -103,9 +128,9 @@ def load_predictor(
 ) -> Predictor:
     """The best weights of an artefact, a folder with model.json or a model.tar.gz, ready on the device.
 
-    `precision` as in training; `views` instead of those in model.json. Raises TraplineError when the artefact
-    is missing, damaged, or for several labels an image, UsageError for unknown views or a precision that the
-    device lacks.
+    `precision` as in training, or int8 (see common.models.quantised); `views` instead of those in model.json.
+    Raises TraplineError when the artefact is missing or damaged, UsageError for unknown views or a precision
+    that the device lacks.
     """
     if model.is_dir():
         return _load_folder(model, precision, views)
@@ -120,43 +145,59 @@ def load_predictor(
 
 def _load_folder(folder: Path, precision: Precision, views: Sequence[str] | None) -> Predictor:
     model, description = load_model(folder)
-    if description.task != "multiclass":
-        raise TraplineError(
-            f"{folder / DESCRIPTION}: task {description.task!r}; predictions are made for one label an image"
-        )
     try:
         pixels = PixelSettings(**description.pixels)
     except TypeError as error:
         raise TraplineError(f"{folder / DESCRIPTION}: pixels: {error}; update Trapline") from None
-    execution = choose_inference_execution(description.architecture, precision)
+    execution = choose_inference_execution(_deciding_architecture(description), precision)
     chosen = check_views(description.views if views is None else views)
-    return Predictor(execution.place(model), description, execution, chosen, pixels)
+    int8 = precision == "int8"
+    if int8:
+        model = quantised(model, description.image_size)
+    return Predictor(execution.place(model), description, execution, chosen, pixels, int8)
+
+
+def _deciding_architecture(description: ModelDescription) -> str:
+    """The architecture that decides the memory format: of an ensemble a transformer, if there is one."""
+    members = [member.architecture for member in description.members]
+    transformers = [name for name in members if name.startswith(TRANSFORMERS)]
+    return [*transformers, *members, description.architecture][0]
 
 
 def choose_inference_execution(arch: str, precision: Precision = "auto") -> Execution:
     """Device, precision and memory format for predictions. Raises UsageError where they cannot be had.
 
     As in training, but for the memory format of convolutions in fp32 on a CPU: with two threads at 224 px,
-    channels_last takes resnet18 from 46 to 59 images/s here and loses time in training.
+    channels_last takes resnet18 from 46 to 59 images/s here and loses time in training. What int8 leaves as
+    it is runs in fp32.
     """
-    execution = choose_execution(make_config({"arch": arch, "precision": precision}))
+    if precision == "int8" and best_device() != "cpu":
+        raise UsageError(
+            f"precision int8: runs on a CPU, and this machine has a {best_device()} device; use auto, or "
+            "hide the device with CUDA_VISIBLE_DEVICES="
+        )
+    numbers = "fp32" if precision == "int8" else precision
+    execution = choose_execution(make_config({"arch": arch, "precision": numbers}))
     on_cpu_in_fp32 = execution.device.type == "cpu" and execution.precision == "fp32"
     if on_cpu_in_fp32 and not arch.startswith(TRANSFORMERS):
         return replace(execution, channels_last=True)
     return execution
 
 
-def average_views(view_logits: np.ndarray, averaging: Averaging) -> np.ndarray:
+def average_views(view_logits: np.ndarray, averaging: Averaging, task: Task = "multiclass") -> np.ndarray:
     """One row an image, float32 (images, classes), from float32 (images, views, classes).
 
-    `logits`: their mean, which is the renormalised geometric mean of the views' probabilities.
-    `probabilities`: the logarithm of the mean of the views' probabilities.
+    `logits`: their mean, which is the renormalised geometric mean of the views' probabilities, for several
+    labels an image label by label. `probabilities`: the logits of the mean of the views' probabilities.
     """
     if view_logits.shape[1] == 1:
         return view_logits[:, 0]
     logits = torch.from_numpy(view_logits).double()
     if averaging == "logits":
         return logits.mean(dim=1).float().numpy()
+    if task == "multilabel":
+        yes, no = (functional.logsigmoid(sign * logits).logsumexp(dim=1) for sign in (1, -1))
+        return (yes - no).float().numpy()
     log_probabilities = torch.log_softmax(logits, dim=2)
     return (torch.logsumexp(log_probabilities, dim=1) - np.log(logits.shape[1])).float().numpy()
 
@@ -166,10 +207,11 @@ def finite_rows(logits: np.ndarray) -> np.ndarray:
     return np.isfinite(logits).all(axis=1)
 
 
-def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Softmax of logits (images, classes) over a temperature: float64, each row sums to 1, none is NaN.
+def calibrated(logits: np.ndarray, temperature: float, task: Task = "multiclass") -> np.ndarray:
+    """Probabilities of logits (images, classes) at a temperature: float64, none is NaN.
 
-    Temperature scaling: Guo et al., On Calibration of Modern Neural Networks, 2017. Raises TraplineError
+    For one label an image their softmax, each row sums to 1; for several the sigmoid of each. Temperature
+    scaling: Guo et al., On Calibration of Modern Neural Networks, 2017. Raises TraplineError
     naming the rows whose logits are no numbers.
     """
     bad = np.flatnonzero(~finite_rows(logits))
@@ -178,7 +220,17 @@ def calibrated(logits: np.ndarray, temperature: float) -> np.ndarray:
             f"the model's outputs are no numbers for {len(bad)} of {len(logits)} images, the first in row"
             f" {bad[0]}; use precision fp32, or train again"
         )
-    return torch.softmax(torch.from_numpy(logits).double() / temperature, dim=1).numpy()
+    scaled = torch.from_numpy(logits).double() / temperature
+    return (torch.sigmoid(scaled) if task == "multilabel" else torch.softmax(scaled, dim=1)).numpy()
+
+
+def thresholds_of(description: ModelDescription) -> np.ndarray | None:
+    """From which probability each class is a label, float64 (classes,); None for one label an image."""
+    if description.task == "multiclass":
+        return None
+    if description.thresholds is None:
+        return np.full(len(description.classes), DEFAULT_LABEL_THRESHOLD)
+    return np.asarray(description.thresholds, dtype=np.float64)
 
 
 def _chunks(items: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:

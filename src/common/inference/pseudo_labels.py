@@ -22,7 +22,7 @@ from common.data.canonical import decode_packed
 from common.data.prepared import PackedPart, PreparedSet, open_prepared
 from common.data.pseudo import COLUMNS, LABELS, SUMMARY, conflicts
 from common.data.transform_input import INDEX, TRANSFORM_FOLDER
-from common.errors import TraplineError
+from common.errors import TraplineError, UsageError
 from common.inference.predictor import Predictor, calibrated, finite_rows, load_predictor
 from common.inference.pseudo_choice import (
     Cap,
@@ -35,6 +35,7 @@ from common.inference.pseudo_choice import (
 )
 from common.inference.temperature import fit_temperature, image_losses
 from common.inference.views import PLAIN
+from common.models.artefact import read_description
 from common.models.phase1 import WEIGHTS, opened_artefact
 from common.storage import atomic_file, file_digest, write_json
 
@@ -77,12 +78,15 @@ class Made:
 def make_pseudo_labels(prepared_folder: Path, model: Path, output: Path, policy: Policy) -> None:
     """Write pseudo_labels.csv and pseudo_labels.json to `output` and print a table of counts.
 
-    `model` is an artefact's folder or archive. Raises TraplineError when the model and the set do not go
+    `model` is an artefact's folder or archive. Raises UsageError for images or a model of several labels,
+    TraplineError when the model and the set do not go
     together, there is no validation image, or a file is missing or damaged.
     """
     ensure_writable(output)
     prepared = open_prepared(prepared_folder)
+    _check_task(prepared.description.task, prepared_folder, "its images have")
     with opened_artefact(model) as folder:
+        _check_task(read_description(folder).task, model, "it gives an image")
         predictor = load_predictor(folder, views=[PLAIN])
         digest = file_digest(folder / WEIGHTS)
     _check_model(predictor, prepared)
@@ -92,6 +96,14 @@ def make_pseudo_labels(prepared_folder: Path, model: Path, output: Path, policy:
     _write_table(output / LABELS, rows)
     write_json(output / SUMMARY, _summary(output, prepared, predictor, digest, policy, made, rows))
     _report(output, prepared, made, rows)
+
+
+def _check_task(task: str, place: Path, who: str) -> None:
+    if task == "multilabel":
+        raise UsageError(
+            f"{place}: {who} several labels; pseudo-labels are made of one label an image. Train once, "
+            "without --pseudo; or serve the unlabelled images, check the labels, and prepare them as labelled"
+        )
 
 
 def _check_model(predictor: Predictor, prepared: PreparedSet) -> None:

@@ -64,7 +64,7 @@ def _say_ready(listener: socket.socket, predictor: Predictor, settings: ServingS
     print(
         f"[SERVE] port={listener.getsockname()[1]} arch={description.architecture}"
         f" classes={len(description.classes)} views={','.join(predictor.views)}"
-        f" device={execution.device} runs_in={execution.precision} batch={settings.batch}"
+        f" device={execution.device} runs_in={predictor.runs_in} batch={settings.batch}"
         f" max_batch={settings.max_batch} queue={settings.queue} payload_mb={settings.max_payload_mb}",
         flush=True,
     )

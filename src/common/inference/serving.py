@@ -23,7 +23,7 @@ from common.inference.answers import Answers, as_json, as_record, choose_type, f
 from common.inference.batching import Batcher
 from common.inference.body import Body
 from common.inference.content import JSON_TYPE, RequestError, check_content_type, read_request
-from common.inference.handler import ReadyImage, answers_from, make_ready, squares_of
+from common.inference.handler import ReadyImage, answers_from, gathered, make_ready, squares_of
 from common.inference.predictor import Predictor
 from common.inference.settings import ServingSettings
 
@@ -137,7 +137,7 @@ async def _answer(body: Body, content_type: str, service: Service) -> Answers:
     del decoding  # the bytes are not needed while the model is waited for
     logits = await service.batcher.submit(squares_of(images))
     rows = np.stack(logits) if logits else np.empty((0, len(service.predictor.classes)), np.float32)
-    return Answers(answers_from(images, rows, service.predictor), service.predictor.classes, many)
+    return gathered(answers_from(images, rows, service.predictor), service.predictor, many)
 
 
 def _decode(body: bytes, content_type: str, service: Service) -> tuple[list[ReadyImage], bool]:
@@ -154,7 +154,7 @@ def _refusal(error: RequestError, service: Service, media_type: str) -> Response
     print(f"[SERVE] {error.status} {error}", flush=True)
     if service.settings.batch and error.status in (400, 413, 422):
         answer = failed(error.reason, error.detail)
-        body = render(Answers([answer], service.predictor.classes, many=False), media_type)
+        body = render(gathered([answer], service.predictor, many=False), media_type)
         return Response(body, 200, media_type=media_type)
     record = as_record(failed(error.reason, error.detail), service.predictor.classes)
     headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else None

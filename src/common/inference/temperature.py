@@ -2,6 +2,9 @@
 
 Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017: the logits are divided
 by the temperature that minimises the log loss on validation. The order of the classes never changes.
+
+Labels are class indices, int (images,), for one label an image; for several they are 0 or 1 for each class,
+(images, classes), each class has its own sigmoid, and the log loss is the mean binary one.
 """
 
 from collections.abc import Iterator
@@ -29,15 +32,26 @@ def log_probabilities(logits: np.ndarray, temperature: float | np.ndarray = 1.0)
 
 
 def image_losses(logits: np.ndarray, labels: np.ndarray, temperature: float | np.ndarray = 1.0) -> np.ndarray:
-    """The log loss of each image, float64 (images,); `labels` are class indices, (images,)."""
+    """The log loss of each image, float64 (images,), for labels of either kind.
+
+    `temperature` is one number, or one for each image, (images,).
+    """
+    if labels.ndim == 2:
+        return _binary_losses(logits, labels, temperature).mean(axis=1)
     return -log_probabilities(logits, temperature)[np.arange(len(labels)), labels]
+
+
+def _binary_losses(logits: np.ndarray, labels: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+    """The binary log loss of each class of each image, (images, classes), as logits and labels are."""
+    scaled = logits.astype(np.float64) / np.asarray(temperature, dtype=np.float64).reshape(-1, 1)
+    return np.asarray(np.logaddexp(0, scaled) - labels * scaled)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature between LOWEST and HIGHEST that minimises the log loss of float (images, classes).
 
-    The log loss is convex in the inverse of the temperature, so that the minimum found is the only one.
-    Raises TraplineError when there are no images or a logit is not finite.
+    `labels` are of either kind. The log loss is convex in the inverse of the temperature, so that the minimum
+    found is the only one. Raises TraplineError when there are no images or a logit is not finite.
     """
     if not len(labels):
         raise TraplineError("temperature: there are no validation images to fit it on; prepare some")

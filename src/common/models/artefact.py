@@ -1,7 +1,7 @@
 """The model artefact: what a training job leaves for evaluation, serving and the next phase.
 
 model.safetensors   the best epoch's tensors
-last.safetensors    the last epoch's
+last.safetensors    the last epoch's; not for an ensemble, whose members' best epochs are averaged
 model.json          all that is needed to use them (ModelDescription)
 code/               what serves them
 model.pth, last.pth the same tensors as state dicts, when asked for
@@ -12,16 +12,18 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from common.config import EvalCrop
 from common.errors import TraplineError, UsageError
+from common.losses import Outputs
+from common.models.averaging import Averaged
 from common.models.build import Normalisation, build_on_meta, set_output
 from common.models.weights import copy_tensors, match_tensors, name_some, read_tensors
 from common.storage import read_json, write_json
@@ -29,6 +31,29 @@ from common.storage import read_json, write_json
 DESCRIPTION = "model.json"
 STEMS = {"best": "model", "last": "last"}
 STAGING = ".artefact-"
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Member(BaseModel):
+    """One of the models that an ensemble averages: what builds it, and where it comes from.
+
+    The metrics are its own, of its own validation; nothing follows from them for the ensemble.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str
+    output: Outputs = Field(description="what it ends in")
+    temperature: float = Field(gt=0, allow_inf_nan=False, description="divides its logits before the average")
+    training_job: str | None
+    pseudo_labels: str | None
+    configuration: dict[str, Any]
+    metrics: dict[str, Any]
+    best_epoch: int = Field(ge=0)
+    epochs: int = Field(ge=0)
+    parameters: int = Field(ge=0)
 
 
 class ModelDescription(BaseModel):
@@ -47,7 +72,7 @@ class ModelDescription(BaseModel):
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="divides the logits")
     views: list[str] = Field(default=["plain"], min_length=1, description="test-time views, by name")
     averaging: Literal["logits", "probabilities"] = Field(default="logits", description="what views average")
-    thresholds: list[float] | None = Field(
+    thresholds: list[Probability] | None = Field(
         default=None, description="from which probability each class is a label; multi-label models only"
     )
     split: str | None = Field(default=None, description="how train and val were divided: site or random")
@@ -64,20 +89,32 @@ class ModelDescription(BaseModel):
     epochs: int = Field(ge=0)
     parameters: int = Field(ge=0)
     weights: dict[str, Any] = Field(description="what the training started from")
+    members: list[Member] = Field(
+        default_factory=list, description="of an ensemble; see common.models.ensemble"
+    )
+
+    @model_validator(mode="after")
+    def _check_thresholds(self) -> Self:
+        if self.thresholds is not None and self.task == "multiclass":
+            raise ValueError("thresholds are for several labels an image; this model gives one")
+        if self.thresholds is not None and len(self.thresholds) != len(self.classes):
+            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.classes)} classes")
+        return self
 
 
 def write_artefact(
     model_dir: Path,
     description: ModelDescription,
     best: Mapping[str, Tensor],
-    last: Mapping[str, Tensor],
+    last: Mapping[str, Tensor] | None,
     code: Sequence[tuple[Path, str]],
     pth: bool,
 ) -> None:
     """Write the artefact into `model_dir`, in place of an earlier one.
 
-    `best` and `last` are state dicts on any device. `code` lists (file or folder, its name inside code/); a
-    folder named "" is spread out in code/ itself. `pth` adds the state dicts in torch's own format.
+    `best` and `last`, which may be None, are state dicts on any device. `code` lists (file or folder, its
+    name inside code/); a folder named "" is spread out in code/ itself. `pth` adds the state dicts in torch's
+    own format.
 
     All is written to a hidden folder first and moved at the end, model.json last: who sees it sees the whole
     artefact. NaN and infinity become null in model.json: an undefined metric must not cost the model.
@@ -87,7 +124,7 @@ def write_artefact(
     """
     try:
         with _staging_folder(model_dir) as staging:
-            _write_tensors(staging, {"best": best, "last": last}, pth)
+            _write_tensors(staging, {"best": best, "last": last} if last is not None else {"best": best}, pth)
             _copy_code(code, staging / "code")
             write_json(staging / DESCRIPTION, description.model_dump(mode="json"))
             _move_in_place(staging, model_dir)
@@ -182,23 +219,35 @@ def load_model(
 ) -> tuple[nn.Module, ModelDescription]:
     """The model of an artefact on the CPU in evaluation mode, and its description.
 
+    An ensemble is one model that averages its members, and has no `last`.
+
     Raises TraplineError when a file is missing or damaged, or when model.json and the tensors disagree.
     """
     description = read_description(model_dir)
     path = model_dir / f"{STEMS[which]}.safetensors"
     tensors = read_tensors(path)
     try:
-        # Without initialisation, which would take seconds for a transformer and be overwritten at once.
-        model = build_on_meta(
-            description.architecture, len(description.classes), image_size=description.image_size
-        )
+        model = _build(description)
     except UsageError as error:
         raise TraplineError(f"{model_dir / DESCRIPTION}: {error}") from None
     _check_agreement(path, model.state_dict(), tensors)
     model = model.to_empty(device="cpu")
     copy_tensors(model, tensors)
-    set_output(model, description.configuration.get("model_output", "logits"))
     return model.eval(), description
+
+
+def _build(description: ModelDescription) -> nn.Module:
+    """The model on the meta device: to initialise a transformer would take seconds, and be overwritten."""
+
+    def built(architecture: str, output: Outputs) -> nn.Module:
+        model = build_on_meta(architecture, len(description.classes), image_size=description.image_size)
+        set_output(model, output)
+        return model
+
+    if not description.members:
+        return built(description.architecture, description.configuration.get("model_output", "logits"))
+    members = [built(member.architecture, member.output) for member in description.members]
+    return Averaged(members, [member.temperature for member in description.members], description.task)
 
 
 def _check_agreement(path: Path, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:

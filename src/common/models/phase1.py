@@ -68,6 +68,10 @@ def read_phase1(folder: Path, arch: str, classes: Sequence[str]) -> Phase1:
     Raises UsageError where it is another architecture, TraplineError for other classes or a damaged artefact.
     """
     description = read_description(folder)
+    if description.members:
+        raise UsageError(
+            f"weights phase1: that model is an ensemble of {len(description.members)}; start from one of them"
+        )
     if description.architecture != arch:
         raise UsageError(
             f"weights phase1: that model is a {description.architecture}, and this one a {arch}; "

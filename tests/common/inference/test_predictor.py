@@ -158,11 +158,6 @@ def test_logits_that_are_no_numbers_are_an_error_that_names_the_image(value):
         calibrated(logits, 1.0)
 
 
-def test_a_model_for_several_labels_an_image_is_refused(tmp_path):
-    with pytest.raises(TraplineError, match=r"model\.json.*multilabel"):
-        load_predictor(write_small_model(tmp_path, task="multilabel"))
-
-
 def test_pixel_settings_of_another_version_are_refused(tmp_path):
     with pytest.raises(TraplineError, match=r"model\.json: pixels.*sharpen"):
         load_predictor(write_small_model(tmp_path, pixels={"sharpen": True}))

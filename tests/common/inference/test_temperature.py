@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
-from scipy.special import softmax
+import torch
+from scipy.special import expit, softmax
+from torch.nn import functional
 
 from common.errors import TraplineError
 from common.inference.temperature import (
@@ -39,6 +41,18 @@ def test_the_log_loss_at_the_fitted_temperature_is_the_lowest(seed):
         image_losses(logits, labels, temperature).mean() for temperature in np.geomspace(LOWEST, HIGHEST, 400)
     ]
     assert best <= min(others) + 1e-6
+
+
+def test_with_several_labels_an_image_the_loss_is_the_mean_binary_one_and_its_temperature_is_found():
+    random = np.random.default_rng(2)
+    logits = random.normal(scale=2, size=(4000, 3))
+    labels = (random.random(logits.shape) < expit(logits)).astype(np.float32)
+    expected = functional.binary_cross_entropy_with_logits(
+        torch.from_numpy(logits / 2), torch.from_numpy(labels).double(), reduction="none"
+    )
+    assert image_losses(logits, labels, 2.0) == pytest.approx(expected.mean(dim=1).numpy())
+    assert fit_temperature(2.5 * logits, labels) == pytest.approx(2.5, rel=0.07)
+    assert image_losses(np.array([[1e4, -1e4]]), np.array([[1, 0]])) == pytest.approx([0])
 
 
 def test_where_every_answer_is_right_the_temperature_ends_at_its_bound():
