@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.data.archives import is_archive
 from common.errors import TraplineError, UsageError
@@ -106,15 +106,22 @@ def run_jobs(plan: Plan, kind: Kind) -> None:
 
 
 def print_requests(plan: Plan, kind: Kind) -> None:
-    """The dry run: everything but the jobs, in a temporary folder."""
-    from launch.dry_run import LocalRecorder, chatter_to_stderr, show
+    """The dry run."""
+    from launch.dry_run import show
+
+    show(requests_of(plan, kind), [])
+
+
+def requests_of(plan: Plan, kind: Kind) -> list[dict[str, Any]]:
+    """The requests of a launch: everything is done but the jobs, in a temporary folder."""
+    from launch.dry_run import LocalRecorder, chatter_to_stderr
 
     recorder = LocalRecorder()
     with open_workspace(None) as workspace, chatter_to_stderr():
         folder = workspace.root
         run = Run(plan, folder, folder, workspace, stage_code(workspace.entry / "code"), kind, recorder)
         _train(run, plan.prepared or str(_prepared_set(run)))
-    show(recorder.requests, [])
+    return recorder.requests
 
 
 def check_sources(plan: Plan) -> None:

@@ -6,25 +6,26 @@ for each run, with all that a launch leaves.
 
 import csv
 import json
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from common.config import TrainingConfig
 from common.console import table
-from common.errors import TraplineError, UsageError
+from common.errors import TraplineError
 from common.metrics import format_value, is_better
 from common.reports.history import read_history
-from common.storage import atomic_file, read_json, write_json
+from common.storage import atomic_file
+from launch.fetching import COMPLETED, METRICS
 from launch.flags import Plan
+from launch.many.here import Backend, backend_of, is_complete, one_after_another
+from launch.many.jobs import Job, launch_record, open_folder
 from launch.tuning.ranges import config_at
 from launch.tuning.search import Search, searched
 
-STATE, TABLE, RECORD = "tuning.json", "tuning.csv", "job.json"
-COMPLETED, FAILED = "Completed", "Failed"
-Backend = Callable[[Plan], None]
+STATE, TABLE = "tuning.json", "tuning.csv"
+FAILED = "Failed"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def search_here(search: Search, plan: Plan) -> None:
     if plan.dry_run:
         _print_points(search, plan, points)
         return
-    backend, folder = _backend(plan), Path(plan.output or "runs") / plan.job_name
+    backend, folder = backend_of(plan), Path(plan.output or "runs") / plan.job_name
     _open(folder, search, plan)
     try:
         trials = _run_all(search, plan, folder, points, backend)
@@ -60,96 +61,42 @@ def _print_points(search: Search, plan: Plan, points: Sequence[Mapping[str, Any]
     print(json.dumps({"search": search.record(), "shared": shared, "jobs": points}, indent=2))
 
 
-def _backend(plan: Plan) -> Backend:
-    from launch.local import containers as local_backend
-    from launch.local import processes as process_backend
-
-    process_backend.check_sources(plan)
-    return local_backend.launch if plan.backend == "local" else process_backend.launch
-
-
 def _open(folder: Path, search: Search, plan: Plan) -> None:
     """Make the folder, or check that the search in it is this one."""
-    said = {
-        **search.record(),
-        "experiment": plan.experiment.name,
-        "hyperparameters": searched(plan.config, search.ranges),
-        "data": plan.data,
-        "prepared": plan.prepared,
-        "prepare_options": plan.prepare_options,
-        "channels": plan.channels,
-        "instance_count": plan.instance_count,
-    }
-    path = folder / STATE
-    if not path.is_file():
-        if folder.exists():
-            raise UsageError(f"--job-name {plan.job_name}: {folder} exists and is no search; choose another")
-        write_json(path, said)
+    shared = searched(plan.config, search.ranges)
+    said = {**search.record(), **launch_record(plan), "hyperparameters": shared}
+    if open_folder(folder / STATE, said, "search"):
+        print(f"search: {folder}/ is there; going on with it", flush=True)
+    else:
         print(f"search: {folder}/ ({search.max_jobs} runs at most)", flush=True)
-        return
-    before = read_json(path)
-    changed = [name for name in said if before.get(name) != json.loads(json.dumps(said[name]))]
-    if changed:
-        raise UsageError(
-            f"--job-name {plan.job_name}: the search in {folder} has other {', '.join(changed)}; give the "
-            "same flags to go on with it, or another name"
-        )
-    print(f"search: {folder}/ is there; going on with it", flush=True)
 
 
 def _run_all(
     search: Search, plan: Plan, folder: Path, points: Sequence[Mapping[str, Any]], backend: Backend
 ) -> list[Trial]:
+    jobs = [
+        Job(
+            label=f"trial-{number:03d}",
+            plan=replace(plan, config=config_at(plan.config, point)),
+            shown=" ".join(f"{key}={value}" for key, value in point.items()),
+        )
+        for number, point in enumerate(points, 1)
+    ]
     trials: list[Trial] = []
-    for number, point in enumerate(points, 1):
-        name = f"trial-{number:03d}"
-        config = config_at(plan.config, point)
-        if not _completed(folder / name):
-            shown = " ".join(f"{key}={value}" for key, value in point.items())
-            print(f"\n{name} of {len(points)}: {shown}", flush=True)
-            _run_one(_with_prepared(plan, folder, name, config), folder / name, backend)
-        trials.append(_read_trial(search, folder / name, point, config))
+    ended = one_after_another(jobs, folder, backend)
+    for point, (job, own) in zip(points, ended, strict=True):
+        trials.append(_read_trial(search, own, point, job.plan.config))
         _write_table(search, folder, trials)
     return trials
 
 
-def _completed(folder: Path) -> bool:
-    record = folder / RECORD
-    return record.is_file() and read_json(record)["status"] == COMPLETED
-
-
-def _with_prepared(plan: Plan, folder: Path, name: str, config: TrainingConfig) -> Plan:
-    """The plan of one run; from the second on with the set that the first has prepared."""
-    own = replace(plan, config=config, output=str(folder), job_name=name)
-    if plan.prepared:
-        return own
-    for record in sorted(folder.glob(f"*/{RECORD}")):
-        prepared = read_json(record).get("prepared")
-        if prepared and (Path(prepared) / "dataset.json").is_file():
-            return replace(own, prepared=prepared, data=None, prepare_options={}, trial_s3=None)
-    return own
-
-
-def _run_one(plan: Plan, folder: Path, backend: Backend) -> None:
-    """Run a job; one that fails ends its run, not the search. Its checkpoint lies outside of its folder."""
-    if folder.exists():  # left by an interruption
-        shutil.rmtree(folder)
-    try:
-        backend(plan)
-    except UsageError:
-        raise
-    except TraplineError as error:
-        if getattr(error, "exit_code", 1) == 130:
-            raise
-        print(f"{folder.name} failed: {error}", flush=True)
-
-
 def _read_trial(search: Search, folder: Path, point: Mapping[str, Any], config: TrainingConfig) -> Trial:
-    if not _completed(folder):
+    if not is_complete(folder):
         return Trial(folder.name, point, FAILED)
-    rows = read_history(folder / "metrics.csv")
-    best = rows[0]
-    for row in rows[1:]:
+    rows = read_history(folder / METRICS)
+    validated = [row for row in rows if config.best_metric in row]
+    best = validated[0]
+    for row in validated[1:]:
         if is_better(config.best_metric, row[config.best_metric], best[config.best_metric], config.min_delta):
             best = row
     return Trial(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from common.config import TrainingConfig
+from common.config import TrainingConfig, fits_task
 from common.console import ArgumentParser
 from common.errors import UsageError
 from common.metrics import BY_NAME, REGISTRY
@@ -16,7 +16,11 @@ from launch.flags import Plan, parser, read_plan
 from launch.jobs import NAME_PATTERN, job_name
 from launch.tuning.ranges import Between, Range, grid, random_points, read_ranges
 
-OBJECTIVES = [metric.name for metric in REGISTRY if metric.greater_is_better is not None]
+OBJECTIVES = [  # never the test part, which is read when nothing is to be chosen any more
+    metric.name
+    for metric in REGISTRY
+    if metric.greater_is_better is not None and not metric.name.startswith("test_")
+]
 STRATEGIES = ("Bayesian", "Random", "Hyperband", "Grid")
 HERE = ("Random", "Grid")  # what this machine searches by itself
 NAME_LENGTH = 32  # of a tuning job: shorter than that of other jobs
@@ -60,6 +64,7 @@ def tuning_parser(experiment: Experiment) -> ArgumentParser:
     """The command line: the launcher's, and the search's."""
     arguments = parser(experiment)
     arguments.usage = f"tune.py {experiment.name.replace('-', '_')} --range KEY=... [flags of the launcher]"
+    arguments.conflict_handler = "resolve"  # the launcher's --parallel is that of --folds
     _add_search(arguments)
     return arguments
 
@@ -96,7 +101,11 @@ def read_search(experiment: Experiment, words: Sequence[str]) -> tuple[Search, P
     _add_search(own)
     flags, rest = own.parse_known_args(words)
     plan = read_plan(experiment, rest)
+    if plan.folds:
+        raise UsageError("--folds: a search looks at one split; leave it out, or --set folds=K fold=1")
     ranges = tuple(read_ranges(flags.range, plan.config))
+    if flags.objective and not fits_task(flags.objective, plan.config.loss):
+        raise UsageError(f"--objective {flags.objective}: jobs with the loss {plan.config.loss} have none")
     strategy = flags.strategy or ("Bayesian" if plan.backend == "aws" else "Random")
     search = Search(
         ranges=ranges,

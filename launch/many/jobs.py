@@ -1,0 +1,111 @@
+"""Many jobs as plain data, and the folder that says which they are."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UsageError
+from common.storage import read_json, write_json
+from launch.flags import Plan
+
+RUNS = "runs"
+STATE = "many.json"
+PARALLEL = 4  # jobs at a time on AWS, unless told otherwise
+
+
+@dataclass(frozen=True)
+class Job:
+    """One of many jobs: `label` names its folder, `shown` says what is special about it."""
+
+    label: str
+    plan: Plan
+    shown: str = ""
+
+
+@dataclass(frozen=True)
+class Many:
+    """Jobs that are run under one name. `what` they are in messages; `lead`: the launch that they vary."""
+
+    name: str
+    what: str
+    lead: Plan
+    jobs: Sequence[Job]
+
+    @property
+    def folder(self) -> Path:
+        """Where the state and the results lie; of jobs on AWS all but the models."""
+        here = self.lead.output if self.lead.backend != "aws" else None
+        return Path(here or RUNS) / self.name
+
+    @property
+    def parallel(self) -> int:
+        """How many jobs run at a time on AWS."""
+        return self.lead.parallel or PARALLEL
+
+    def record(self) -> dict[str, Any]:
+        """What two commands must have in common to be the same one."""
+        records = {job.label: job.plan.config.record() for job in self.jobs}
+        first = next(iter(records.values()))
+        shared = {
+            name: value
+            for name, value in first.items()
+            if all(record[name] == value for record in records.values())
+        }
+        own = {
+            label: {name: value for name, value in record.items() if name not in shared}
+            for label, record in records.items()
+        }
+        place = {"backend": self.lead.backend, "instance_type": self.lead.instance_type}
+        if self.lead.backend == "aws":
+            place["output"] = self.lead.output or ""
+        return {**launch_record(self.lead), **place, "hyperparameters": shared, "jobs": own}
+
+
+def launch_record(plan: Plan) -> dict[str, Any]:
+    """What a launch reads and runs on, hyperparameters apart."""
+    return {
+        "experiment": plan.experiment.name,
+        "data": plan.data,
+        "prepared": plan.prepared,
+        "prepare_options": plan.prepare_options,
+        "channels": plan.channels,
+        "instance_count": plan.instance_count,
+    }
+
+
+def open_folder(path: Path, said: Mapping[str, Any], what: str) -> bool:
+    """Make the folder of the state file `path`, or check that what is run in it is `said`.
+
+    Returns whether it was there. Raises UsageError where it holds something else; `what`: a search, a sweep.
+    """
+    folder = path.parent
+    if not path.is_file():
+        if folder.exists():
+            raise UsageError(f"--job-name {folder.name}: {folder} exists and is no {what}; choose another")
+        write_json(path, {"asked": said})
+        return False
+    before = read_json(path)
+    changed = _changed(before.get("asked", before), json.loads(json.dumps(said)))
+    if changed:
+        raise UsageError(
+            f"--job-name {folder.name}: the {what} in {folder} has other {', '.join(changed)}; give the "
+            "same flags to go on with it, or another name"
+        )
+    return True
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The names of what differs; of hyperparameters also which."""
+    found = []
+    for name, value in now.items():
+        earlier = before.get(name)
+        if earlier == value:
+            continue
+        both = isinstance(earlier, dict) and isinstance(value, dict)
+        inner = (
+            sorted(key for key in {*earlier, *value} if earlier.get(key) != value.get(key)) if both else []
+        )
+        found.append(f"{name} ({', '.join(inner)})" if inner else name)
+    return found
