@@ -24,6 +24,7 @@ from pydantic import (
 from common.chains import CHAINS, EVAL_CROPS
 from common.errors import UsageError
 from common.losses import LOSSES, Outputs
+from common.metrics import BY_NAME
 from common.schedules import SCHEDULES
 
 # Older training toolkits join the command line through a shell without quoting it.
@@ -33,7 +34,6 @@ LARGEST_BATCH = 65536
 DEFAULT_THRESHOLD = 0.85  # the confidence from which a pseudo-label is accepted, unless told otherwise
 
 BestMetric = Literal["val_loss", "val_acc", "val_macro_f1", "val_micro_f1", "val_map"]
-MULTILABEL_METRICS = ("val_micro_f1", "val_map")
 if TYPE_CHECKING:  # the names are those of registries, which a type checker does not run
     Augment: TypeAlias = str
     EvalCrop: TypeAlias = str
@@ -202,7 +202,7 @@ class TrainingConfig(BaseModel):
             raise ValueError(f"class_weights: not with loss {self.loss}; take positive_weights=balanced")
         if not several and self.positive_weights != "none":
             raise ValueError(f"positive_weights: only with loss=bce, and loss is {self.loss}")
-        if not several and self.best_metric in MULTILABEL_METRICS:
+        if not fits_task(self.best_metric, self.loss):
             raise ValueError(f"best_metric {self.best_metric}: only with loss=bce, and loss is {self.loss}")
 
     def _check_folds(self) -> None:
@@ -228,6 +228,11 @@ class TrainingConfig(BaseModel):
         fields = type(self).model_fields
         relevant = {key: value for key, value in self.record().items() if _in_digest(fields[key])}
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def fits_task(metric: str, loss: str) -> bool:
+    """Whether data that take this loss have this metric of the registry."""
+    return BY_NAME[metric].task in (None, LOSSES[loss].task)
 
 
 def _in_digest(info: Any) -> bool:

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Literal, TextIO
 
 START = "[METRICS]"
 END = "[/METRICS]"
@@ -26,6 +26,7 @@ class Metric:
     description: str
     deterministic: bool = True  # the same for the same code, data and configuration on the same kind of CPU
     greater_is_better: bool | None = None
+    task: Literal["multiclass", "multilabel"] | None = None  # the data that have it; None: both
 
     @property
     def regex(self) -> str:
@@ -46,15 +47,47 @@ REGISTRY: tuple[Metric, ...] = (
     Metric("val_loss", "log loss on validation, unweighted, natural logarithm", greater_is_better=False),
     Metric("val_acc", "accuracy on validation", greater_is_better=True),
     Metric("val_macro_f1", "macro F1 over the classes present in validation", greater_is_better=True),
-    Metric("val_weighted_f1", "F1 over the classes, weighted by their images", greater_is_better=True),
+    Metric(
+        "val_weighted_f1",
+        "F1 over the classes, weighted by their images",
+        greater_is_better=True,
+        task="multiclass",
+    ),
     # Of data with several labels an image, at the configured threshold. There val_loss is the mean binary log
     # loss of the labels, and accuracy the share of the images whose labels are all right and complete.
-    Metric("val_micro_f1", "F1 over all labels of all images together", greater_is_better=True),
-    Metric("val_micro_precision", "share of the predicted labels that are right", greater_is_better=True),
-    Metric("val_micro_recall", "share of the true labels that are predicted", greater_is_better=True),
-    Metric("val_macro_precision", "mean precision of the labels in validation", greater_is_better=True),
-    Metric("val_macro_recall", "mean recall of the labels in validation", greater_is_better=True),
-    Metric("val_map", "mean average precision of the labels in validation", greater_is_better=True),
+    Metric(
+        "val_micro_f1", "F1 over all labels of all images together", greater_is_better=True, task="multilabel"
+    ),
+    Metric(
+        "val_micro_precision",
+        "share of the predicted labels that are right",
+        greater_is_better=True,
+        task="multilabel",
+    ),
+    Metric(
+        "val_micro_recall",
+        "share of the true labels that are predicted",
+        greater_is_better=True,
+        task="multilabel",
+    ),
+    Metric(
+        "val_macro_precision",
+        "mean precision of the labels in validation",
+        greater_is_better=True,
+        task="multilabel",
+    ),
+    Metric(
+        "val_macro_recall",
+        "mean recall of the labels in validation",
+        greater_is_better=True,
+        task="multilabel",
+    ),
+    Metric(
+        "val_map",
+        "mean average precision of the labels in validation",
+        greater_is_better=True,
+        task="multilabel",
+    ),
     Metric("lr", "learning rate of the backbone at the end of the epoch"),
     Metric("images_per_s", "training images per second, waiting for data included", deterministic=False),
     Metric("data_wait", "share of the training time spent waiting for data", deterministic=False),
@@ -65,7 +98,12 @@ REGISTRY: tuple[Metric, ...] = (
     Metric("test_loss", "log loss on test, as val_loss", greater_is_better=False),
     Metric("test_acc", "accuracy on test, as val_acc", greater_is_better=True),
     Metric("test_macro_f1", "macro F1 over the classes present in test", greater_is_better=True),
-    Metric("test_micro_f1", "F1 over all labels of all test images together", greater_is_better=True),
+    Metric(
+        "test_micro_f1",
+        "F1 over all labels of all test images together",
+        greater_is_better=True,
+        task="multilabel",
+    ),
 )
 BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in REGISTRY}
 

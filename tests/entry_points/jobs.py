@@ -42,7 +42,7 @@ def history(folder):
 
 def deterministic(rows):
     """Rows without the columns that a clock or the machine decides."""
-    names = [metric.name for metric in metrics.REGISTRY if metric.deterministic]
+    names = [metric.name for metric in metrics.REGISTRY if metric.deterministic and metric.name in rows[0]]
     return [{name: row[name] for name in names} for row in rows]
 
 

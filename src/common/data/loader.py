@@ -223,7 +223,7 @@ def make_loader(
     `chain` and `eval_crop` are names of `common.chains`; "none" is the chain of evaluation.
 
     `rank` of `ranks` is the share of every batch that this process gets, and `pseudo_share` that of the
-    pseudo-labelled images of a MixedPart (see EpochBatches). `several` is the number of classes where an image
+    pseudo-labelled images of a MixedPart (see EpochBatches). `several`: how many classes, where an image
     may have several labels, else None.
 
     Workers come from a fork server, which has no threads: forking this process, whose threads may hold

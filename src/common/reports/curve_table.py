@@ -48,6 +48,7 @@ def summarise(curves: Curves) -> Summary:
     best = best_row(rows, "val_loss")
     chosen = best if best is not None else best_row(rows, "train_loss")
     last = rows[-1] if rows else {}
+    validated = next((row for row in reversed(rows) if "val_loss" in row or "val_acc" in row), last)
     at_best = rows[best] if best is not None else {}
     timed = [row["epoch_s"] for row in rows if "epoch_s" in row]
     return Summary(
@@ -57,8 +58,8 @@ def summarise(curves: Curves) -> Summary:
         best_epoch=None if chosen is None else rows[chosen].get("epoch", chosen + 1.0),
         best_val_loss=at_best.get("val_loss"),
         acc_at_best=at_best.get("val_acc"),
-        last_val_loss=last.get("val_loss"),
-        last_val_acc=last.get("val_acc"),
+        last_val_loss=validated.get("val_loss"),
+        last_val_acc=validated.get("val_acc"),
         last_train_loss=last.get("train_loss"),
         seconds=sum(timed) if timed else None,
     )

@@ -74,10 +74,11 @@ def _draw_panel(
 ) -> None:
     epochs = _epochs(rows)
     for metric, label, colour, style in lines:
-        values = _finite(rows, metric)
+        known = [index for index, row in enumerate(rows) if metric in row]  # not all epochs have a validation
+        values = _finite([rows[index] for index in known], metric)
         solid = style == "-"
         axes.plot(
-            epochs,
+            [epochs[index] for index in known],
             values,
             style,
             color=colour,
@@ -88,8 +89,9 @@ def _draw_panel(
             markerfacecolor=colour if solid else "white",  # one epoch draws no line that could be dashed
             markevery=_marked(values),
         )
-        if best is not None and metric.startswith("val_"):
-            axes.plot(epochs[best], values[best], "o", color=BEST, markersize=9, fillstyle="none")
+        if best in known and metric.startswith("val_"):
+            at = epochs[best], values[known.index(best)]
+            axes.plot(*at, "o", color=BEST, markersize=9, fillstyle="none")
     if best is not None:
         axes.axvline(epochs[best], color=BEST, linewidth=1.2, linestyle=":", label="best epoch", zorder=0.9)
     _furnish(axes, epochs, name)

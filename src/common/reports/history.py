@@ -8,6 +8,7 @@ from pathlib import Path
 from common.errors import TraplineError
 from common.metrics import BY_NAME, is_better
 
+VALIDATION = "val_"
 History = Sequence[Mapping[str, float]]
 
 
@@ -23,7 +24,10 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def parse_history(text: str, shown_as: str) -> list[dict[str, float]]:
-    """The same from the file's content, called `shown_as` in messages; unknown columns are passed over."""
+    """The same from the file's content, called `shown_as` in messages.
+
+    Unknown columns are passed over, and so are the empty cells of an epoch without validation.
+    """
     reader = csv.DictReader(io.StringIO(text))
     rows = [_row(record, f"{shown_as}: line {reader.line_num}") for record in reader]
     if not rows:
@@ -36,6 +40,8 @@ def parse_history(text: str, shown_as: str) -> list[dict[str, float]]:
 def _row(record: Mapping[str, str | None], where: str) -> dict[str, float]:
     row = {}
     for name in record.keys() & BY_NAME.keys():
+        if record[name] == "" and name.startswith(VALIDATION):
+            continue
         try:
             row[name] = float(record[name] or "")
         except ValueError:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from common.batch_lines import NUMBER, BatchPoint, read_batch
-from common.metrics import END, START, read_values
+from common.metrics import BY_NAME, END, START, read_values
 
 TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 LINE_ENDS = re.compile(r"[\r\n]+")
@@ -36,6 +36,7 @@ FOREIGN = re.compile(
 BATCH_ID = re.compile(r"\bbatch(?:_?id|_idx)?\s*[=:]?\s*(\d+)", re.IGNORECASE)
 BAR = re.compile(r"\b(\d+)/(\d+)\s*\[")
 EPOCH = re.compile(r"\bepochs?\b\s*[=:]?\s*\[?(\d+)", re.IGNORECASE)
+TESTED = {name for name in BY_NAME if name.startswith("test_")}
 VALIDATION = re.compile(
     r"(?<![a-z])(?:val|valid|validation|test|testing|eval|evaluation)(?![a-z])", re.IGNORECASE
 )
@@ -109,6 +110,8 @@ def parse_log(text: str, name: str) -> Curves:
     epoch: int | None = None
     for line in _whole_lines(text):
         values, point = read_values(line), read_batch(line)
+        if values and values.keys() <= TESTED:
+            continue  # of no epoch: the test part, read when all are over
         if values:
             rows[values.get("epoch", len(rows) + 1.0)] = values
         elif point is not None:

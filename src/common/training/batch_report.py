@@ -7,7 +7,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.batch_lines import BatchPoint, emit_batch
-from common.training.loop import Tally
+from common.training.loop import Tally, correct
 
 
 @dataclass
@@ -23,15 +23,15 @@ class _Since:
         Waits for the device once.
         """
         predicted, labels = (torch.cat(rows[self.pieces :]) for rows in (tally.predicted, tally.labels))
-        counted = torch.ones_like(labels, dtype=torch.bool)
+        counted = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
         if tally.labelled:
             counted = torch.cat(tally.labelled[self.pieces :]).bool()
         loss = tally.loss if self.loss is None else tally.loss - self.loss
-        right = (predicted == labels) & counted
+        right = correct(predicted, labels) & counted
         sums = torch.stack([loss.float(), right.sum().float(), counted.sum().float()])
         self.pieces, self.loss = len(tally.labels), tally.loss.clone()  # the tally adds to its own in place
-        total, correct, images = sums.tolist()
-        return total / max(1.0, images), correct / max(1.0, images)
+        total, hits, images = sums.tolist()
+        return total / max(1.0, images), hits / max(1.0, images)
 
 
 @dataclass

@@ -15,15 +15,23 @@ from common.training.execution import Execution
 
 @dataclass(frozen=True)
 class Predictions:
-    """logits: float32 (images, classes); labels: int64 (images,)."""
+    """logits: float32 (images, classes); labels: int64 (images,), or where an image may have several float32
+    (images, classes) of 0 and 1."""
 
     logits: np.ndarray
     labels: np.ndarray
 
     @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.labels.ndim == 2
+
+    @property
     def probabilities(self) -> np.ndarray:
-        """Softmax of the logits, float64 (images, classes); each row sums to 1."""
-        return torch.softmax(torch.from_numpy(self.logits).double(), dim=1).numpy()
+        """Softmax of the logits, float64 (images, classes), each row summing to 1; with several labels an
+        image their sigmoid."""
+        logits = torch.from_numpy(self.logits).double()
+        return (torch.sigmoid(logits) if self.several else torch.softmax(logits, dim=1)).numpy()
 
 
 @torch.inference_mode()
@@ -51,12 +59,15 @@ def weighted_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def classification_metrics(predictions: Predictions) -> dict[str, float]:
-    """Log loss (natural logarithm), accuracy, macro and weighted F1, as the metric registry names them."""
+    """Log loss (natural logarithm), accuracy, macro and weighted F1, of one label an image.
+
+    Under the names of the metric registry, without `val_` or `test_` before them.
+    """
     predicted = predictions.logits.argmax(axis=1)
     classes = np.arange(predictions.logits.shape[1])
     return {
-        "val_loss": float(log_loss(predictions.labels, predictions.probabilities, labels=classes)),
-        "val_acc": float(accuracy_score(predictions.labels, predicted)),
-        "val_macro_f1": macro_f1(predictions.labels, predicted),
-        "val_weighted_f1": weighted_f1(predictions.labels, predicted),
+        "loss": float(log_loss(predictions.labels, predictions.probabilities, labels=classes)),
+        "acc": float(accuracy_score(predictions.labels, predicted)),
+        "macro_f1": macro_f1(predictions.labels, predicted),
+        "weighted_f1": weighted_f1(predictions.labels, predicted),
     }

@@ -4,8 +4,8 @@ import os
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
 import common
@@ -13,7 +13,6 @@ from common import metrics
 from common.channels import TrainingPaths, ensure_writable
 from common.config import TrainingConfig
 from common.console import peak_resident_mb, progress
-from common.data.loader import Loader
 from common.environment import environment
 from common.errors import TraplineError
 from common.models.artefact import ModelDescription, write_artefact
@@ -23,17 +22,15 @@ from common.processes import available_cores
 from common.schedules import SCHEDULES, lower, on_plateau
 from common.training.batch_report import BatchReport
 from common.training.checkpoint import Checkpoints
-from common.training.class_report import MOST_PRINTED, confusion, write_class_report
+from common.training.class_report import MOST_PRINTED, write_class_report
 from common.training.distributed import (
     Ranks,
     average_running_statistics,
     check_same_weights,
     from_first,
-    gather_rows,
     joined,
     ranks_from,
 )
-from common.training.evaluation import Predictions, classification_metrics, predict
 from common.training.execution import (
     choose_execution,
     limit_gpu_memory,
@@ -50,8 +47,9 @@ from common.training.fitting import (
     smaller_plan,
     with_batches,
 )
-from common.training.loop import Learner, divergence, train_epoch
-from common.training.progress import Progress, copy_weights
+from common.training.label_report import write_label_report
+from common.training.loop import Learner, train_epoch
+from common.training.progress import Progress, Weights, copy_weights
 from common.training.resources import choose_resources, use_threads
 from common.training.resuming import batch_of, find_checkpoint, random_states, restore, snapshot
 from common.training.setup import (
@@ -59,10 +57,19 @@ from common.training.setup import (
     check_phase1,
     fetch_data,
     note_few_steps,
+    note_unseen_labels,
     rebatched,
     setup_checkpoints,
     setup_data,
     setup_learner,
+)
+from common.training.validation import (
+    is_due,
+    say_target,
+    score_test,
+    target_epoch,
+    thresholds_of,
+    validate,
 )
 from common.versions import versions
 
@@ -104,6 +111,7 @@ def _train(
     learner, report = setup_learner(sized, data, paths, execution, ranks)
     _print_profile(config, data, learner)
     note_few_steps(learner, data, report)
+    note_unseen_labels(config, data)
     checkpoints = setup_checkpoints(config, paths, data, entry_points, report, ranks)
     data, state = _begin(config, learner, data, checkpoints, fresh=fresh)
     while not state.finished(config):
@@ -117,11 +125,15 @@ def _train(
             state.write_csv(paths.output / "metrics.csv")
             checkpoints.save(state.epoch, snapshot(learner, state, random))
     if state.out_of_patience(config):
-        print(f"stopped: no better {config.best_metric} in {config.patience} epochs", flush=True)
+        print(f"stopped: no better {config.best_metric} in {config.patience} validations", flush=True)
+    say_target(config, state, ended=True)
+    last = copy_weights(learner.model)
+    tested = score_test(learner, data.test, state, paths.output) if data.test else None
     if ranks.first:
         state.write_csv(paths.output / "metrics.csv")
-        _write_class_report(state, data, paths.output)
-        _write_model(config, learner, data, state, paths.model, entry_points, report)
+        _write_class_report(config, state, data, paths.output)
+        described = _described(config, learner, data, state, report, tested)
+        _write_model(config, described, state, last, paths.model, entry_points)
         checkpoints.clear()
 
 
@@ -166,10 +178,14 @@ def _begin_epoch_again(
     return data, state
 
 
-def _write_class_report(state: Progress, data: Data, folder: Path) -> None:
-    if state.best_confusion is None:
+def _write_class_report(config: TrainingConfig, state: Progress, data: Data, folder: Path) -> None:
+    outcome, best = state.best_outcome, state.best_epoch
+    if "confusion" in outcome:
+        text = write_class_report(outcome["confusion"].numpy(), data.classes, best, folder)
+    elif outcome:
+        text = write_label_report(outcome, data.classes, best, config.threshold, folder)
+    else:  # no validation gave a number to choose an epoch by
         return
-    text = write_class_report(state.best_confusion.numpy(), data.classes, state.best_epoch, folder)
     if len(data.classes) <= MOST_PRINTED:
         print(text, end="", flush=True)
 
@@ -205,11 +221,11 @@ def _run_epoch(learner: Learner, data: Data, state: Progress) -> None:
     average_running_statistics(learner.model, learner.ranks)
     check_same_weights(learner.model, learner.ranks, epoch)
     seconds = time.perf_counter() - started
-    predictions = _predict_val(learner, data.val, epoch)
+    validated, outcome = validate(learner, data.val, epoch) if is_due(learner.config, epoch) else ({}, {})
     row: dict[str, float] = {
         "epoch": epoch,
         **tally.metrics(),
-        **classification_metrics(predictions),
+        **validated,
         "lr": tally.learning_rate,
         "images_per_s": tally.images / seconds,
         "data_wait": tally.waited / seconds,
@@ -218,45 +234,41 @@ def _run_epoch(learner: Learner, data: Data, state: Progress) -> None:
         "gpu_mb": peak_gpu_mb(device),
     }
     row = from_first(row, learner.ranks)  # what is decided by it must be decided alike
-    state.add(row, learner.model, learner.config, confusion(predictions))
+    state.add(row, learner.model, learner.config, outcome)
     metrics.emit(row)
+    say_target(learner.config, state)
     log_memory(f"epoch_{epoch}_end", device)
 
 
 def _heed_plateau(learner: Learner, state: Progress) -> None:
     config = learner.config
-    losses = [row["val_loss"] for row in state.history]
-    if SCHEDULES[config.schedule].plateau and on_plateau(losses, config.plateau_patience):
+    losses = [row["val_loss"] for row in state.history if "val_loss" in row]
+    if not SCHEDULES[config.schedule].plateau or not is_due(config, state.epoch):
+        return
+    if on_plateau(losses, config.plateau_patience):
         lower(learner.schedule, config.plateau_factor)
         print(
-            f"plateau: no better val_loss in {config.plateau_patience} epochs; the learning rate is "
+            f"plateau: no better val_loss in {config.plateau_patience} validations; the learning rate is "
             f"multiplied by {config.plateau_factor:g}",
             flush=True,
         )
 
 
-def _predict_val(learner: Learner, val: Loader, epoch: int) -> Predictions:
-    own = predict(learner.model, val.epoch(epoch), learner.execution, learner.normalisation)
-    logits, labels = (
-        gather_rows(torch.from_numpy(rows), val.batches.shares, val.batches.sizes, learner.ranks).numpy()
-        for rows in (own.logits, own.labels)
-    )
-    if not np.isfinite(logits).all():  # the last step can ruin the weights after its loss was seen
-        raise divergence(f"the model's outputs are no numbers after epoch {epoch}", learner.config)
-    return Predictions(logits, labels)
-
-
-def _write_model(
+def _described(
     config: TrainingConfig,
     learner: Learner,
     data: Data,
     state: Progress,
-    model_dir: Path,
-    entry_points: Path,
     report: WeightsReport,
-) -> None:
+    tested: dict[str, float] | None,
+) -> ModelDescription:
     described, plan = data.prepared.description, plan_of(learner.config)
-    description = ModelDescription(
+    found: dict[str, Any] = {"best": state.history[state.best_epoch - 1], "last": state.history[-1]}
+    if tested is not None:
+        found["test"] = tested
+    if config.target_accuracy is not None:
+        found["target_epoch"] = target_epoch(state, config.target_accuracy)
+    return ModelDescription(
         architecture=config.arch,
         classes=data.classes,
         image_size=config.image_size,
@@ -264,6 +276,7 @@ def _write_model(
         pixels=described.pixels,
         eval_crop=config.eval_crop,
         task=described.task,
+        thresholds=thresholds_of(state),
         split=described.split.kind,
         training_job=os.environ.get(JOB_VARIABLE),
         pseudo_labels=data.pseudo.identity if data.pseudo else None,
@@ -271,18 +284,28 @@ def _write_model(
         batches={"batch_size": plan.size, "accumulation": plan.accumulation},
         data_fingerprint=described.fingerprint,
         versions=versions("torch", "torchvision", "albumentations", "safetensors"),
-        metrics={"best": state.history[state.best_epoch - 1], "last": state.history[-1]},
+        metrics=found,
         best_epoch=state.best_epoch,
         epochs=state.epoch,
         parameters=count_parameters(learner.model),
         weights=report.summary(),
     )
+
+
+def _write_model(
+    config: TrainingConfig,
+    description: ModelDescription,
+    state: Progress,
+    last: Weights,
+    model_dir: Path,
+    entry_points: Path,
+) -> None:
     code = [(entry_points, ""), (Path(common.__file__).parent, "common")]
     write_artefact(
         model_dir,
         description,
         best=state.best_weights,
-        last=copy_weights(learner.model),
+        last=last,
         code=code,
         pth=config.export_pth,
     )

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -23,6 +22,7 @@ from common.training.distributed import ALONE, Ranks, gather_rows, total
 from common.training.evaluation import macro_f1
 from common.training.execution import Execution
 from common.training.mixup import Mixing, draw_mixing, leading_labels, mixed_images, mixed_losses
+from common.training.multilabel import macro_f1_of_labels
 from common.training.optimisation import Loss
 
 Item = TypeVar("Item")
@@ -59,7 +59,8 @@ class Tally:
     """What a pass leaves behind, on the device until the end: nothing waits for a GPU in between.
 
     Of this rank, padding included, until `over_all_ranks`. Where some labels are guessed, loss and metrics
-    are those of the images with true labels.
+    are those of the images with true labels. Where an image may have several labels, predicted and true ones
+    are (batch, classes) of 0 and 1, at a probability of 0.5.
     """
 
     loss: Tensor
@@ -71,13 +72,14 @@ class Tally:
     learning_rate: float = math.nan
 
     def add(self, losses: Tensor, logits: Tensor, labels: Tensor, labelled: Tensor | None = None) -> None:
-        """Count one micro-batch: losses (batch,), logits (batch, classes), labels and labelled (batch,)."""
+        """Count one micro-batch: losses and labelled (batch,), logits (batch, classes), a Batch's labels."""
         if labelled is None:
             self.loss += losses.detach().sum()
         else:  # a product, so that a loss that is no number shows wherever it comes from
             self.loss += (losses.detach() * labelled).sum()
             self.labelled.append(labelled.to(torch.uint8))
-        self.predicted.append(logits.detach().argmax(dim=1))
+        several = labels.ndim == 2
+        self.predicted.append((logits.detach() >= 0).byte() if several else logits.detach().argmax(dim=1))
         self.labels.append(labels)
         self.images += len(labels)
 
@@ -88,11 +90,19 @@ class Tally:
         if self.labelled:
             counted = torch.cat(self.labelled).cpu().numpy().astype(bool)
             predicted, labels = predicted[counted], labels[counted]
+        right = correct(torch.from_numpy(predicted), torch.from_numpy(labels))
+        mean_f1 = macro_f1 if labels.ndim == 1 else macro_f1_of_labels
         return {
             "train_loss": float(self.loss) / len(labels),
-            "train_acc": float(accuracy_score(labels, predicted)),
-            "train_macro_f1": macro_f1(labels, predicted),
+            "train_acc": float(right.double().mean()),
+            "train_macro_f1": mean_f1(labels, predicted),
         }
+
+
+def correct(predicted: Tensor, labels: Tensor) -> Tensor:
+    """Which images are right, bool (batch,); of several labels all must be."""
+    right = predicted == labels
+    return right if labels.ndim == 1 else right.all(dim=1)
 
 
 def group_sizes(batch_sizes: list[int], accumulation: int) -> list[int]:

@@ -1,12 +1,11 @@
 """What a training job has reached: its history, its best epoch, and whether it is done."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from common.config import TrainingConfig
@@ -14,6 +13,7 @@ from common.metrics import BY_NAME, format_value, is_better
 from common.storage import atomic_file
 
 Weights = dict[str, Tensor]
+Outcome = dict[str, Tensor]  # of a validation, by name: what the class report and the thresholds are made of
 
 
 @dataclass
@@ -25,8 +25,8 @@ class Progress:
     best_value: float | None = None
     best_weights: Weights = field(default_factory=dict)
     reference: float | None = None  # what patience compares with: the last value better by min_delta
-    stale_epochs: int = 0
-    best_confusion: Tensor | None = None  # of validation at the best epoch; see class_report.confusion
+    stale_validations: int = 0
+    best_outcome: Outcome = field(default_factory=dict)  # of validation at the best epoch
 
     @property
     def epoch(self) -> int:
@@ -38,36 +38,45 @@ class Progress:
         return self.epoch >= config.epochs or self.out_of_patience(config)
 
     def out_of_patience(self, config: TrainingConfig) -> bool:
-        """Whether the last `patience` epochs brought nothing better."""
-        return config.patience is not None and self.stale_epochs >= config.patience
+        """Whether the last `patience` validations brought nothing better."""
+        return config.patience is not None and self.stale_validations >= config.patience
 
     def add(
         self,
         row: dict[str, float],
         model: nn.Module,
         config: TrainingConfig,
-        confusion: np.ndarray | None = None,
+        outcome: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Record an epoch, and keep its weights and `confusion` where it is the best so far."""
+        """Record an epoch, and keep its weights and `outcome` where it is the best so far.
+
+        An epoch without validation, whose row lacks `best_metric`, is recorded alone.
+        """
         self.history.append(row)
+        if config.best_metric not in row:
+            return
         value = row[config.best_metric]
         if is_better(config.best_metric, value, self.best_value):
             self.best_epoch, self.best_value = self.epoch, value
             self.best_weights = copy_weights(model)
-            self.best_confusion = None if confusion is None else torch.from_numpy(confusion)
+            self.best_outcome = dict(outcome or {})
         if is_better(config.best_metric, value, self.reference, config.min_delta):
-            self.reference, self.stale_epochs = value, 0
+            self.reference, self.stale_validations = value, 0
         else:
-            self.stale_epochs += 1
+            self.stale_validations += 1
 
     def state(self) -> dict[str, Any]:
         """The fields, for a checkpoint."""
         return dict(vars(self))
 
     def write_csv(self, path: Path) -> None:
-        """Write the history, one row per epoch, with the numbers as the `[METRICS]` lines print them."""
+        """Write the history, one row per epoch, with the numbers as the `[METRICS]` lines print them.
+
+        Cells of validation are empty where there was none.
+        """
+        names = [name for name in BY_NAME if any(name in row for row in self.history)]
         with atomic_file(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=[name for name in BY_NAME if name in self.history[0]])
+            writer = csv.DictWriter(file, fieldnames=names)
             writer.writeheader()
             writer.writerows(
                 {name: format_value(value) for name, value in row.items()} for row in self.history

@@ -4,16 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 import common
 from common.channels import Channel, TrainingPaths
 from common.config import TrainingConfig
+from common.data.folds import LabelledPart, training_parts
 from common.data.loader import Loader, make_loader
 from common.data.mixed import MixedPart
-from common.data.prepared import PARTS, PackedPart, PreparedSet, fetch_prepared, open_prepared
+from common.data.prepared import PARTS, PreparedSet, fetch_prepared, open_prepared
 from common.data.pseudo import PseudoLabels, fetch_pseudo_labels, read_pseudo_labels
 from common.errors import TraplineError, UsageError
+from common.losses import LOSSES
 from common.models.build import (
     Normalisation,
     build_model,
@@ -23,7 +26,7 @@ from common.models.build import (
 )
 from common.models.phase1 import PHASE1, fetch_artefact, load_phase1, opened_artefact, read_phase1
 from common.models.staged import fetch_staged
-from common.models.weights import IMAGENET, WeightsReport, load_weights
+from common.models.weights import IMAGENET, WeightsReport, load_weights, name_some
 from common.processes import available_cores
 from common.storage import folder_digest
 from common.training.checkpoint import Checkpoints, job_key
@@ -50,12 +53,18 @@ START_LEFT = 0.01  # share of a running statistic's first value that is still wo
 
 @dataclass(frozen=True)
 class Data:
-    """The prepared set, its loaders, and the pseudo-labels that were given, accepted ones or none."""
+    """The prepared set, its loaders, and the pseudo-labels that were given, accepted ones or none.
+
+    `labelled`: the images with true labels that are trained on; `validation`: those that validate.
+    """
 
     prepared: PreparedSet
+    labelled: LabelledPart
+    validation: LabelledPart
     train: Loader
     val: Loader
     pseudo: PseudoLabels | None = None
+    test: Loader | None = None  # with score_test
 
     @property
     def mixed(self) -> bool:
@@ -66,6 +75,23 @@ class Data:
     def classes(self) -> list[str]:
         """Class names in the order of the logits."""
         return self.prepared.description.classes
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels of `labelled`: int64 (images,), or where an image may have several float32 (images,
+        classes) of 0 and 1."""
+        return labels_of(self.prepared, self.labelled)
+
+
+def labels_of(prepared: PreparedSet, part: LabelledPart) -> np.ndarray:
+    """The labels of a part of `prepared`, in the form that `Data.labels` has."""
+    several = several_of(prepared)
+    return part.labels if several is None else part.label_matrix(several)
+
+
+def several_of(prepared: PreparedSet) -> int | None:
+    """The number of classes where an image may have several labels, else None."""
+    return len(prepared.description.classes) if prepared.description.task == "multilabel" else None
 
 
 def check_phase1(config: TrainingConfig, phase1: Channel | None) -> None:
@@ -80,7 +106,8 @@ def fetch_data(config: TrainingConfig, paths: TrainingPaths, ranks: Ranks) -> No
     """Copy what lies in S3 to this machine, and wait until every rank has it."""
     if ranks.local_rank == 0:  # the ranks of a machine share the copies
         if paths.prepared_uri is not None:
-            fetch_prepared(paths.prepared_uri, paths.prepared, PARTS if paths.pseudo else TRAINED_PARTS)
+            parts = read_parts(config, pseudo=paths.pseudo is not None)
+            fetch_prepared(paths.prepared_uri, paths.prepared, parts)
         if paths.pseudo is not None and paths.pseudo.uri is not None:
             fetch_pseudo_labels(paths.pseudo.uri, paths.pseudo.path)
         if config.weights == PHASE1 and paths.phase1 is not None and paths.phase1.uri is not None:
@@ -96,8 +123,15 @@ def setup_data(config: TrainingConfig, paths: TrainingPaths, execution: Executio
     Raises UsageError where `image_size` does not fit it, TraplineError for an empty or damaged part.
     """
     folder = paths.prepared
-    prepared = open_prepared(folder, parts=PARTS if paths.pseudo else TRAINED_PARTS)
+    pseudo_given = paths.pseudo is not None
+    prepared = open_prepared(folder, parts=read_parts(config, pseudo=pseudo_given))
+    check_task(config, prepared, pseudo=pseudo_given)
     _check_prepared(config, prepared)
+    if paths.pseudo and config.folds:
+        raise UsageError(
+            "hyperparameter folds: not with pseudo-labels, for their teacher has seen images of every fold; "
+            "leave one of them out"
+        )
     pseudo = read_pseudo_labels(paths.pseudo.path, prepared) if paths.pseudo else None
     return with_loaders(config, prepared, pseudo, execution, ranks)
 
@@ -122,11 +156,16 @@ def with_loaders(
         "rank": ranks.rank,
         "ranks": ranks.count,
         "eval_crop": config.eval_crop,
+        "several": several_of(prepared),
     }
-    part = _training_part(config, prepared, pseudo)
+    labelled, validation = training_parts(prepared, config.folds, config.fold)
+    part = _training_part(config, prepared, labelled, pseudo)
     train = make_loader(part, chain=config.augment, shuffle=True, pseudo_share=config.pseudo_share, **shared)
-    val = make_loader(prepared.part("val"), chain="none", shuffle=False, **shared)
-    return Data(prepared, train, val, pseudo)
+    val = make_loader(validation, chain="none", shuffle=False, **shared)
+    test = None
+    if config.score_test:
+        test = make_loader(prepared.part("test"), chain="none", shuffle=False, **shared)
+    return Data(prepared, labelled, validation, train, val, pseudo, test)
 
 
 def rebatched(learner: Learner, data: Data, plan: BatchPlan) -> Data:
@@ -142,15 +181,39 @@ def rebatched(learner: Learner, data: Data, plan: BatchPlan) -> Data:
 
 
 def _training_part(
-    config: TrainingConfig, prepared: PreparedSet, pseudo: PseudoLabels | None
-) -> PackedPart | MixedPart:
-    train = prepared.part("train")
+    config: TrainingConfig, prepared: PreparedSet, labelled: LabelledPart, pseudo: PseudoLabels | None
+) -> LabelledPart | MixedPart:
     if pseudo is None:
-        return train
+        return labelled
     if not len(pseudo.rows):
         print("pseudo-labels: none was accepted; training on the labelled images alone", flush=True)
-        return train
-    return MixedPart(train, prepared.part("unlabeled"), pseudo.rows, pseudo.labels, config.pseudo_weight)
+        return labelled
+    return MixedPart(labelled, prepared.part("unlabeled"), pseudo.rows, pseudo.labels, config.pseudo_weight)
+
+
+def check_task(config: TrainingConfig, prepared: PreparedSet, *, pseudo: bool = False) -> None:
+    """Raise UsageError where the loss, or pseudo-labels, do not go with how many labels an image may have."""
+    task, loss = prepared.description.task, LOSSES[config.loss]
+    if loss.task != task:
+        fitting = ", ".join(name for name, other in LOSSES.items() if other.task == task)
+        raise UsageError(
+            f"hyperparameter loss: {config.loss} is for {loss.task} data, and {prepared.folder} is {task}; "
+            f"set loss to one of: {fitting}"
+        )
+    if pseudo and task == "multilabel":
+        raise UsageError(f"pseudo-labels are of one label an image, and {prepared.folder} is multilabel")
+    if config.score_test and not len(prepared.part("test")):
+        raise UsageError(
+            f"hyperparameter score_test: {prepared.folder} has no test part; prepare it with other --shares, "
+            "or leave score_test out"
+        )
+
+
+def read_parts(config: TrainingConfig, *, pseudo: bool = False) -> tuple[str, ...]:
+    """The parts of the prepared set that a job reads; the unlabelled one is for pseudo-labels."""
+    if pseudo:
+        return PARTS
+    return (*TRAINED_PARTS, "test") if config.score_test else TRAINED_PARTS
 
 
 def _check_prepared(config: TrainingConfig, prepared: PreparedSet) -> None:
@@ -181,7 +244,7 @@ def setup_learner(
         optimizer=optimizer,
         schedule=make_schedule(config, optimizer, steps_per_epoch),
         scaler=execution.scaler(),
-        loss=make_loss(config, data.prepared.part("train").labels, data.classes, execution.device),
+        loss=make_loss(config, data.labels, data.classes, execution.device),
         config=config,
         execution=execution,
         normalisation=normalisation,
@@ -231,6 +294,28 @@ def _load_start(
                 flush=True,
             )
         return load_phase1(model, start), start.description.normalisation
+
+
+def note_unseen_labels(config: TrainingConfig, data: Data) -> None:
+    """Say which labels of several an image have no image in train or val.
+
+    Raises TraplineError where a part has no label at all.
+    """
+    if several_of(data.prepared) is None:
+        return
+    left_out = f"left out of macro averages and val_map; threshold {config.threshold:g}"
+    for part, rows, effect in (
+        ("train", data.labelled, "it cannot be learned"),
+        ("val", data.validation, left_out),
+    ):
+        labels = labels_of(data.prepared, rows)
+        absent = [name for name, count in zip(data.classes, labels.sum(axis=0), strict=True) if not count]
+        if len(absent) == len(data.classes):
+            raise TraplineError(
+                f"{data.prepared.folder}: no image of {part} has a label; prepare it with other --shares"
+            )
+        if absent:
+            print(f"note: no image of {part} has {name_some(absent)}: {effect}", flush=True)
 
 
 def note_few_steps(learner: Learner, data: Data, report: WeightsReport) -> None:

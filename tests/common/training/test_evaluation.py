@@ -11,13 +11,13 @@ from common.training.execution import Execution
 def test_log_loss_and_accuracy_of_a_known_case():
     logits = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.5, 0.4, 0.1]], dtype=np.float32))
     metrics = classification_metrics(Predictions(logits, np.array([0, 1, 1])))
-    assert metrics["val_loss"] == pytest.approx(-np.log([0.7, 0.6, 0.4]).mean(), rel=1e-6)
-    assert metrics["val_acc"] == pytest.approx(2 / 3)
+    assert metrics["loss"] == pytest.approx(-np.log([0.7, 0.6, 0.4]).mean(), rel=1e-6)
+    assert metrics["acc"] == pytest.approx(2 / 3)
 
 
 def test_a_class_absent_from_validation_is_still_a_column():
     metrics = classification_metrics(Predictions(np.zeros((4, 5), dtype=np.float32), np.array([0, 0, 1, 1])))
-    assert metrics["val_loss"] == pytest.approx(np.log(5))
+    assert metrics["loss"] == pytest.approx(np.log(5))
 
 
 def test_macro_f1_averages_the_classes_that_are_there():

@@ -47,7 +47,7 @@ def test_the_state_makes_the_same_progress_again():
     progress = run([0.5, 0.7])
     again = Progress(**progress.state())
     assert again.history == progress.history
-    assert (again.best_epoch, again.best_value, again.stale_epochs) == (2, 0.7, 0)
+    assert (again.best_epoch, again.best_value, again.stale_validations) == (2, 0.7, 0)
     assert torch.equal(again.best_weights["weight"], progress.best_weights["weight"])
 
 
