@@ -29,6 +29,11 @@ def run_experiment(experiment: Experiment) -> NoReturn:
 
         def main() -> None:
             plan = read_plan(experiment, sys.argv[1:])
+            if plan.folds:
+                from launch.many.folds import cross_validate
+
+                cross_validate(plan)
+                return
             if plan.backend == "process":
                 from launch.local.processes import launch
             elif plan.backend == "local":

@@ -27,8 +27,15 @@ FRAMEWORK_VERSION, PY_VERSION = "2.8.0", "py312"  # the newest training image th
 PREPARE_INSTANCE = "ml.m5.2xlarge"
 AWS_ALONE = (
     "instance_type", "prepare_instance_type", "role", "dlc", "framework_version", "py_version",
-    "checkpoints", *AWS_FLAGS,
+    "checkpoints", "parallel", *AWS_FLAGS,
 )  # fmt: skip
+MOST_FOLDS = 100
+NOT_WITH_FOLDS = {
+    "pseudo": "for the teacher of the pseudo-labels has seen images of every fold",
+    "phase1": "for that model has seen images of every fold",
+    "no-wait": "whose jobs are started as others end; Ctrl-C leaves them, and the same command goes on",
+    "checkpoints": "whose jobs have checkpoints of their own; leave it out",
+}
 PACKED_SIDE = 256  # prepare.py's default short side, px
 CHANNEL_HELP = {
     PSEUDO: "pseudo-labels; entry_points/pseudo_label.py makes them",
@@ -61,6 +68,9 @@ class Plan:
     fresh: bool
     trial_s3: Path | None  # a folder that is served as S3, where `data` says so
     channels: dict[str, str]  # what is given beside the data: pseudo, phase1 -> URI or path
+    folds: int = 0  # jobs of a cross-validation, one for each fold; 0: one job
+    ensemble: bool = False  # of the folds' models
+    parallel: int | None = None  # of many jobs on AWS, so many at a time
 
     def prepare_arguments(self) -> tuple[str, ...]:
         """The options of prepare.py as its command line, in fixed order; the CSV of sites is an input."""
@@ -95,6 +105,7 @@ def parser(experiment: Experiment) -> ArgumentParser:
     add("--fresh", action="store_true", help="do not go on from an interrupted run")
     add("--trial-s3", action="store_true",
         help="process, local: let the jobs read --data DIR from an S3 that this command serves")  # fmt: skip
+    _add_folds(arguments)
     _add_machines(arguments, experiment)
     add_arguments(arguments)
     return arguments
@@ -117,6 +128,22 @@ def _add_machines(arguments: ArgumentParser, experiment: Experiment) -> None:
     add("--no-wait", action="store_true", help="aws: return once the training job has started")
 
 
+def _add_folds(arguments: argparse.ArgumentParser) -> None:
+    add = arguments.add_argument_group("cross-validation").add_argument
+    add("--folds", type=_folds, default=0, metavar="K", help="a job for each of K folds of train and val, "
+        "without the test part; the same command goes on where it was left")  # fmt: skip
+    add(
+        "--ensemble", action="store_true", help="with --folds: also the average of their models as a model"
+    )
+    add("--parallel", type=_positive, metavar="N", help="with --folds on aws: jobs at a time; default: 4")
+
+
+def _folds(text: str) -> int:
+    if not text.isdigit() or not 2 <= int(text) <= MOST_FOLDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 2 to {MOST_FOLDS}")
+    return int(text)
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
@@ -128,6 +155,7 @@ def read_plan(experiment: Experiment, command_line: Sequence[str]) -> Plan:
     flags = parser(experiment).parse_args(command_line)
     _check_backend(flags)
     folder = trial_folder(flags.data, flags.backend) if flags.trial_s3 else None
+    _check_folds(flags)
     changes = {name: parse_value(name, text) for name, text in read_pairs("--set", flags.set).items()}
     config = make_config({**experiment.hyperparameters, **changes})
     channels = _channels(experiment, config, flags)
@@ -139,7 +167,7 @@ def read_plan(experiment: Experiment, command_line: Sequence[str]) -> Plan:
         prepared=flags.prepared,
         prepare_options=_prepare_options(experiment, config, flags),
         output=flags.output,
-        job_name=check_job_name(flags.job_name) if flags.job_name else job_name(experiment.name),
+        job_name=_job_name(experiment, flags),
         instance_type=flags.instance_type or experiment.instance_type,
         instance_count=flags.instance_count,
         prepare_instance_type=flags.prepare_instance_type or PREPARE_INSTANCE,
@@ -152,7 +180,31 @@ def read_plan(experiment: Experiment, command_line: Sequence[str]) -> Plan:
         fresh=flags.fresh,
         trial_s3=folder,
         channels=channels,
+        folds=flags.folds,
+        ensemble=flags.ensemble,
+        parallel=flags.parallel,
     )
+
+
+def _job_name(experiment: Experiment, flags: argparse.Namespace) -> str:
+    """The name given, or one with the time; of a cross-validation always the same, for it goes on."""
+    if flags.job_name:
+        return check_job_name(flags.job_name)
+    return f"{experiment.name}-{flags.folds}-folds" if flags.folds else job_name(experiment.name)
+
+
+def _check_folds(flags: argparse.Namespace) -> None:
+    """Raise UsageError for what does not go with --folds, or not without."""
+    if not flags.folds:
+        for name in ("ensemble", "parallel"):
+            if getattr(flags, name):
+                raise UsageError(f"--{name}: is for the jobs of a cross-validation; give --folds K")
+        return
+    for name, why in NOT_WITH_FOLDS.items():
+        if getattr(flags, name.replace("-", "_")):
+            raise UsageError(f"--{name}: not with --folds, {why}")
+    if {"fold", "folds"} & read_pairs("--set", flags.set).keys():
+        raise UsageError(f"--set: leave out fold and folds, --folds {flags.folds} sets them for each job")
 
 
 def _check_backend(flags: argparse.Namespace) -> None:
