@@ -46,6 +46,10 @@ COLUMNS = (
     Column("rss_mb", "{:,.0f}".format),
     Column("gpu_mb", "{:,.0f}".format, optional=True),
     Column("split", str, optional=True),
+    Column("test_loss", "{:.4f}".format, optional=True),
+    Column("test_acc", "{:.3f}".format, greatest_first=True, optional=True),
+    Column("test_macro_f1", "{:.3f}".format, greatest_first=True, optional=True),
+    Column("test_micro_f1", "{:.3f}".format, greatest_first=True, optional=True),
 )
 BY_TITLE = {column.title: column for column in COLUMNS}
 

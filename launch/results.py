@@ -13,6 +13,7 @@ from common.reports.history import parse_history, read_history
 from common.unpacking import read_text
 from launch.fetching import DESCRIPTION, METRICS, Run, opened
 
+TESTED = ("test_loss", "test_acc", "test_macro_f1", "test_micro_f1")
 HISTORY_MEMBERS = (METRICS, f"data/{METRICS}")
 
 
@@ -33,6 +34,10 @@ class Result:
     rss_mb: float | None  # peak, MiB
     gpu_mb: float | None  # peak, MiB; None without a GPU
     split: str | None  # "site" or "random"
+    test_loss: float | None = None  # of the test part, where the job has scored it
+    test_acc: float | None = None
+    test_macro_f1: float | None = None
+    test_micro_f1: float | None = None  # where an image may have several labels
     notes: tuple[str, ...] = ()  # what a reader of these values has to know
 
     @property
@@ -49,10 +54,10 @@ def read_result(source: Run) -> Result:
     that records none, from what SageMaker read from the job's last log line. Raises TraplineError when the
     model cannot be read, OSError when a file cannot.
     """
-    description = _description(source)
-    history, notes = _history(source)
+    description = description_of(source)
+    history, notes = history_of(source)
     best_epoch = _whole(description.get("best_epoch"))
-    best = _at_best_epoch(description, history, best_epoch)
+    best = at_best_epoch(description, history, best_epoch)
     if not best and source.metrics:
         best, notes = dict(source.metrics), [*notes, "its metrics are those of its last epoch"]
     last = history[-1] if history else best
@@ -71,12 +76,23 @@ def read_result(source: Run) -> Result:
         rss_mb=_number(last.get("rss_mb")),
         gpu_mb=_number(last.get("gpu_mb")) or None,
         split=_text(description.get("split")),
+        **tested(description),
         notes=tuple(notes),
     )
 
 
-def _description(source: Run) -> dict[str, Any]:
-    """The content of model.json. Not by `read_description`: torch would take seconds to load."""
+def tested(description: Mapping[str, Any]) -> dict[str, float | None]:
+    """The scores of the test part in a model.json, under their names in the registry; None where unknown."""
+    metrics = description.get("metrics")
+    found = metrics.get("test") if isinstance(metrics, dict) else None
+    return {name: _number(found.get(name) if isinstance(found, dict) else None) for name in TESTED}
+
+
+def description_of(source: Run) -> dict[str, Any]:
+    """The content of model.json. Raises TraplineError where there is none.
+
+    Not by `read_description`: torch would take seconds to load.
+    """
     if source.model is None:
         raise TraplineError(f"{source.name}: the job has left no model; its log may say why")
     shown = f"{source.model}: {DESCRIPTION}"
@@ -99,7 +115,7 @@ def _description_text(model: Path | str) -> str:
     return text
 
 
-def _history(source: Run) -> tuple[list[dict[str, float]], list[str]]:
+def history_of(source: Run) -> tuple[list[dict[str, float]], list[str]]:
     """The rows of metrics.csv, or none and why: a run without a history still has its model."""
     if source.history is None:
         return [], []
@@ -113,9 +129,10 @@ def _history(source: Run) -> tuple[list[dict[str, float]], list[str]]:
         return [], [f"history not read ({error})"]
 
 
-def _at_best_epoch(
+def at_best_epoch(
     description: Mapping[str, Any], history: Sequence[Mapping[str, float]], best_epoch: int | None
 ) -> dict[str, Any]:
+    """The metrics of the epoch whose weights are kept."""
     matching = [row for row in history if row.get("epoch") == best_epoch]
     if matching:
         return dict(matching[-1])

@@ -72,6 +72,16 @@ def test_all_runs_of_a_folder_are_compared_at_their_best_epochs(call, two_runs):
     }  # fmt: skip
 
 
+def test_a_run_that_has_scored_the_test_part_adds_its_columns(call, two_runs, tmp_path):
+    model = write_model(tmp_path / "tested" / "model", history([0.5]))
+    description = json.loads((model / "model.json").read_text())
+    description["metrics"]["test"] = {"test_loss": 0.5, "test_acc": 0.75, "test_micro_f1": 0.875}
+    (model / "model.json").write_text(json.dumps(description))
+    _, lines, _ = call(model, two_runs / "poor", "--runs", two_runs)
+    assert "test macro f1" not in lines[0]
+    assert [line.split()[-3:] for line in lines[2:4]] == [["0.5000", "0.750", "0.875"], ["-", "-", "-"]]
+
+
 def test_runs_that_failed_or_go_on_are_listed_with_the_reason(call, two_runs):
     _, lines, _ = call("--runs", two_runs)
     below = [line for line in lines if line.startswith("not compared: ")]
