@@ -81,13 +81,15 @@ def _copy_folder(source: Path, target: Path) -> int:
 
 
 def _checked_model(folder: Path, shown_as: str) -> "ModelDescription":
-    """Load both sets of weights as serving would."""
+    """Load all weights as serving would."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from common.models.artefact import load_model
 
     try:
-        load_model(folder, which="last")
-        return load_model(folder, which="best")[1]
+        description = load_model(folder, which="best")[1]
+        if not description.members:  # an ensemble has no last epoch
+            load_model(folder, which="last")
+        return description
     except TraplineError as error:
         # The folder is gone when the message is read; what was given is not.
         raise TraplineError(str(error).replace(str(folder), shown_as)) from None
