@@ -1,8 +1,9 @@
 """Turn raw images into the prepared data set that training, evaluation and inference read.
 
 Raw images lie in the competition's layout (*_features.csv with id, filepath, site; *_labels.csv one-hot), in
-a folder for each class, in such folders below train/ and val/, or as Tiny-ImageNet does; `demo` draws an
-artificial set. What cannot be used goes to quarantine.csv.
+a folder for each class, in such folders below train/, val/ and test/, as Tiny-ImageNet or CIFAR-10 do, or
+are listed with several labels each in a CSV (ImageID, Labels, Caption); `demo` draws an artificial set. What
+cannot be used goes to quarantine.csv.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from common.channels import ensure_local, message_file
 from common.console import ArgumentParser, run
@@ -42,6 +44,13 @@ def shares(text: str) -> tuple[float, float, float]:
     return train, val, test
 
 
+def quality(text: str) -> int | Literal["auto"] | None:
+    """An argparse type: a JPEG quality, `auto`, or None for `lossless`."""
+    if text == "auto":
+        return "auto"
+    return None if text == "lossless" else int(number(int, 1, 100)(text))
+
+
 def pattern(text: str) -> re.Pattern[str]:
     """An argparse type: a regular expression."""
     try:
@@ -62,10 +71,15 @@ def parser() -> ArgumentParser:
     add("--split", choices=["site", "random", "given"],
         help="default: the set's own where it has one, by site where it has sites, else random")  # fmt: skip
     add("--shares", type=shares, metavar="T,V,T", help="train, val, test; default 0.65,0.20,0.15; "
-        "for --split random 0.75,0.25,0")  # fmt: skip
+        "for --split random 0.75,0.25,0; for several labels an image at random 0.70,0.15,0.15")  # fmt: skip
+    add("--val-share", type=number(float, 0.001, 0.9), metavar="SHARE",
+        help="of train, for a set that comes with train and test but no val (default: 0.1)")  # fmt: skip
+    add("--label-names", metavar="FILE|s3://...",
+        help="CSV with Label and Name: what to call the classes; a file, here or in the input")  # fmt: skip
     add("--seed", type=number(int, 0, 2**32 - 1), default=0, help="of split and demo (default: 0)")
     add("--short-side", type=number(int, 16, 4096), default=256, help="packed short side, px (default: 256)")
-    add("--quality", type=number(int, 1, 100), default=90, help="of the packed JPEG (default: 90)")
+    add("--quality", type=quality, default="auto", metavar="1-100|lossless|auto",
+        help="of the packed JPEG; lossless: PNG (default: auto, 90, or lossless for CIFAR's batches)")  # fmt: skip
     add("--crop-bottom", type=number(float, 0, 0.5), default=0.0,
         help="share of the height to cut off, as 0.07 for a caption strip (default: 0)")  # fmt: skip
     add("--max-quarantine", type=number(float, 0, 1), default=0.05,
@@ -107,6 +121,8 @@ def main() -> None:
             quality=flags.quality,
             split=flags.split,
             shares=flags.shares,
+            val_share=flags.val_share,
+            label_names=flags.label_names,
             seed=flags.seed,
             max_quarantine=flags.max_quarantine,
             processes=flags.processes,

@@ -1,4 +1,4 @@
-"""Image sets that come with a split of their own: Tiny-ImageNet, and class folders below train/ and val/.
+"""Image sets that come with a split of their own: Tiny-ImageNet, and class folders below train/, val/, test/.
 
 Classes are those of train. Where the set has a file of words, the first word names the class and the folder's
 name, such as WordNet's id, is kept as its code.
@@ -92,25 +92,27 @@ def _annotated(folder: Path, codes: Sequence[str], quarantined: list[Quarantined
 
 
 def has_parts(folder: Path) -> bool:
-    """Whether `folder` holds train and val, with class folders in train, and no folder that is no part."""
+    """Whether `folder` holds train, with class folders, and val or test, and no folder that is no part."""
     names = set(_subfolders(folder))
-    parts = {TRAIN, VAL}
-    return parts <= names <= parts | {TEST, UNLABELED_FOLDER} and bool(_subfolders(folder / TRAIN))
+    known = {TRAIN, VAL, TEST, UNLABELED_FOLDER}
+    return TRAIN in names <= known and bool(names & {VAL, TEST}) and bool(_subfolders(folder / TRAIN))
 
 
 def read_parts(folder: Path, rule: SiteRule) -> Source:
     """List `train/<class>/**/*` and `val/<class>/**/*`, and `test`, as ImageNet lies for ImageFolder.
 
-    A `test` without class folders is unlabelled, as is `unlabeled`. Images in no class folder, or in one that
-    train lacks, are quarantined. Raises TraplineError for an empty class of train, or a val without classes.
+    `val` may be absent, as CIFAR-10 has none. A `test` without class folders is unlabelled, as is
+    `unlabeled`. Images in no class folder, or in one that train lacks, are quarantined. Raises TraplineError
+    for an empty class of train, or a val without classes.
     """
     codes = _subfolders(folder / TRAIN)
-    if not set(codes) & set(_subfolders(folder / VAL)):
+    held = [name for name in (VAL, TEST) if set(codes) & set(_subfolders(folder / name))]
+    if (folder / VAL).is_dir() and VAL not in held:
         raise TraplineError(
             f"{folder / VAL}: holds none of the class folders of {TRAIN} ({codes[0]}, ...); sort the "
             "validation images into class folders"
         )
-    labelled = [TRAIN, VAL, *([TEST] if set(codes) & set(_subfolders(folder / TEST)) else [])]
+    labelled = [TRAIN, *held]
     rows: list[Row] = []
     quarantined = loose_images(folder)
     for part in labelled:

@@ -82,6 +82,26 @@ def leakage_gap(
     return _describe(random, unseen, classes)
 
 
+def leakage_gap_of_labels(
+    matrix: npt.NDArray[np.bool_], sites: Sites | None, part: Parts, seed: int = 0
+) -> LeakageGap | None:
+    """`leakage_gap` of images with several labels: of the question whether an image has one, on average.
+
+    `matrix`: shape (n, labels), whether an image has a label; the rest as there.
+    """
+    each = [leakage_gap(column.astype(np.int64), sites, 2, part, seed) for column in matrix.T]
+    gaps = [gap for gap in each if gap is not None]
+    if not gaps:
+        return None
+    mean = {
+        name: float(np.mean([getattr(gap, name) for gap in gaps]))
+        for name in ("random_accuracy", "random_log_loss", "site_accuracy", "site_log_loss")
+    }
+    random = _Score(mean["random_accuracy"], mean["random_log_loss"], gaps[0].random_images)
+    unseen = _Score(mean["site_accuracy"], mean["site_log_loss"], gaps[0].site_images)
+    return _describe(random, unseen, 2, "labels")
+
+
 @dataclass(frozen=True)
 class _Score:
     accuracy: float
@@ -128,7 +148,7 @@ def _best_strength(counts: Floats, prior: Floats) -> float:
     return PRIOR_STRENGTHS[int(np.argmin(losses))]
 
 
-def _describe(random: _Score, unseen: _Score, classes: int) -> LeakageGap:
+def _describe(random: _Score, unseen: _Score, classes: int, what: str = "images") -> LeakageGap:
     return LeakageGap(
         random_accuracy=random.accuracy,
         random_log_loss=random.log_loss,
@@ -139,11 +159,11 @@ def _describe(random: _Score, unseen: _Score, classes: int) -> LeakageGap:
         uniform_log_loss=float(np.log(classes)),
         accuracy_gap=random.accuracy - unseen.accuracy,
         log_loss_gap=unseen.log_loss - random.log_loss,
-        explanation=_explain(random.accuracy, unseen.accuracy),
+        explanation=_explain(random.accuracy, unseen.accuracy, what),
     )
 
 
-def _explain(random: float, unseen: float) -> str:
+def _explain(random: float, unseen: float, what: str) -> str:
     points = round(100 * (random - unseen))
     advice = (
         f"a random split can flatter a model by up to {points} points"
@@ -151,7 +171,7 @@ def _explain(random: float, unseen: float) -> str:
         else "a random split has little to gain from recognising the camera"
     )
     return (
-        f"Knowing only which camera took an image, a guess is right for {random:.0%} of the images on a "
+        f"Knowing only which camera took an image, a guess is right for {random:.0%} of the {what} on a "
         f"random split and for {unseen:.0%} at cameras it has not seen: {advice}."
     )
 

@@ -6,11 +6,14 @@ that every input of the source is either an image or a quarantined row.
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from common.data.quarantine import UNKNOWN_LABEL, Quarantined
@@ -19,8 +22,11 @@ from common.errors import TraplineError, UsageError
 UNLABELED = -1
 UNLABELED_FOLDER = "unlabeled"
 GIVEN = "given"  # the column of a split that the data set comes with
+LABELS, CAPTION = "labels", "caption"  # the columns of a set whose images may have several labels
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 COLUMNS = ["id", "filepath", "path", "label", "site", "sequence"]
+
+Task: TypeAlias = Literal["multiclass", "multilabel"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,9 @@ class Source:
     `classes`, or UNLABELED), site and sequence (None where unknown), and, where the data set comes with a
     split of its own, `given`: train, val or test (None for unlabelled images). `class_codes`: what the source
     calls the classes, such as WordNet's ids, where `classes` are other names for them.
+
+    Where an image may have several labels there are two more columns: `labels`, a tuple of all its class
+    indices, ascending, and `caption`, a text. `label` then is a number that images of the same labels share.
     """
 
     images: pd.DataFrame
@@ -51,9 +60,19 @@ class Source:
     class_codes: list[str] | None = None
 
     @property
+    def task(self) -> Task:
+        """Whether an image has one label, or any number of them."""
+        return "multilabel" if LABELS in self.images.columns else "multiclass"
+
+    @property
     def has_split(self) -> bool:
         """Whether the data set comes with a split of its own."""
         return GIVEN in self.images.columns
+
+    @property
+    def lacks_val(self) -> bool:
+        """Whether the data set comes with a split of its own in which nothing is for validation."""
+        return self.has_split and not (self.images[GIVEN] == "val").any()
 
     @property
     def has_sites(self) -> bool:
@@ -62,15 +81,46 @@ class Source:
         return bool(self.images.loc[labelled, "site"].notna().any())
 
 
+def label_indices(labelled: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """The class indices of labelled images, one after another: of each image its label, or all of them."""
+    if LABELS not in labelled.columns:
+        return labelled["label"].to_numpy(dtype=np.int64)
+    return np.array([label for labels in labelled[LABELS] for label in labels], dtype=np.int64)
+
+
+def label_matrix(labelled: pd.DataFrame, classes: int) -> npt.NDArray[np.bool_]:
+    """Whether an image has a class, shape (images, classes), of images that may have several labels."""
+    matrix = np.zeros((len(labelled), classes), dtype=bool)
+    lengths = [len(labels) for labels in labelled[LABELS]]
+    matrix[np.repeat(np.arange(len(labelled)), lengths), label_indices(labelled)] = True
+    return matrix
+
+
 def limited(source: Source, most: int, seed: int) -> Source:
     """`most` images of each class at the most, drawn by `seed`; unlabelled images count as a class.
 
-    Where the data set comes with a split, so many in each of its parts.
+    Where the data set comes with a split, so many in each of its parts. An image of several labels is left
+    out where there are `most` of each of them already.
     """
-    groups = ["label", *([GIVEN] if source.has_split else [])]
     order = np.random.default_rng(seed).permutation(len(source.images))
-    drawn = source.images.iloc[order].groupby(groups, dropna=False).cumcount() < most
+    images = source.images.iloc[order]
+    if source.task == "multilabel":
+        drawn = pd.Series(_wanted(images, most), index=images.index)
+    else:
+        groups = ["label", *([GIVEN] if source.has_split else [])]
+        drawn = images.groupby(groups, dropna=False).cumcount() < most
     return replace(source, images=source.images[drawn.sort_index()].reset_index(drop=True))
+
+
+def _wanted(images: pd.DataFrame, most: int) -> list[bool]:
+    """Whether fewer than `most` images before it have one of an image's labels, or none as itself."""
+    held: Counter[tuple[int, int]] = Counter()  # by whether labelled at all, and by class
+    wanted = []
+    for label, labels in zip(images["label"], images[LABELS], strict=True):
+        keys = [(0, index) for index in labels] or [(1, -1 if label == UNLABELED else 0)]
+        wanted.append(any(held[key] < most for key in keys))
+        held.update(keys if wanted[-1] else [])
+    return wanted
 
 
 def read_table(path: Path, required: list[str]) -> pd.DataFrame:

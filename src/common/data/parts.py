@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from common.data.listing import LABELS
 from common.data.packing import Packed
 from common.data.prepared import SCHEMA, PartFiles
 
@@ -89,7 +90,7 @@ def write_parts(
     """Divide the file of a PackedWriter into the parts' files, one pass, a batch in memory at a time.
 
     `images` is indexed by source row and has the columns id, part, label (-1: none), site, sequence, width,
-    height and sha256.
+    height and sha256, and, where an image may have several labels, labels.
     """
     writers = {part: PartWriter(folder, part) for part in parts}
     for batch in _batches(packed):
@@ -110,7 +111,8 @@ def _batches(packed: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _with_facts(batch: pa.RecordBatch, facts: pd.DataFrame) -> pa.RecordBatch:
-    labels = [[label] if label >= 0 else [] for label in facts["label"]]
+    single = ([label] if label >= 0 else [] for label in facts["label"])
+    labels = [list(several) for several in facts[LABELS]] if LABELS in facts else list(single)
     columns = {
         "id": facts["id"].tolist(),
         "image": batch.column("image"),

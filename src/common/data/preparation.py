@@ -7,18 +7,18 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from common.channels import ensure_writable
 from common.console import progress, table
 from common.data.canonical import PixelSettings
 from common.data.demo import DemoSettings
-from common.data.leakage import duplicate_groups
-from common.data.listing import GIVEN, UNLABELED, SiteRule, Source, limited
-from common.data.packing import Unusable, pack_files
+from common.data.division import counts_of_classes, divide, has_unseen_sites, shares_of, split_policy
+from common.data.label_names import renamed
+from common.data.listing import LABELS, UNLABELED, SiteRule, Source, limited
+from common.data.packing import Quality, Unusable, pack_files
 from common.data.parts import PackedWriter, write_parts
 from common.data.prepared import DESCRIPTION, PARTS, DatasetDescription, PartFiles, Split
 from common.data.quarantine import (
@@ -29,16 +29,16 @@ from common.data.quarantine import (
     counts_by_reason,
     write_quarantine,
 )
-from common.data.raw_input import DEMO, raw_input
+from common.data.raw_input import DEMO, RawInput, raw_input
 from common.data.split_notes import SplitKind
-from common.data.splits import HONEST_SHARES, RANDOM_SHARES, SplitPolicy, given_split, split
+from common.data.splits import HONEST_SHARES, SplitPolicy
 from common.data.summary import summarise
 from common.data.transform_input import TRANSFORM_FOLDER, write_transform_input
-from common.errors import TraplineError, UsageError
+from common.s3 import fetch, is_s3
 from common.storage import write_json
 from common.versions import versions
 
-LABELLED = ("train", "val", "test")
+JPEG_QUALITY = 90
 SUMMARY = "summary.json"
 SUBMISSION_FORMAT = "submission_format.csv"
 WORK = ".preparing"
@@ -55,9 +55,11 @@ class Preparation:
     demo: DemoSettings
     rule: SiteRule
     pixels: PixelSettings
-    quality: int
+    quality: Quality | Literal["auto"]  # auto: 90, but without loss where images came as a few pixels each
     split: SplitKind | None
     shares: tuple[float, float, float] | None
+    val_share: float | None  # of a source with train and test alone: what is taken from train for val
+    label_names: str | None  # a CSV with a name for each label: a file, here or in the input, or an S3 URI
     seed: int
     max_quarantine: float
     processes: int | None
@@ -88,19 +90,20 @@ def prepare(options: Preparation) -> None:
         _work_folder(options.output) as work,
         raw_input(options.input, options.output, work, options.rule, options.demo) as raw,
     ):
-        source, left_out = _limited(raw.read(), options)
-        policy = _split_policy(options, source)
-        inputs = _pack(source, raw.lost, options, policy, work)
+        source, left_out = _limited(_read(raw, options, work), options)
+        policy = split_policy(source, options.split, options.shares, options.val_share, options.seed)
+        quality = _quality(options, raw)
+        inputs = _pack(source, raw.lost, options, policy, quality, work)
         path = write_quarantine(options.output, inputs.quarantined)
         check_share(inputs.quarantined, inputs.total, options.max_quarantine, path)
-        images, notes = _divide(inputs.images, source.classes, policy)
+        images, notes = divide(inputs.images, source.classes, policy)
         notes = [*left_out, *notes]
         new = work / "new"
         new.mkdir()
         parts = write_parts(work / "packed.arrow", images, new, PARTS)
         unlabeled = source.images[source.images["label"] == UNLABELED]
         write_transform_input(new / TRANSFORM_FOLDER, unlabeled, inputs.quarantined)
-        description = _describe(options, source, policy, images, parts)
+        description = _describe(options, source, policy, quality, images, parts)
         write_json(new / SUMMARY, summarise(description, images, inputs.quarantined, inputs.total, notes))
         if source.submission_format:
             shutil.copyfile(source.submission_format, new / SUBMISSION_FORMAT)
@@ -121,6 +124,23 @@ def _work_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def _read(raw: RawInput, options: Preparation, work: Path) -> Source:
+    """The source's listing, its classes under the names that `label_names` gives them."""
+    source = raw.read()
+    given = options.label_names
+    if given is None:
+        return source
+    if is_s3(given):
+        return renamed(source, fetch(given, work / "label_names.csv"), given)
+    return renamed(source, Path(given) if Path(given).is_file() else raw.folder / given, given)
+
+
+def _quality(options: Preparation, raw: RawInput) -> Quality:
+    if options.quality != "auto":
+        return options.quality
+    return None if raw.exact else JPEG_QUALITY
+
+
 def _limited(source: Source, options: Preparation) -> tuple[Source, list[str]]:
     """What `limit_per_class` leaves, and a note that says so."""
     most = options.limit_per_class
@@ -131,27 +151,18 @@ def _limited(source: Source, options: Preparation) -> tuple[Source, list[str]]:
     return kept, [f"--limit-per-class {most}: {left_out} of {total} images were left out"]
 
 
-def _split_policy(options: Preparation, source: Source) -> SplitPolicy:
-    """The split asked for, else the source's own, else by site where there are sites, else random."""
-    natural: SplitKind = "given" if source.has_split else "site" if source.has_sites else "random"
-    kind = options.split or natural
-    if kind == "site" and not source.has_sites:
-        raise TraplineError("--split site: the source names no sites; give --site-csv or --site-regex")
-    if kind == "given" and not source.has_split:
-        raise TraplineError("--split given: the source comes with no split; use --split random")
-    if kind == "given" and options.shares:
-        raise UsageError("--shares: the source comes with a split; leave it out, or use --split random")
-    shares = options.shares or (RANDOM_SHARES if options.split == "random" else HONEST_SHARES)
-    return SplitPolicy(kind, shares, options.seed)
-
-
 def _pack(
-    source: Source, lost: Mapping[str, Unusable], options: Preparation, policy: SplitPolicy, work: Path
+    source: Source,
+    lost: Mapping[str, Unusable],
+    options: Preparation,
+    policy: SplitPolicy,
+    quality: Quality,
+    work: Path,
 ) -> Inputs:
     quarantined = list(source.quarantined)
     writer = PackedWriter(work / "packed.arrow")
     facts: list[tuple[int, int, int, str]] = []
-    results = pack_files(source.images["path"].tolist(), options.pixels, options.quality, options.processes)
+    results = pack_files(source.images["path"].tolist(), options.pixels, quality, options.processes)
     bar = progress(results, "packing", len(source.images))
     for image, packed in zip(_rows(source.images), bar, strict=True):
         result = lost.get(image.path, packed)
@@ -179,96 +190,46 @@ def _without_site(image: Any, policy: SplitPolicy) -> Unusable | None:
     return None
 
 
-def _divide(images: pd.DataFrame, classes: list[str], policy: SplitPolicy) -> tuple[pd.DataFrame, list[str]]:
-    """The images with their part in the column `part`, and notes for a person."""
-    labelled = images[images["label"] != UNLABELED]
-    _check_classes(labelled, classes)
-    labels = labelled["label"].to_numpy(dtype=np.int64)
-    groups = duplicate_groups(labelled["sha256"].tolist())
-    if policy.kind == "given":
-        result = given_split(labelled[GIVEN].to_numpy(dtype=str), labels, groups, classes)
-    else:
-        sites = labelled["site"].to_numpy(dtype=object) if policy.kind == "site" else None
-        result = split(labels, sites, groups, policy, classes)
-    part = pd.Series("unlabeled", index=images.index)
-    part[labelled.index] = result.part
-    return images.assign(part=part), result.notes
-
-
-def _check_classes(labelled: pd.DataFrame, classes: list[str]) -> None:
-    if len(classes) < 2:
-        raise TraplineError(f"only one class ({', '.join(classes)}): a classifier needs at least two")
-    counts = labelled["label"].value_counts()
-    empty = [name for index, name in enumerate(classes) if index not in counts.index]
-    if empty:
-        raise TraplineError(
-            f"no usable image of class {', '.join(empty)}: add some (see {FILE_NAME}) or remove the class"
-        )
-
-
 def _describe(
     options: Preparation,
     source: Source,
     policy: SplitPolicy,
+    quality: Quality,
     images: pd.DataFrame,
     parts: dict[str, PartFiles],
 ) -> DatasetDescription:
     counts = {
         part: {name: int(count) for name, count in zip(source.classes, column, strict=True)}
-        for part, column in _counts(images, len(source.classes)).items()
+        for part, column in counts_of_classes(images, len(source.classes)).items()
     }
     return DatasetDescription(
         format_version=1,
-        task="multiclass",
+        task=source.task,
         classes=source.classes,
         class_codes=source.class_codes,
         source=options.source_name,
         drawn=options.input == DEMO,
         split=Split(
             kind=policy.kind,
-            shares=_shares(policy, images),
+            shares=shares_of(policy, images),
             seed=policy.seed,
-            unseen_sites=policy.kind == "site" or (policy.kind == "given" and _no_shared_sites(images)),
+            unseen_sites=has_unseen_sites(policy, images),
         ),
         pixels=asdict(options.pixels),
-        jpeg_quality=options.quality,
+        jpeg_quality=quality,
         parts=parts,
         counts=counts,
-        fingerprint=_fingerprint(options, source.classes, images),
+        fingerprint=_fingerprint(options, quality, source, images),
         versions=versions("numpy", "opencv-python-headless", "pillow", "pyarrow", "simplejpeg"),
     )
 
 
-def _counts(images: pd.DataFrame, classes: int) -> dict[str, np.ndarray]:
-    labelled = images[images["label"] != UNLABELED]
-    return {
-        part: np.bincount(labelled.loc[labelled["part"] == part, "label"].astype(int), minlength=classes)
-        for part in LABELLED
-    }
-
-
-def _shares(policy: SplitPolicy, images: pd.DataFrame) -> dict[str, float]:
-    """The shares asked for; of a split that came with the data, those found."""
-    if policy.kind != "given":
-        return dict(zip(LABELLED, policy.shares, strict=True))
-    held = images["part"].value_counts()
-    total = sum(int(held.get(part, 0)) for part in LABELLED)
-    return {part: round(int(held.get(part, 0)) / total, 4) for part in LABELLED}
-
-
-def _no_shared_sites(images: pd.DataFrame) -> bool:
-    """Whether every labelled image has a site, and no site is in two parts: a split by site all the same."""
-    labelled = images[images["label"] != UNLABELED]
-    if labelled["site"].isna().any():
-        return False
-    return bool((labelled.groupby("site")["part"].nunique() == 1).all())
-
-
-def _fingerprint(options: Preparation, classes: list[str], images: pd.DataFrame) -> str:
-    """SHA-256 over the settings and, in order, every row's id, original bytes, label, site and part."""
-    settings = {"classes": classes, "pixels": asdict(options.pixels), "quality": options.quality}
+def _fingerprint(options: Preparation, quality: Quality, source: Source, images: pd.DataFrame) -> str:
+    """SHA-256 over the settings and, in order, every row's id, original bytes, labels, site and part."""
+    settings = {"classes": source.classes, "pixels": asdict(options.pixels), "quality": quality}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for row in images[["id", "sha256", "label", "site", "part"]].itertuples(index=False):
+    labels = LABELS if source.task == "multilabel" else "label"
+    for row in images[["id", "sha256", labels, "site", "part"]].itertuples(index=False):
         digest.update(json.dumps([str(value) for value in row]).encode())
     return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""Raw images as local files: where they lie, unpacked from an archive, copied from S3, or drawn.
+"""Raw images as local files: where they lie, unpacked from an archive or batches, copied from S3, or drawn.
 
 Copies lie beside the results and not in them (a platform may upload what lies there while it is made), and go
 when the block ends.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common.data.archives import archive_in, is_archive, unpack_images
+from common.data.cifar_batches import batches_in, write_class_folders
 from common.data.demo import DemoSettings, draw_demo
 from common.data.listing import SiteRule, Source
 from common.data.packing import Unusable
@@ -27,23 +28,32 @@ DEMO = "demo"
 class RawInput:
     """Where the raw images lie, the rule for sites, and the files of which S3 gave no bytes, by path.
 
-    shown: the copies, and what messages call them.
+    shown: the copies, and what messages call them. exact: the images came as pixels, small and uncompressed,
+    and are worth packing without loss.
     """
 
     folder: Path
     rule: SiteRule
     lost: Mapping[str, Unusable] = field(default_factory=dict)
     shown: Mapping[str, str] = field(default_factory=dict)
+    exact: bool = False
 
     def read(self) -> Source:
         """List the inputs; messages name the original, not its copy. Raises as `read_source` does."""
-        try:
+        with _naming_originals(self.shown):
             return read_source(self.folder, self.rule)
-        except TraplineError as error:
-            message = str(error)
-            for copy, original in self.shown.items():
-                message = message.replace(copy, original)
-            raise type(error)(message) from None
+
+
+@contextlib.contextmanager
+def _naming_originals(shown: Mapping[str, str]) -> Iterator[None]:
+    """Let messages name the originals of copies, as `RawInput.shown` says."""
+    try:
+        yield
+    except TraplineError as error:
+        message = str(error)
+        for copy, original in shown.items():
+            message = message.replace(copy, original)
+        raise type(error)(message) from None
 
 
 @contextlib.contextmanager
@@ -54,12 +64,13 @@ def raw_input(given: str, output: Path, work: Path, rule: SiteRule, demo: DemoSe
     cannot be read.
     """
     place = output.resolve()
-    copy, unpacked = (place.parent / f".{place.name}.{what}" for what in ("s3", "unpacked"))
+    copy, unpacked, single = (place.parent / f".{place.name}.{what}" for what in ("s3", "unpacked", "images"))
     shown = {}
     if is_s3(str(rule.csv)):
         shown[str(work / "sites.csv")] = str(rule.csv)
         rule = replace(rule, csv=fetch(str(rule.csv), work / "sites.csv"))
-    shutil.rmtree(unpacked, ignore_errors=True)  # of a run that was killed
+    for folder in (unpacked, single):
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     try:
         folder, lost = _found(given, copy, work, demo)
         if is_s3(given):
@@ -68,10 +79,16 @@ def raw_input(given: str, output: Path, work: Path, rule: SiteRule, demo: DemoSe
         if archive is not None:
             folder = unpack_images(archive, unpacked)
             shown[str(folder)] = given.rstrip("/")
-        yield RawInput(folder, rule, lost, shown)
+        batches = batches_in(folder)
+        if batches is not None:
+            with _naming_originals(shown):
+                folder = write_class_folders(batches, single)
+            shown[str(folder)] = given.rstrip("/")
+        yield RawInput(folder, rule, lost, shown, exact=batches is not None)
     finally:
         remove_copy(copy)
-        shutil.rmtree(unpacked, ignore_errors=True)
+        for folder in (unpacked, single):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _found(given: str, copy: Path, work: Path, demo: DemoSettings) -> tuple[Path, dict[str, Unusable]]:

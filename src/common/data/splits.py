@@ -49,6 +49,8 @@ Shares = tuple[float, float, float]
 class SplitPolicy:
     """How to divide: `kind` of split, `shares` of the images for train, val and test, and the seed.
 
+    `val_share`: what to take from train for val, where the split is the data's own and has no val.
+
     Raises UsageError, naming the field, for an unknown kind, a share outside 0 to 1, shares that do not sum
     to 1, an empty train or val, or a negative seed.
     """
@@ -56,6 +58,7 @@ class SplitPolicy:
     kind: SplitKind = "site"
     shares: Shares = HONEST_SHARES
     seed: int = 0
+    val_share: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(SplitKind):
@@ -123,27 +126,6 @@ def split(
     notes = class_notes(rows, wanted, policy.kind, class_names)
     notes += size_notes(part, policy.shares, policy.kind) + duplicate_notes(rows, "as their sites are")
     return SplitResult(np.array(PARTS)[part], notes)
-
-
-def given_split(
-    given: npt.NDArray[np.str_], labels: Labels, groups_of_duplicates: Labels, class_names: Sequence[str]
-) -> SplitResult:
-    """The split that a data set comes with: `given` names the part of each of the n labelled images, (n,).
-
-    Raises TraplineError where train or val would be empty; test may be.
-    """
-    part = np.array([PARTS.index(name) for name in given], dtype=np.int64)
-    parts = [index for index, name in enumerate(PARTS) if name != "test" or index in part]
-    empty = [PARTS[index] for index in parts if index not in part]
-    if empty:
-        raise TraplineError(
-            f"split: {list_of(empty)} of the data set's own split holds no usable image; "
-            "mend the source, or use --split random"
-        )
-    rows = pd.DataFrame({"label": labels, "part": part, "unit": np.arange(len(part))})
-    rows["group"] = groups_of_duplicates
-    notes = ["the split is the data set's own", *class_notes(rows, parts, "given", class_names)]
-    return SplitResult(np.array(PARTS)[part], notes + duplicate_notes(rows, "as the data set has them"))
 
 
 def _check_rows(labels: Labels, sites: Sites | None, groups: Labels, classes: int) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.data.leakage import duplicate_summary, leakage_gap
-from common.data.listing import UNLABELED
+from common.data.label_summary import label_summary
+from common.data.leakage import duplicate_summary, leakage_gap, leakage_gap_of_labels
+from common.data.listing import UNLABELED, label_indices, label_matrix
 from common.data.prepared import DatasetDescription
 from common.data.quarantine import Quarantined, counts_by_reason
 
@@ -25,10 +26,16 @@ def summarise(
 ) -> dict[str, Any]:
     """The content of summary.json; `images` as in `write_parts`, every input counted in `inputs`."""
     labelled = images[images["label"] != UNLABELED]
+    classes = description.classes
     labels = labelled["label"].to_numpy(dtype=np.int64)
     parts = labelled["part"].to_numpy(dtype=str)
     sites = labelled["site"].to_numpy(dtype=object) if labelled["site"].notna().all() else None
-    gap = leakage_gap(labels, sites, len(description.classes), parts, description.split.seed)
+    if description.task == "multilabel":
+        matrix = label_matrix(labelled, len(classes))
+        gap = leakage_gap_of_labels(matrix, sites, parts, description.split.seed)
+        of_labels = label_summary(labelled, matrix, description)
+    else:
+        gap, of_labels = leakage_gap(labels, sites, len(classes), parts, description.split.seed), {}
     duplicates = duplicate_summary(labelled["sha256"].tolist(), labels, sites, parts)
     return {
         "drawn": description.drawn,
@@ -38,7 +45,8 @@ def summarise(
         "images": {part: files.images for part, files in description.parts.items()},
         "quarantined": counts_by_reason(quarantined),
         "classes": description.counts,
-        "sites": _sites(images, description.classes),
+        **of_labels,
+        "sites": _sites(images, classes),
         "duplicates": _with_ids(duplicates, labelled),
         "leakage_gap": asdict(gap) if gap else None,
     }
@@ -51,10 +59,10 @@ def _sites(images: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, 
 
 
 def _one_site(rows: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
-    labels = rows.loc[rows["label"] != UNLABELED, "label"].value_counts().sort_index()
+    counts = np.bincount(label_indices(rows[rows["label"] != UNLABELED]), minlength=len(classes))
     return {
         "images": {str(part): int(count) for part, count in rows["part"].value_counts().items()},
-        "classes": {classes[int(str(label))]: int(count) for label, count in labels.items()},
+        "classes": {classes[label]: int(counts[label]) for label in np.flatnonzero(counts)},
     }
 
 
