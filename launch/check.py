@@ -24,7 +24,9 @@ from launch.experiments import experiment_names, find_experiment
 if TYPE_CHECKING:
     import boto3
 
+    from launch.aws.backend import Start
     from launch.checking.soundness import Verdict
+    from launch.flags import Plan
 
 PIPELINE, PIPELINE_MODULE = "pipeline", "pipelines.checking"
 REGION = "us-east-1"  # where the environment names none
@@ -124,9 +126,21 @@ def _check_launch(experiment: Experiment, words: Sequence[str]) -> tuple["Verdic
         session = _session()
         region = str(session.region_name)
         account = open_account(session, dataclasses.replace(plan, role=_role_arn(plan.role, region)))
-        requests: list[dict[str, Any]] = requests_of(plan, account)
+        requests: list[dict[str, Any]] = requests_of(plan, account, _start_of(plan))
     of_aws = account.image.of_aws
     return check_requests(requests, region, of_aws=of_aws), of_aws
+
+
+def _start_of(plan: "Plan") -> "Start | None":
+    """What a launch with many jobs sends in the place of one."""
+    if not plan.folds:
+        return None
+    from launch.many.folds import fold_jobs
+    from launch.many.on_aws import check_names, starter
+
+    many = fold_jobs(plan)
+    check_names(many)
+    return starter(many)
 
 
 def assumed(experiment: Experiment, words: Sequence[str]) -> list[str]:

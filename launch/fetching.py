@@ -167,7 +167,12 @@ def _sagemaker_run(name: str, runs: Path) -> Run:
     import boto3
 
     with explained(f"{name} (no file, no run in {runs}; as a SageMaker job)", HINT):
-        job = boto3.client("sagemaker").describe_training_job(TrainingJobName=name)
+        return run_of_job(boto3.client("sagemaker").describe_training_job(TrainingJobName=name))
+
+
+def run_of_job(job: Mapping[str, Any]) -> Run:
+    """The run of a training job, as AWS describes it."""
+    name = job["TrainingJobName"]
     status = job["TrainingJobStatus"]
     outputs = job.get("OutputDataConfig", {}).get("S3OutputPath", "").rstrip("/")
     return Run(

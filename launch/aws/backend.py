@@ -50,10 +50,11 @@ class Account:
 Start = Callable[[Plan, Account, "PyTorch", TrainingJob], None]
 
 
-def launch(plan: Plan, start: Start | None = None) -> None:
+def launch(plan: Plan, start: Start | None = None, *, goes_on: bool = False) -> None:
     """Send the plan's requests and wait for the jobs. Raises TraplineError, one message, where one fails.
 
-    `start` sends what comes after the prepare job, where that is not the training job itself.
+    `start` sends what comes after the prepare job, where that is not the training job itself. `goes_on`: the
+    same command finds the prepared set again, so that an error need not name it.
     """
     with explained(f"launching {plan.job_name}", WITHOUT_ACCOUNT):
         check_plan(plan)
@@ -70,7 +71,7 @@ def launch(plan: Plan, start: Start | None = None) -> None:
         from launch.checking.rehearsal import require_sound_launch
 
         require_sound_launch(plan, account, start)
-        send(plan, account, start)
+        send(plan, account, start, goes_on=goes_on)
 
 
 def check_plan(plan: Plan) -> None:
@@ -158,19 +159,19 @@ def _role(session: "Session", plan: Plan) -> str | None:
     raise UsageError(f"--role {role}: the account has no such role; `aws iam list-roles` lists them")
 
 
-def send(plan: Plan, account: Account, start: Start | None = None) -> None:
+def send(plan: Plan, account: Account, start: Start | None = None, *, goes_on: bool = False) -> None:
     """Stage the code, run the prepare job where raw images were given, then the training job, or `start`."""
     start = start or _train
     requirements = missing_from_aws_image() if account.image.of_aws else None
     with tempfile.TemporaryDirectory(prefix="trapline-code-") as folder:
         code = stage_code(Path(folder) / "code", requirements)
-        job = _training_job(plan, account, code)
-        estimator = _estimator(job, account)  # what it refuses must not come after a paid job
+        job = training_job(plan, account, code)
+        estimator = estimator_of(job, account)  # what it refuses must not come after a paid job
         if plan.prepared:
             start(plan, account, estimator, job)
             return
         _prepare(plan, account, code, installs=bool(requirements))
-        with _keeping(plan, job):
+        with contextlib.nullcontext() if goes_on else _keeping(plan, job):
             start(plan, account, estimator, job)
 
 
@@ -191,7 +192,8 @@ def _output_of_prepare(plan: Plan, account: Account) -> str:
     return f"{account.output}/{prepare_job_name(plan.job_name)}/{PREPARED}"
 
 
-def _training_job(plan: Plan, account: Account, code: Path) -> TrainingJob:
+def training_job(plan: Plan, account: Account, code: Path) -> TrainingJob:
+    """The training job of a plan, with the staged `code`."""
     return TrainingJob(
         name=plan.job_name,
         code=code,
@@ -228,7 +230,8 @@ def _refusals_of_the_sdk(flags: str) -> Iterator[None]:
         raise UsageError(f"{flags}: {said[:300]}{'...' if len(said) > 300 else ''}") from error
 
 
-def _estimator(job: TrainingJob, account: Account) -> "PyTorch":
+def estimator_of(job: TrainingJob, account: Account) -> "PyTorch":
+    """The SDK's object for a job. Raises UsageError where the SDK refuses its image or machine."""
     from launch.sdk import objects as sdk
 
     with _refusals_of_the_sdk("--instance-type, --instance-count, --framework-version or --py-version"):
@@ -270,14 +273,19 @@ def _prepare(plan: Plan, account: Account, code: Path, *, installs: bool) -> Non
             print(f"prepared data: {job.output} (--prepared takes it)", flush=True)
 
 
-def _train(plan: Plan, account: Account, estimator: "PyTorch", job: TrainingJob) -> None:
+def submit(estimator: "PyTorch", job: TrainingJob) -> None:
+    """Send a training job without waiting for it. Raises TraplineError where AWS refuses."""
     from launch.sdk import objects as sdk
 
+    with explained(f"training job {job.name}", WITHOUT_ACCOUNT):
+        estimator.fit(sdk.training_inputs(job), wait=False, job_name=job.name)
+    if estimator.latest_training_job is None:
+        raise KeyboardInterrupt  # the SDK's telemetry swallows it
+
+
+def _train(plan: Plan, account: Account, estimator: "PyTorch", job: TrainingJob) -> None:
     with interruptible("training", job.name) as sending:
-        with explained(f"training job {job.name}", WITHOUT_ACCOUNT):
-            estimator.fit(sdk.training_inputs(job), wait=False, job_name=job.name)
-        if estimator.latest_training_job is None:
-            raise KeyboardInterrupt
+        submit(estimator, job)
         sending.sent = True
         if plan.dry_run:
             return

@@ -1,0 +1,94 @@
+"""--folds: a job for each fold, the mean and spread of what they report, and the mean of their models.
+
+folds.csv has a row for each fold, at the epoch whose weights are kept, and after them their mean and their
+standard deviation (of a sample: divided by one less than the folds). The test part is not read.
+"""
+
+import csv
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from common.config import make_config
+from common.console import table
+from common.metrics import BY_NAME, format_value
+from common.storage import atomic_file
+from launch.fetching import DESCRIPTION
+from launch.flags import Plan
+from launch.many.jobs import RUNS, Job, Many
+from launch.many.outcomes import Outcome, require_all
+from launch.many.running import print_requests, run_many
+
+WHAT = "cross-validation"
+TABLE, ENSEMBLE = "folds.csv", "ensemble"
+SHOWN = "val_"  # begins the names of what is shown: the metrics of validation
+
+
+def cross_validate(plan: Plan) -> None:
+    """Train on all folds but one in turn, and say what validation on that one gave.
+
+    Raises TraplineError where a fold has failed, KeyboardInterrupt on Ctrl-C.
+    """
+    many = fold_jobs(plan)
+    if plan.dry_run:
+        print_requests(many)
+        return
+    path = many.folder / TABLE
+    outcomes = run_many(many, lambda outcomes: _write_table(path, outcomes))
+    require_all(outcomes, WHAT, many.folder)
+    print(f"\n{table(*_rows(outcomes))}\ntable: {path}", flush=True)
+    if plan.ensemble:
+        _average(many, outcomes)
+
+
+def fold_jobs(plan: Plan) -> Many:
+    """The jobs of a plan with folds. The test part is not theirs to read."""
+    settings = {**plan.config.record(), "folds": plan.folds, "score_test": False}
+    jobs = [
+        Job(f"fold-{fold}", replace(plan, config=make_config({**settings, "fold": fold})), f"fold={fold}")
+        for fold in range(1, plan.folds + 1)
+    ]
+    return Many(plan.job_name, WHAT, plan, jobs)
+
+
+def _rows(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
+    complete = [outcome for outcome in outcomes if outcome.complete]
+    names = [name for name in BY_NAME if name.startswith(SHOWN) and any(name in one.best for one in complete)]
+    rows = [
+        [one.label, *(_cell(one.best.get(name)) for name in names), _cell(one.best.get("epoch")), one.status]
+        for one in outcomes
+    ]
+    for title, statistic, least in (("mean", statistics.mean, 1), ("std", statistics.stdev, 2)):
+        columns = [[one.best[name] for one in complete if name in one.best] for name in names]
+        values = [_cell(statistic(column) if len(column) >= least else None) for column in columns]
+        rows.append([title, *values, "", f"{len(complete)} of {len(outcomes)}"])
+    return ["fold", *names, "best_epoch", "status"], rows
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else format_value(value)
+
+
+def _write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
+    header, rows = _rows(outcomes)
+    with atomic_file(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _average(many: Many, outcomes: Sequence[Outcome]) -> None:
+    """Write the model that answers with the mean of the folds' models, unless it is there."""
+    target = many.folder / ENSEMBLE
+    if not (target / DESCRIPTION).is_file():
+        from launch.ensemble import average
+
+        on_aws = many.lead.backend == "aws"
+        names = [str(one.record["job_name"]) if on_aws else str(many.folder / one.label) for one in outcomes]
+        print(average(names, Path(RUNS), target), flush=True)
+    print(
+        f"ensemble: {target}/; all images of train and val were trained on by some of its members: only the "
+        "test part says how good it is (entry_points/evaluate.py)",
+        flush=True,
+    )
