@@ -15,7 +15,8 @@ from common.errors import UsageError
 from common.losses import Outputs
 from common.models.own import OWN
 
-WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
+# What the names of the auxiliary heads' tensors begin with, by architecture.
+AUXILIARY_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 TRANSFORMERS = ("maxvit", "swin", "vit_")
 
 # Where channels_last (NHWC) is faster, by the start of the architecture's name. Measured: on the CPU, two
@@ -105,19 +106,23 @@ def build_model(
     dropout: float | None = None,
     stochastic_depth: float | None = None,
     output: Outputs = "logits",
+    auxiliary: bool = False,
 ) -> nn.Module:
     """Build a classification architecture with new weights and a head for `classes` outputs.
 
     The model maps float32 [batch, 3, image_size, image_size] to logits [batch, classes], or to their
-    log-softmax where `output` says so. GoogLeNet and Inception v3 come without auxiliary heads. `dropout`
-    (before the last layer; where a head has several, theirs keep their proportions) and `stochastic_depth`
-    are rates in 0..1; None leaves the architecture's own. The names of the tensors depend on none of these.
+    log-softmax where `output` says so. `dropout` (before the last layer; where a head has several, theirs
+    keep their proportions) and `stochastic_depth` are rates in 0..1; None leaves the architecture's own. The
+    names of the tensors depend on none of these.
+
+    GoogLeNet and Inception v3 come without auxiliary heads, unless `auxiliary`: then a model in training mode
+    returns a tuple, the logits first and those of the heads after them.
 
     Raises UsageError for an unknown name, a rate out of range, an `image_size` that the architecture cannot
-    be built for, or `stochastic_depth` where it has no residual branches to drop.
+    be built for, or `stochastic_depth` or `auxiliary` where it has no residual branches to drop, or no heads.
     """
     _check_rates(dropout, stochastic_depth)
-    model = _construct(arch, classes, image_size)
+    model = _construct(arch, classes, image_size, auxiliary)
     if dropout is not None:
         _set_dropout(model, dropout)
     if stochastic_depth is not None:
@@ -140,11 +145,16 @@ def _log_softmax(model: nn.Module, inputs: Any, logits: Tensor) -> Tensor:
     return logits.float().log_softmax(dim=1)
 
 
-def build_on_meta(arch: str, classes: int, *, image_size: int = 224) -> nn.Module:
+def build_on_meta(arch: str, classes: int, *, image_size: int = 224, auxiliary: bool = False) -> nn.Module:
     """The model of `build_model` on the meta device: names and shapes without memory or initialisation."""
     with torch.random.fork_rng(devices=[]), _ParametersOnMeta():
-        model = _construct(arch, classes, image_size)
+        model = _construct(arch, classes, image_size, auxiliary)
     return model.to("meta")
+
+
+def in_auxiliary_head(arch: str, name: str) -> bool:
+    """Whether the tensor `name` is of an auxiliary head, which only training has."""
+    return name.startswith(AUXILIARY_HEADS.get(arch, ()))
 
 
 def _check_rates(dropout: float | None, stochastic_depth: float | None) -> None:
@@ -153,16 +163,19 @@ def _check_rates(dropout: float | None, stochastic_depth: float | None) -> None:
             raise UsageError(f"{name}: {rate} is not a rate; give a number from 0 to below 1")
 
 
-def _construct(arch: str, classes: int, image_size: int) -> nn.Module:
+def _construct(arch: str, classes: int, image_size: int, auxiliary: bool = False) -> nn.Module:
     check_architecture(arch)
+    if auxiliary and arch not in AUXILIARY_HEADS:
+        heads = " and ".join(AUXILIARY_HEADS)
+        raise UsageError(f"aux_weight: {arch} has no auxiliary heads, as {heads} have; set it to 0")
     if classes < 1:
         raise UsageError(f"classes: {classes} is too few; a model needs at least one")
     if arch in OWN:
         return OWN[arch].build(classes)
     options: dict[str, Any] = {"num_classes": classes}
-    if arch in WITH_AUXILIARY_HEADS:
+    if arch in AUXILIARY_HEADS:
         # transform_input as for torchvision's ImageNet weights: it belongs to the weights, and so to serving.
-        options |= {"aux_logits": False, "transform_input": True, "init_weights": False}
+        options |= {"aux_logits": auxiliary, "transform_input": True, "init_weights": False}
     if arch.startswith("vit_"):
         options["image_size"] = image_size
     if arch.startswith("maxvit"):
@@ -174,25 +187,30 @@ def _construct(arch: str, classes: int, image_size: int) -> nn.Module:
     return model
 
 
-def _image_size_error(arch: str, image_size: int, error: Exception) -> UsageError:
+def _image_size_error(arch: str, image_size: int, error: Exception, form: str = "") -> UsageError:
     source = imagenet_source(arch)
     usual = 224
     if source:
         usual = torchvision.models.get_model_weights(source).DEFAULT.transforms().crop_size[0]
     reason = (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(".")
-    return UsageError(f"image_size: {arch} cannot take images of {image_size} px ({reason}); try {usual}")
+    return UsageError(
+        f"image_size: {arch}{form} cannot take images of {image_size} px ({reason}); try {usual}"
+    )
 
 
-def check_image_size(arch: str, image_size: int, classes: int) -> None:
-    """Raise UsageError when the architecture cannot take square images of `image_size` pixels."""
+def check_image_size(arch: str, image_size: int, classes: int, *, auxiliary: bool = False) -> None:
+    """Raise UsageError when the architecture cannot take square images of `image_size` pixels.
+
+    With `auxiliary` its auxiliary heads, which run in training alone, must take them too.
+    """
     if image_size < 1:
         raise UsageError(f"image_size: {image_size} is not a number of pixels; give 1 or more")
-    model = build_on_meta(arch, classes, image_size=image_size).eval()
+    model = build_on_meta(arch, classes, image_size=image_size, auxiliary=auxiliary).train(auxiliary)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             model(torch.empty(2, 3, image_size, image_size, device="meta"))
     except (AssertionError, RuntimeError, ValueError) as error:
-        raise _image_size_error(arch, image_size, error) from None
+        raise _image_size_error(arch, image_size, error, " with its auxiliary heads" * auxiliary) from None
 
 
 def _last_layer(model: nn.Module) -> str:
@@ -225,21 +243,29 @@ def _set_stochastic_depth(model: nn.Module, rate: float, arch: str) -> None:
 
 
 @lru_cache(maxsize=128)
-def head_parameters(arch: str, image_size: int = 224) -> frozenset[str]:
+def head_parameters(arch: str, image_size: int = 224, *, auxiliary: bool = False) -> frozenset[str]:
     """The names of the tensors that ImageNet's weights do not fill, and that may learn at their own rate.
 
-    They are those whose shape depends on the number of classes, or all of a head that `OWN` names.
+    They are those whose shape depends on the number of classes, or all of a head that `OWN` names. With
+    `auxiliary` the last layers of the auxiliary heads are among them.
     """
-    two, three = (build_on_meta(arch, classes, image_size=image_size).state_dict() for classes in (2, 3))
+    two, three = (
+        build_on_meta(arch, classes, image_size=image_size, auxiliary=auxiliary).state_dict()
+        for classes in (2, 3)
+    )
     start = OWN[arch].head if arch in OWN else ""
     if start:
         return frozenset(name for name in two if name.startswith(start))
     return frozenset(name for name in two if two[name].shape != three[name].shape)
 
 
-def count_parameters(model: nn.Module) -> int:
-    """The number of trainable weights."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+def count_parameters(model: nn.Module, arch: str = "") -> int:
+    """The number of trainable weights, those of the auxiliary heads of `arch` left out."""
+    return sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and not in_auxiliary_head(arch, name)
+    )
 
 
 def _is_decayed(name: str, parameter: Tensor) -> bool:

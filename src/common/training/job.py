@@ -16,7 +16,7 @@ from common.console import peak_resident_mb, progress
 from common.environment import environment
 from common.errors import TraplineError
 from common.models.artefact import ModelDescription, write_artefact
-from common.models.build import count_parameters
+from common.models.build import count_parameters, in_auxiliary_head
 from common.models.weights import IMAGENET, WeightsReport
 from common.processes import available_cores
 from common.schedules import SCHEDULES, lower, on_plateau
@@ -287,9 +287,14 @@ def _described(
         metrics=found,
         best_epoch=state.best_epoch,
         epochs=state.epoch,
-        parameters=count_parameters(learner.model),
+        parameters=count_parameters(learner.model, config.arch),
         weights=report.summary(),
     )
+
+
+def _served(config: TrainingConfig, weights: Weights) -> Weights:
+    """The tensors without those of auxiliary heads, which have done their work."""
+    return {name: tensor for name, tensor in weights.items() if not in_auxiliary_head(config.arch, name)}
 
 
 def _write_model(
@@ -304,8 +309,8 @@ def _write_model(
     write_artefact(
         model_dir,
         description,
-        best=state.best_weights,
-        last=last,
+        best=_served(config, state.best_weights),
+        last=_served(config, last),
         code=code,
         pth=config.export_pth,
     )

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -43,15 +43,16 @@ class Learner:
     normalisation: Normalisation
     ranks: Ranks = ALONE
     parallel: DistributedDataParallel | None = None  # `model` as several ranks call it in training
-    compiled: Callable[[Tensor], Tensor] | None = None  # either of them, as it is called where it is compiled
+    compiled: Callable[[Tensor], Any] | None = None  # either of them, as it is called where it is compiled
 
-    def logits(self, images: Tensor) -> Tensor:
-        """(batch, classes) from normalised images (batch, 3, height, width), for training."""
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The logits of normalised images (batch, 3, height, width), for training, and those of auxiliary
+        heads after them: (batch, classes) each."""
         model = self.model if self.parallel is None else self.parallel
         # A ragged batch would be compiled once more, which takes longer than all ragged batches ever will.
         whole = len(images) == self.config.batch_size
-        result: Tensor = (self.compiled if self.compiled and whole else model)(images)
-        return result
+        result = (self.compiled if self.compiled and whole else model)(images)
+        return (result,) if isinstance(result, Tensor) else tuple(result)
 
 
 @dataclass
@@ -169,8 +170,11 @@ def backward(
     weights = batch.weights.to(device, non_blocking=True)
     with learner.execution.autocast():
         images = learner.execution.inputs(batch.images, learner.normalisation)
-        logits = learner.logits(mixed_images(images, mixing))
+        logits, *auxiliary = learner.outputs(mixed_images(images, mixing))
     losses = mixed_losses(learner.loss, logits, labels, weights, mixing)
+    for outputs in auxiliary:
+        own = mixed_losses(learner.loss, outputs, labels, weights, mixing)
+        losses = losses + learner.config.aux_weight * own
     learner.scaler.scale(losses.sum() / (group_images / learner.ranks.count)).backward()
     labelled = None
     if batch.labelled is not None:

@@ -22,6 +22,7 @@ from common.models.build import (
     build_model,
     check_image_size,
     head_parameters,
+    in_auxiliary_head,
     normalisation_for,
 )
 from common.models.phase1 import PHASE1, fetch_artefact, load_phase1, opened_artefact, read_phase1
@@ -236,7 +237,7 @@ def setup_learner(
     """The model with its first weights on the device, all that trains it, and where the weights are from."""
     model, report, normalisation = _setup_model(config, data, paths, execution)
     shared = parallel(model, ranks)
-    optimizer = make_optimizer(config, model, head_parameters(config.arch, config.image_size))
+    optimizer = make_optimizer(config, model, head_of(config))
     steps_per_epoch = -(-len(data.train.batches) // config.accumulation)
     steps = config.epochs * steps_per_epoch
     learner = Learner(
@@ -259,7 +260,8 @@ def setup_learner(
 def _setup_model(
     config: TrainingConfig, data: Data, paths: TrainingPaths, execution: Execution
 ) -> tuple[nn.Module, WeightsReport, Normalisation]:
-    check_image_size(config.arch, config.image_size, len(data.classes))
+    auxiliary = config.aux_weight > 0
+    check_image_size(config.arch, config.image_size, len(data.classes), auxiliary=auxiliary)
     model = build_model(
         config.arch,
         len(data.classes),
@@ -267,6 +269,7 @@ def _setup_model(
         dropout=config.dropout,
         stochastic_depth=config.stochastic_depth,
         output=config.model_output,
+        auxiliary=auxiliary,
     )
     report, normalisation = _load_start(model, config, data, paths)
     print(report, flush=True)
@@ -276,13 +279,20 @@ def _setup_model(
     return model, report, normalisation
 
 
+def head_of(config: TrainingConfig) -> frozenset[str]:
+    """The head's tensors in the model that is trained."""
+    return head_parameters(config.arch, config.image_size, auxiliary=config.aux_weight > 0)
+
+
 def _load_start(
     model: nn.Module, config: TrainingConfig, data: Data, paths: TrainingPaths
 ) -> tuple[WeightsReport, Normalisation]:
     """Fill `model` with the weights to start from; they come with a normalisation."""
     phase1, staged = paths.phase1, paths.weights.path if paths.weights else None
     if config.weights != PHASE1 or phase1 is None:
-        head = head_parameters(config.arch, config.image_size)
+        head = head_of(config)
+        if config.weights != IMAGENET:  # the file of a model that was trained here has no auxiliary heads
+            head |= {name for name in model.state_dict() if in_auxiliary_head(config.arch, name)}
         report = load_weights(model, config.weights, arch=config.arch, head=head, cache=None, staged=staged)
         return report, normalisation_for(config.arch, config.weights)
     with opened_artefact(phase1.path) as folder:

@@ -21,6 +21,7 @@ from common.models.build import (
     check_image_size,
     count_parameters,
     head_parameters,
+    in_auxiliary_head,
     normalisation_for,
     parameter_groups,
 )
@@ -131,6 +132,29 @@ def test_auxiliary_heads_are_left_out_quickly_and_silently(arch):
     assert model.transform_input
     assert not any("aux" in name.lower() for name in model.state_dict())
     assert model(torch.empty(2, 3, 96, 96, device="meta")).shape == (2, 3)
+
+
+@pytest.mark.parametrize(("arch", "heads"), [("googlenet", 2), ("inception_v3", 1)])
+def test_auxiliary_heads_are_there_for_training_where_they_are_asked_for(arch, heads):
+    model = build_on_meta(arch, 3, image_size=299, auxiliary=True)
+    images = torch.empty(2, 3, 299, 299, device="meta")
+    assert [tuple(outputs.shape) for outputs in model.train()(images)] == [(2, 3)] * (heads + 1)
+    assert model.eval()(images).shape == (2, 3)
+    plain = build_on_meta(arch, 3)
+    added = model.state_dict().keys() - plain.state_dict().keys()
+    assert added == {name for name in model.state_dict() if in_auxiliary_head(arch, name)}
+    assert head_parameters(arch, auxiliary=True) - head_parameters(arch) <= added
+    assert len(head_parameters(arch, auxiliary=True)) == 2 * (heads + 1)
+    assert count_parameters(model, arch) == count_parameters(plain) < count_parameters(model)
+
+
+def test_auxiliary_heads_have_sizes_of_their_own_and_few_architectures():
+    assert check_image_size("googlenet", 64, 3, auxiliary=True) is None
+    check_image_size("inception_v3", 128, 3)
+    with pytest.raises(UsageError, match=r"inception_v3 with its auxiliary heads cannot .* try 299"):
+        check_image_size("inception_v3", 128, 3, auxiliary=True)
+    with pytest.raises(UsageError, match=r"aux_weight: resnet18 has no auxiliary heads"):
+        build_model("resnet18", 3, auxiliary=True)
 
 
 @pytest.mark.parametrize(
