@@ -79,7 +79,7 @@ def parser() -> ArgumentParser:
     add("--seed", type=number(int, 0, 2**32 - 1), default=0, help="of split and demo (default: 0)")
     add("--short-side", type=number(int, 16, 4096), default=256, help="packed short side, px (default: 256)")
     add("--quality", type=quality, default="auto", metavar="1-100|lossless|auto",
-        help="of the packed JPEG; lossless: PNG (default: auto, 90, or lossless for CIFAR's batches)")  # fmt: skip
+        help="of the packed JPEG; lossless: PNG; auto (default): 90, CIFAR's batches lossless")  # fmt: skip
     add("--crop-bottom", type=number(float, 0, 0.5), default=0.0,
         help="share of the height to cut off, as 0.07 for a caption strip (default: 0)")  # fmt: skip
     add("--max-quarantine", type=number(float, 0, 1), default=0.05,

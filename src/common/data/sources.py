@@ -1,7 +1,8 @@
-"""Raw images as they come, in one of four layouts, and the listing of two of them.
+"""Raw images as they come, in one of five layouts, and the listing of two of them.
 
 The competition's CSV layout and a folder for each class are read here, image sets that come with a split of
-their own in `common.data.image_sets`. To add a layout, write its reader and enter it in LAYOUTS.
+their own in `common.data.image_sets`, those with several labels an image in `common.data.label_tables`. To
+add a layout, write its reader and enter it in LAYOUTS.
 """
 
 import os
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from common.data.image_sets import has_parts, is_tiny_imagenet, read_parts, read_tiny_imagenet
+from common.data.label_tables import is_label_tables, read_label_tables
 from common.data.listing import (
     COLUMNS,
     UNLABELED,
@@ -195,6 +197,7 @@ class Layout:
 # In the order in which they are tried; the last takes whatever is left.
 LAYOUTS = [
     Layout(is_competition, lambda folder, rule: read_competition(folder)),
+    Layout(is_label_tables, read_label_tables),
     Layout(is_tiny_imagenet, read_tiny_imagenet),
     Layout(has_parts, read_parts),
     Layout(lambda folder: True, read_class_folders),
