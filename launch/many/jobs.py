@@ -103,9 +103,8 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         earlier = before.get(name)
         if earlier == value:
             continue
-        both = isinstance(earlier, dict) and isinstance(value, dict)
-        inner = (
-            sorted(key for key in {*earlier, *value} if earlier.get(key) != value.get(key)) if both else []
-        )
+        inner: list[str] = []
+        if isinstance(earlier, dict) and isinstance(value, dict):
+            inner = sorted(key for key in {*earlier, *value} if earlier.get(key) != value.get(key))
         found.append(f"{name} ({', '.join(inner)})" if inner else name)
     return found

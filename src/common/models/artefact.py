@@ -88,6 +88,7 @@ class ModelDescription(BaseModel):
     best_epoch: int = Field(ge=0)
     epochs: int = Field(ge=0)
     parameters: int = Field(ge=0)
+    size: int | None = Field(default=None, ge=0, description="of model.safetensors, bytes; write_artefact's")
     weights: dict[str, Any] = Field(description="what the training started from")
     members: list[Member] = Field(
         default_factory=list, description="of an ensemble; see common.models.ensemble"
@@ -126,7 +127,8 @@ def write_artefact(
         with _staging_folder(model_dir) as staging:
             _write_tensors(staging, {"best": best, "last": last} if last is not None else {"best": best}, pth)
             _copy_code(code, staging / "code")
-            write_json(staging / DESCRIPTION, description.model_dump(mode="json"))
+            size = (staging / f"{STEMS['best']}.safetensors").stat().st_size
+            write_json(staging / DESCRIPTION, {**description.model_dump(mode="json"), "size": size})
             _move_in_place(staging, model_dir)
     # What a full disk raises depends on the writer: Python, safetensors, or torch's zip writer.
     except (OSError, SafetensorError, RuntimeError) as error:
