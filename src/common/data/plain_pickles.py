@@ -6,6 +6,7 @@ array's bytes are looked at only after kind and shape have been checked.
 
 import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ def read_bytes(path: Path, largest: int) -> bytes:
 
 def read_dictionary(path: Path, largest: int) -> dict[str, Any]:
     """The dictionary in the pickle `path`, its keys as text. Raises TraplineError for anything else."""
-    data = io.BytesIO(read_bytes(path, largest))
+    data = read_bytes(path, largest)
     try:
-        content = _PlainUnpickler(data, encoding="bytes").load()
+        _check_numbering(data)
+        content = _PlainUnpickler(io.BytesIO(data), encoding="bytes").load()
     except pickle.UnpicklingError as error:
         raise TraplineError(f"{path}: is no pickle of plain data ({error}); {AGAIN}") from None
     except Exception as error:  # damaged pickles raise whatever their bytes lead to
@@ -38,6 +40,13 @@ def read_dictionary(path: Path, largest: int) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise TraplineError(f"{path}: holds no dictionary; {AGAIN}")
     return {text(key): value for key, value in content.items()}
+
+
+def _check_numbering(data: bytes) -> None:
+    """Refuse a pickle that numbers more things than it can hold: room for all would be made at once."""
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name.endswith("PUT") and isinstance(argument, int) and argument > len(data):
+            raise pickle.UnpicklingError(f"it numbers something {argument}")
 
 
 def text(value: object) -> str:
