@@ -222,3 +222,53 @@ def test_who_watches_is_told_of_every_batch_after_its_step():
         lambda number, tally: seen.append((number, tally.images, job.schedule.last_epoch)),
     )  # fmt: skip
     assert seen == [(1, 3, 0), (2, 6, 1), (3, 9, 2)]
+
+
+def several(count):
+    """A batch of images with none, one or several of three labels."""
+    labels = torch.tensor([[0, 0, 0], [1, 0, 1], [1, 1, 1], [0, 1, 0]]).repeat(count // 4, 1).float()
+    return Batch(images(count).images, labels, torch.ones(count))
+
+
+def test_several_labels_an_image_are_counted_at_a_probability_of_one_half():
+    tally, labels = Tally(torch.zeros(())), several(4).labels
+    logits = torch.where(labels > 0, 1.0, -1.0)
+    logits[1, 1] = 0.0  # one label too many: the image is wrong
+    tally.add(torch.ones(4), logits, labels)
+    found = tally.metrics()
+    assert (found["train_loss"], found["train_acc"]) == (1, 0.75)
+    assert found["train_macro_f1"] == pytest.approx((1 + 0.8 + 1) / 3)
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_several_labels_an_image_are_learned_also_from_mixed_images(mixup):
+    model = small_model()
+    job = learner(model, loss="bce", mixup=mixup, lr=0.2)
+    losses = [train_epoch(job, [several(8)], [8], epoch).metrics()["train_loss"] for epoch in range(1, 30)]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+class WithAuxiliaryHead(nn.Module):
+    """Two heads on one body; in training it returns what both say."""
+
+    def __init__(self):
+        super().__init__()
+        self.main, self.auxiliary = small_model(), small_model()
+
+    def forward(self, pixels):
+        return (self.main(pixels), self.auxiliary(pixels)) if self.training else self.main(pixels)
+
+
+def test_the_loss_of_an_auxiliary_head_is_added_with_its_weight():
+    batch, plain, model = images(6), small_model(), WithAuxiliaryHead()
+    alone = train_epoch(learner(plain), [batch], [6], epoch=1)
+    tally = train_epoch(learner(model, aux_weight=0.25), [batch], [6], epoch=1)
+    # Both heads begin alike, so that the loss and the auxiliary head's step are shares of the main one's.
+    assert float(tally.loss) == pytest.approx(1.25 * float(alone.loss), rel=1e-5)
+    start = small_model()
+    for first, main, auxiliary, expected in zip(
+        *(one.parameters() for one in (start, model.main, model.auxiliary, plain)), strict=True
+    ):
+        torch.testing.assert_close(main, expected)
+        torch.testing.assert_close(auxiliary - first, 0.25 * (expected - first), atol=1e-6, rtol=1e-3)
+    assert tally.metrics()["train_acc"] == alone.metrics()["train_acc"]

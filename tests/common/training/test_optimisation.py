@@ -14,6 +14,7 @@ from common.training.optimisation import (
     make_loss,
     make_optimizer,
     make_schedule,
+    positive_weights,
 )
 
 
@@ -55,6 +56,37 @@ def test_onecycle_rises_to_lr_and_falls_far_below_the_start():
     assert max(seen) == pytest.approx(0.5)
     assert seen[0] == pytest.approx(0.5 / 25)
     assert seen[-1] < seen[0] / 100
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "adadelta", "sgd"])
+@pytest.mark.parametrize("schedule", ["onecycle", "plateau"])
+def test_every_optimizer_learns_with_every_kind_of_schedule_and_is_fused_where_torch_has_it(name, schedule):
+    config = make_config({"optimizer": name, "lr": 0.1, "schedule": schedule, "epochs": 2})
+    model = torch.nn.Linear(3, 1)
+    optimizer = make_optimizer(config, model, frozenset())
+    advance, losses = make_schedule(config, optimizer, 10), []
+    for _ in range(20):
+        loss = (model(torch.ones(1, 3)) - 4).square().sum()
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        advance.step()
+    assert losses[-1] < losses[0]
+    assert type(optimizer).__name__.lower() == name
+    assert optimizer.defaults.get("fused", None) is (None if name == "adadelta" else True)
+
+
+def test_positive_weights_make_both_sides_of_a_label_count_alike():
+    labels = np.array([[1, 0], [0, 1], [0, 1], [0, 1]], dtype=np.float32)
+    assert positive_weights(labels, "ab").tolist() == pytest.approx([3, 1 / 3])
+    config = make_config({"loss": "bce", "positive_weights": "balanced"})
+    loss = make_loss(config, labels, "ab", torch.device("cpu"))
+    logits = torch.zeros(4, 2, requires_grad=True)
+    loss(logits, torch.from_numpy(labels)).sum().backward()
+    assert logits.grad.sum(dim=0).tolist() == pytest.approx([0, 0], abs=1e-6)
+    with pytest.raises(UsageError, match=r"^positive_weights balanced: no training image has b; use none$"):
+        positive_weights(labels * [1, 0], "ab")
 
 
 def test_the_head_has_its_own_rate():

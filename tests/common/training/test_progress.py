@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from common.config import make_config
+from common.reports.history import read_history
 from common.training.progress import Progress, copy_weights
 
 
@@ -41,6 +42,19 @@ def test_small_gains_do_not_renew_patience_but_still_count_as_best():
 
 def test_slow_but_steady_gains_renew_patience():
     assert run([0.50, 0.53, 0.56, 0.59, 0.62], patience=2, min_delta=0.05).epoch == 5
+
+
+def test_epochs_without_validation_are_recorded_and_count_neither_as_better_nor_as_stale(tmp_path):
+    config = make_config({"epochs": 9, "best_metric": "val_acc", "validate_every": 2, "patience": 2})
+    progress, model = Progress(), torch.nn.Linear(1, 1)
+    for epoch, value in enumerate([None, 0.5, None, 0.4, None, 0.3], 1):
+        assert not progress.out_of_patience(config)
+        row = {"epoch": epoch, "train_loss": 1.0} | ({} if value is None else {"val_acc": value})
+        progress.add(row, model, config)
+    assert (progress.epoch, progress.best_epoch, progress.best_value) == (6, 2, 0.5)
+    assert progress.out_of_patience(config)
+    progress.write_csv(tmp_path / "metrics.csv")
+    assert read_history(tmp_path / "metrics.csv") == progress.history
 
 
 def test_the_state_makes_the_same_progress_again():
