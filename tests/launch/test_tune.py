@@ -230,7 +230,7 @@ def jobs(monkeypatch, tmp_path):
             raise TraplineError("it diverged")
         loss = abs(plan.config.lr - 0.01)
         (folder / "metrics.csv").write_text(
-            f"epoch,val_loss,val_acc\n1,{loss + 1},0.2\n2,{loss},{1 - loss}\n3,{loss + 2},0.1\n"
+            f"epoch,val_loss,val_acc\n1,,\n2,{loss},{1 - loss}\n3,{loss + 2},0.1\n"
         )
 
     monkeypatch.setattr(process_backend, "launch", launch)
@@ -266,6 +266,13 @@ def test_a_greater_objective_is_better_where_the_metric_says_so(call, jobs):
     call(*SEARCH, 4, "--objective", "val_acc")
     values = [float(row["val_acc"]) for row in rows()]
     assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("objective", ["test_acc", "val_map"])
+def test_what_is_no_objective_of_these_jobs_is_refused(call, jobs, objective):
+    ended = call(*SEARCH, 4, "--objective", objective)
+    assert (ended.code, jobs) == (2, [])
+    assert "--objective" in ended.err
 
 
 def test_an_interrupted_search_goes_on_where_it_was_left(call, jobs):

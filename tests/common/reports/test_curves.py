@@ -77,6 +77,27 @@ def test_missing_columns_and_a_loss_of_many_magnitudes_are_drawn(tmp_path):
     assert inked(pixels(tmp_path / "curves.png"), VALIDATION) > 50
 
 
+def test_validations_that_are_epochs_apart_are_joined_by_a_line(tmp_path):
+    sparse, gaps = rows(9), rows(9)
+    for number in (1, 2, 3, 5, 6, 7):
+        for name in [name for name in sparse[number] if name.startswith("val_")]:
+            del sparse[number][name]
+            gaps[number][name] = math.nan
+    write_curves(sparse, tmp_path / "sparse.png")
+    write_curves(gaps, tmp_path / "gaps.png")
+    joined, apart = (inked(pixels(tmp_path / name), VALIDATION) for name in ("sparse.png", "gaps.png"))
+    assert joined > 1.5 * apart
+
+
+def test_empty_cells_are_epochs_without_validation_and_of_other_columns_damage():
+    text = "epoch,train_loss,val_loss\n1,2.5,\n2,2.0,1.5\n"
+    assert parse_history(text, "m") == [
+        {"epoch": 1, "train_loss": 2.5}, {"epoch": 2, "train_loss": 2, "val_loss": 1.5},
+    ]  # fmt: skip
+    with pytest.raises(TraplineError, match=r"^m: line 2: train_loss is '', not a number$"):
+        parse_history("epoch,train_loss,val_loss\n1,,1.5\n", "m")
+
+
 def test_a_title_is_text_however_long_and_whatever_signs_are_in_it(tmp_path):
     write_curves(rows(3), tmp_path / "curves.png", title=r"$\frac{ run_$x " + "long " * 60)
     write_curves(rows(3), tmp_path / "plain.png")

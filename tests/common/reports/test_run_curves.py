@@ -3,6 +3,7 @@
 import csv
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,8 @@ def test_a_run_is_summed_up_at_its_lowest_validation_loss_and_at_its_end():
     assert (summary.best_epoch, summary.best_val_loss, summary.acc_at_best) == (2, 0.5, 0.875)
     assert (summary.last_val_loss, summary.last_val_acc, summary.seconds) == (0.75, 0.8125, 90)
     assert (summary.epochs, summary.batches) == (3, 6)
+    unfinished = replace(run(), epochs=(*run().epochs, {"epoch": 4.0, "train_loss": 0.5}))
+    assert (summarise(unfinished).last_val_loss, summarise(unfinished).last_train_loss) == (0.75, 0.5)
     lines = summary_table([run(), run("other", losses=(2.0,))]).splitlines()
     assert lines[2].split() == ["night", "3", "2", "0.5000", "0.8750", "0.7500", "0.8125", "0.7500", "1.5"]
     assert lines[3].split()[:3] == ["other", "1", "1"]

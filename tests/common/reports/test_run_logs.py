@@ -37,6 +37,12 @@ def test_an_epoch_that_comes_twice_counts_as_it_came_last_and_epochs_are_in_orde
     assert epochs[1]["val_loss"] == 0.5
 
 
+def test_the_line_of_the_test_part_is_no_epoch():
+    tested = format_line({"test_loss": 1.5, "test_acc": 0.25})
+    assert parse_log("\n".join([*LINES, tested]), "night").epochs == tuple(ROWS)
+    assert read_values(tested) == {"test_loss": 1.5, "test_acc": 0.25}
+
+
 @given(st.integers(1, 9999), st.integers(1, 99999), st.floats(0, 1e6), st.floats(0, 1), st.floats(1e-9, 10))
 def test_a_batch_line_is_read_as_printed_and_no_metric_matches_it(epoch, batch, loss, accuracy, lr):
     line = format_batch(BatchPoint(epoch, batch, loss, accuracy, 100000, lr))
