@@ -17,16 +17,36 @@ Steps: TypeAlias = Callable[[Any, int], list[Any]]
 
 
 @dataclass(frozen=True)
+class Moves:
+    """A shift by up to `pixels` in both directions, with a mirrored border, and a flip from left to right.
+
+    flip: "random": for every second image of an epoch, by chance. "alternating": for every second image in
+    one epoch and the others in the next, so that both sides of an image come equally often: Keller Jordan,
+    94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024. "none": never.
+    """
+
+    pixels: int = 0
+    flip: Literal["none", "random", "alternating"] = "none"
+
+
+@dataclass(frozen=True)
 class Chain:
     """What happens to a frame in training.
 
     frame: what the steps get. "evaluated": the square that evaluation sees; "whole": the frame as it is
     packed; a number: the frame resized to a square of so many times the model's side. What the last step
     leaves has the model's side.
+    moves: what happens to evaluation's square in place of steps; it can be done to whole batches in memory.
     """
 
     frame: Literal["evaluated", "whole"] | float
     steps: Steps
+    moves: Moves | None = None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the chain can be run on whole batches of evaluation's squares."""
+        return self.frame == "evaluated" and self.steps is _none
 
 
 def _none(library: Any, size: int) -> list[Any]:
@@ -122,6 +142,8 @@ CHAINS: Mapping[str, Chain] = MappingProxyType(
         "heavy": Chain(256 / 224, _heavy),
         "imagenet": Chain("whole", _imagenet),
         "multilabel": Chain(256 / 224, _multilabel),
+        "shift_flip": Chain("evaluated", _none, Moves(2, "alternating")),
+        "crop_flip": Chain("evaluated", _none, Moves(4, "random")),  # a crop of the padded image is a shift
     }
 )
 

@@ -49,6 +49,17 @@ def half_cosine(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
+def triangle(done: float) -> float:
+    """From 0.2 up to the peak at 23% of the steps, and down to 0.07, both along a straight line.
+
+    Keller Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024.
+    """
+    start, top, end = 0.2, 0.23, 0.07
+    if done < top:
+        return start + (1 - start) * done / top
+    return 1 - (1 - end) * (done - top) / (1 - top)
+
+
 def learning_rate_factor(step: int, course: Course, shape: Shape) -> float:
     """The share of the peak rate at a step: linear from near 0 over the warm-up, then `shape`."""
     if step < course.warmup:
@@ -80,6 +91,7 @@ def one_cycle(optimizer: "Optimizer", course: Course) -> "LRScheduler":
 SCHEDULES: dict[str, Schedule] = {
     "constant": Schedule(shaped(level)),
     "cosine": Schedule(shaped(half_cosine)),
+    "triangle": Schedule(shaped(triangle), own_warmup=True),
     "onecycle": Schedule(one_cycle, own_warmup=True),
     "plateau": Schedule(shaped(level), plateau=True),
     "cosine_plateau": Schedule(shaped(half_cosine), plateau=True),

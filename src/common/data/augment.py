@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from common.chains import CHAINS, EVAL_CROPS
+from common.data.moves import draw_moves, moved
 from common.errors import UsageError
 
 Pixels: TypeAlias = np.ndarray
@@ -80,11 +81,19 @@ class Augmentation:
             warnings.simplefilter("error")
             self._compose = A.Compose(CHAINS[chain].steps(A, size), strict=True)
         self._frame = CHAINS[chain].frame
+        self._moves = CHAINS[chain].moves
         self._size = size
         self._eval_crop = eval_crop
 
     def __call__(self, pixels: Pixels, seed: Sequence[int]) -> Pixels:
-        """Augment one image, (height, width, 3) uint8 to (size, size, 3) uint8; equal seeds, equal result."""
+        """Augment one image, (height, width, 3) uint8 to (size, size, 3) uint8; equal seeds, equal result.
+
+        `seed` is that of the job, the epoch, and the image's row.
+        """
+        if self._moves is not None:
+            own, epoch, row = seed
+            move = draw_moves(self._moves, own, np.array([epoch]), np.array([row]))
+            return moved(self._framed(pixels)[None], move)[0]
         generator = np.random.default_rng(list(seed))
         self._compose.set_random_state(generator, random.Random(int(generator.integers(2**63))))
         return np.ascontiguousarray(self._compose(image=self._framed(pixels))["image"])

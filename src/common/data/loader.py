@@ -64,8 +64,10 @@ class PackedImages(Dataset[Batch | TraplineError]):
         several: int | None = None,
     ) -> None:
         self.part = part
+        self.chain = chain
         self.size = size
         self.seed = seed
+        self.eval_crop = eval_crop
         self.augmentation = Augmentation(chain, size, eval_crop)
         self.several = several
 
@@ -81,13 +83,17 @@ class PackedImages(Dataset[Batch | TraplineError]):
 
     def _batch(self, keys: Sequence[Key]) -> Batch:
         images = np.empty((len(keys), self.size, self.size, 3), dtype=np.uint8)
-        rows = [row if row >= 0 else ~row for _, row in keys]
-        for position, ((epoch, _), row) in enumerate(zip(keys, rows, strict=True)):
-            images[position] = self.augmentation(self._pixels(row), (self.seed, epoch, row))
+        for position, ((epoch, _), row) in enumerate(zip(keys, rows_of(keys), strict=True)):
+            images[position] = self.augmentation(self.pixels(row), (self.seed, epoch, row))
+        return self.batch_of(torch.from_numpy(images), keys)
+
+    def batch_of(self, images: torch.Tensor, keys: Sequence[Key]) -> Batch:
+        """The batch of `keys` with their augmented `images`, uint8 (batch, size, size, 3)."""
+        rows = rows_of(keys)
         weights = self.part.weights[rows]
         weights[[row < 0 for _, row in keys]] = 0
         return Batch(
-            torch.from_numpy(images),
+            images,
             torch.from_numpy(self._labels()[rows]),
             torch.from_numpy(weights),
             self._labelled(rows),
@@ -103,7 +109,8 @@ class PackedImages(Dataset[Batch | TraplineError]):
             return torch.tensor(rows) < len(self.part.labelled)
         return None
 
-    def _pixels(self, row: int) -> np.ndarray:
+    def pixels(self, row: int) -> np.ndarray:
+        """The image of `row` as it is packed. Raises TraplineError where it is damaged."""
         part, row = self.part.located(row)
         try:
             return decode_packed(part.jpeg(row))
@@ -186,17 +193,26 @@ def _padding(key: Key) -> Key:
     return key[0], ~key[1]
 
 
+def rows_of(keys: Sequence[Key]) -> list[int]:
+    """The rows of `keys`, those of padding included."""
+    return [row if row >= 0 else ~row for _, row in keys]
+
+
 @dataclass(frozen=True)
 class Loader:
-    """An iterable over the batches of an epoch, again for every epoch."""
+    """An iterable over the batches of an epoch, again for every epoch.
+
+    source: iterates over the `batches` of their epoch; num_workers: the processes that it takes.
+    """
 
     batches: EpochBatches
-    loader: DataLoader[Batch | TraplineError]
+    source: Iterable[Batch | TraplineError]
+    num_workers: int
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of `epoch`. Raises TraplineError for an image that cannot be decoded."""
         self.batches.epoch = epoch
-        for batch in self.loader:
+        for batch in self.source:
             if isinstance(batch, TraplineError):
                 raise batch
             yield batch
@@ -229,12 +245,9 @@ def make_loader(
     Workers come from a fork server, which has no threads: forking this process, whose threads may hold
     locks, can hang.
     """
-    rows, pseudo = len(part), None
-    if isinstance(part, MixedPart):
-        rows = len(part.labelled)
-        pseudo = PseudoOrder(rows, len(part.rows), pseudo_share, seed)
-    order = seed if shuffle else None
-    batches = EpochBatches(rows, batch_size, seed=order, rank=rank, ranks=ranks, pseudo=pseudo)
+    batches = epoch_batches(
+        part, batch_size, seed=seed, shuffle=shuffle, rank=rank, ranks=ranks, pseudo_share=pseudo_share
+    )
     options: dict[str, Any] = {}
     if workers:
         context = multiprocessing.get_context("forkserver")
@@ -250,7 +263,26 @@ def make_loader(
         generator=torch.Generator(),  # or the loader would draw from the generator that dropout uses
         **options,
     )
-    return Loader(batches, loader)
+    return Loader(batches, loader, workers)
+
+
+def epoch_batches(
+    part: LabelledPart | MixedPart,
+    batch_size: int,
+    *,
+    seed: int,
+    shuffle: bool,
+    rank: int,
+    ranks: int,
+    pseudo_share: float,
+) -> EpochBatches:
+    """The batches that one epoch of `part` has."""
+    rows, pseudo = len(part), None
+    if isinstance(part, MixedPart):
+        rows = len(part.labelled)
+        pseudo = PseudoOrder(rows, len(part.rows), pseudo_share, seed)
+    order = seed if shuffle else None
+    return EpochBatches(rows, batch_size, seed=order, rank=rank, ranks=ranks, pseudo=pseudo)
 
 
 def _identity(batch: Any) -> Any:

@@ -200,7 +200,7 @@ def _print_profile(config: TrainingConfig, data: Data, learner: Learner) -> None
         f"channels_last={execution.channels_last} ranks={learner.ranks.count} "
         f"threads={torch.get_num_threads()} batch={plan.size} steps_of={plan.size * plan.accumulation} "
         f"place={environment().place} "
-        f"workers={train.loader.num_workers} parameters={count_parameters(learner.model)} "
+        f"workers={train.num_workers} parameters={count_parameters(learner.model)} "
         f"classes={len(data.classes)} train_images={train.batches.rows} val_images={data.val.batches.rows} "
         f"{guessed}split={data.prepared.description.split.kind} drawn={data.prepared.description.drawn}",
         flush=True,
