@@ -74,7 +74,7 @@ def suggested_names(
 def _characteristic(
     words_of: Sequence[set[str]], everywhere: Counter[str], has_label: npt.NDArray[np.bool_]
 ) -> list[str]:
-    within = Counter(word for row in np.flatnonzero(has_label) for word in words_of[row])
+    within = Counter(word for row in np.flatnonzero(has_label).tolist() for word in words_of[row])
     inside, outside = int(has_label.sum()), int((~has_label).sum())
     scores = {}
     for word, held in within.items():

@@ -62,7 +62,7 @@ def _one_site(rows: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     counts = np.bincount(label_indices(rows[rows["label"] != UNLABELED]), minlength=len(classes))
     return {
         "images": {str(part): int(count) for part, count in rows["part"].value_counts().items()},
-        "classes": {classes[label]: int(counts[label]) for label in np.flatnonzero(counts)},
+        "classes": {classes[label]: int(counts[label]) for label in np.flatnonzero(counts).tolist()},
     }
 
 
