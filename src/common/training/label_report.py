@@ -32,12 +32,10 @@ def label_rows(outcome: Mapping[str, Tensor], classes: Sequence[str]) -> list[Ro
     macro = values[known].mean(axis=0) if known.any() else np.full(len(SHARES), np.nan)
     macro[SHARES.index("threshold")] = np.nan
     total, tuned_total = counts.sum(axis=0), tuned.sum(axis=0)
-    micro = [*shares(total), np.nan, np.nan, shares(tuned_total)[2]]
-    rows = [(_cells(name, own), [float(value) for value in line])
-            for name, own, line in zip(classes, counts, values, strict=True)]  # fmt: skip
-    rows.append((_cells("macro average", total), [float(value) for value in macro]))
-    rows.append((_cells("micro average", total), [float(value) for value in micro]))
-    return rows
+    micro = np.array([*shares(total), np.nan, np.nan, shares(tuned_total)[2]])
+    names = [*classes, "macro average", "micro average"]
+    cells = map(_cells, names, [*counts, total, total])
+    return list(zip(cells, [*values.tolist(), macro.tolist(), micro.tolist()], strict=True))
 
 
 def _cells(name: str, counts: np.ndarray) -> list[str]:

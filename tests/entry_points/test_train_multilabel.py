@@ -1,0 +1,151 @@
+"""Training where an image may have several labels, from raw mosaics to a model with thresholds."""
+
+import json
+
+import pytest
+
+from common import metrics
+from common.models.artefact import load_model
+from common.reports.history import read_history
+from tests.entry_points.jobs import QUICK, deterministic, same, tensors
+from tests.entry_points.test_train_resumed import kill_in_epoch
+from tests.mosaics import drawn_images, make_mosaics
+
+TWO_EPOCHS = [
+    *QUICK, "--arch", "shufflenet_v2_x0_5", "--loss", "bce", "--optimizer", "adam", "--batch-size", 8,
+    "--epochs", 2, "--augment", "multilabel", "--best-metric", "val_macro_f1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mosaics(tmp_path_factory, run_script):
+    """A prepared set of 60 labelled mosaics with 5 labels. Read it only."""
+    folder = tmp_path_factory.mktemp("mosaics")
+    raw = make_mosaics(drawn_images(5, 10, 16, seed=0), folder / "raw", 60, seed=0)
+    done = run_script("prepare.py", "--input", raw, "--output", folder / "prepared", "--short-side", 32)
+    assert done.returncode == 0, done.stderr
+    return folder / "prepared"
+
+
+def trained(call_script, prepared, folder, *flags):
+    done = call_script("train.py", "--prepared", prepared, "--output", folder, *TWO_EPOCHS, *flags)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def described(folder):
+    return json.loads((folder / "model" / "model.json").read_text())
+
+
+def test_metrics_thresholds_and_test_scores_are_where_they_are_looked_for(mosaics, tmp_path, call_script):
+    said = trained(
+        call_script, mosaics, tmp_path, "--score-test=true", "--positive-weights=balanced",
+        "--mixup=0.2", "--target-accuracy=1.0", "--log-every=1",
+    )  # fmt: skip
+    rows = read_history(tmp_path / "output" / "data" / "metrics.csv")
+    assert {"val_map", "val_micro_f1", "val_macro_recall", "val_loss", "train_macro_f1"} <= rows[1].keys()
+    model, description = load_model(tmp_path / "model")
+    assert (description.task, len(description.thresholds)) == ("multilabel", 5)
+    assert model.fc.out_features == 5
+    tested = json.loads((tmp_path / "output" / "data" / "test.json").read_text())
+    assert tested["thresholds"] == description.thresholds
+    numbers = {name: tested[name] for name in ("test_loss", "test_acc", "test_macro_f1", "test_micro_f1")}
+    assert description.metrics["test"] == numbers
+    assert description.metrics["target_epoch"] is None
+    last = [line for line in said.splitlines() if line.startswith(metrics.START)][-1]
+    assert metrics.read_values(last) == pytest.approx(numbers, rel=1e-5)
+    assert "target: val_acc 1 not reached in 2 epochs" in said
+    report = (tmp_path / "output" / "data" / "classification_report.txt").read_text()
+    assert report in said
+    assert "micro average" in report
+    assert (tmp_path / "output" / "data" / "curves.png").is_file()
+
+
+def test_between_validations_an_epoch_has_no_validation_numbers(mosaics, tmp_path, call_script):
+    said = trained(
+        call_script, mosaics, tmp_path, "--epochs=3", "--validate-every=2", "--tune-thresholds=false"
+    )
+    rows = read_history(tmp_path / "output" / "data" / "metrics.csv")
+    assert [("val_loss" in row, "train_loss" in row) for row in rows] == [
+        (False, True), (True, True), (True, True),
+    ]  # fmt: skip
+    lines = [metrics.read_values(line) for line in said.splitlines() if line.startswith(metrics.START)]
+    assert ["val_map" in line for line in lines] == [False, True, True]
+    assert described(tmp_path)["best_epoch"] in (2, 3)
+    assert described(tmp_path)["thresholds"] == [0.5] * 5
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--loss=focal", "--best-metric=val_acc"], "hyperparameter loss: focal is for multiclass data"),
+        (["--pseudo={folder}"], "pseudo-labels are of one label an image"),
+    ],
+)
+def test_what_is_for_one_label_an_image_is_refused(mosaics, tmp_path, call_script, flags, words):
+    flags = [flag.format(folder=tmp_path) for flag in flags]
+    done = call_script("train.py", "--prepared", mosaics, "--output", tmp_path / "out", *TWO_EPOCHS, *flags)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_the_loss_of_several_labels_and_a_missing_test_part_are_refused(small_demo, tmp_path, call_script):
+    job = ["train.py", "--prepared", small_demo, "--output", tmp_path, *QUICK, "--epochs", 1]
+    done = call_script(*job, "--loss", "bce")
+    assert (done.returncode, "bce is for multilabel data" in done.stderr) == (2, True)
+    description = json.loads((small_demo / "dataset.json").read_text())
+    del description["parts"]["test"]
+    less = tmp_path / "less"
+    less.mkdir()
+    for part in ("train", "val"):
+        (less / part).symlink_to(small_demo / part)
+    (less / "dataset.json").write_text(json.dumps(description))
+    done = call_script(*job[:2], less, *job[3:], "--score-test", "true")
+    assert done.returncode == 2
+    assert f"score_test: {less} has no test part" in done.stderr
+
+
+def test_one_label_an_image_has_test_scores_too(small_demo, tmp_path, call_script):
+    job = ["--prepared", small_demo, "--output", tmp_path, *QUICK, "--epochs", 1, "--score-test", "true"]
+    done = call_script("train.py", *job, "--target-accuracy", 0.001)
+    assert done.returncode == 0, done.stderr
+    tested = json.loads((tmp_path / "output" / "data" / "test.json").read_text())
+    assert tested["thresholds"] is None
+    assert (
+        tested["images"] == json.loads((small_demo / "dataset.json").read_text())["parts"]["test"]["images"]
+    )
+    assert described(tmp_path)["metrics"]["test"].keys() == {"test_loss", "test_acc", "test_macro_f1"}
+    assert described(tmp_path)["metrics"]["target_epoch"] == 1
+    assert "target: val_acc 0.001 reached after 1 epochs" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_killed_multi_label_job_ends_like_one_never_killed(mosaics, tmp_path, run_script):
+    flags = [*TWO_EPOCHS, "--epochs", 4, "--validate-every", 2, "--schedule", "plateau"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run_script("train.py", "--prepared", mosaics, "--output", whole, *flags).returncode == 0
+    kill_in_epoch(4, mosaics, killed, *flags)
+    done = run_script("train.py", "--prepared", mosaics, "--output", killed, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "resumed after epoch 3" in done.stdout
+    assert same(tensors(killed), tensors(whole))
+    assert same(tensors(killed, "last"), tensors(whole, "last"))
+    assert described(killed)["thresholds"] == described(whole)["thresholds"]
+    one, other = (read_history(folder / "output" / "data" / "metrics.csv")[1:] for folder in (whole, killed))
+    assert deterministic(one[::2]) == deterministic(other[::2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arch",
+    ["googlenet", "resnet50", "resnext50_32x4d", "shufflenet_v2_x2_0", "efficientnet_v2_s", "regnet_x_3_2gf"],
+)
+def test_the_six_architectures_train_at_64_px(mosaics, tmp_path, run_script, arch):
+    auxiliary = ["--aux-weight", 0.3] if arch == "googlenet" else []
+    done = run_script(
+        "train.py", "--prepared", mosaics, "--output", tmp_path, *TWO_EPOCHS, "--arch", arch, "--epochs", 1,
+        *auxiliary,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not any("aux" in name for name in tensors(tmp_path))
+    assert load_model(tmp_path / "model")[1].architecture == arch
