@@ -33,8 +33,10 @@ MOST_FOLDS = 100
 NOT_WITH_FOLDS = {
     "pseudo": "for the teacher of the pseudo-labels has seen images of every fold",
     "phase1": "for that model has seen images of every fold",
-    "no-wait": "whose jobs are started as others end; Ctrl-C leaves them, and the same command goes on",
-    "checkpoints": "whose jobs have checkpoints of their own; leave it out",
+}
+NOT_WITH_MANY = {
+    "no-wait": "jobs are started as others end; Ctrl-C leaves those that run, and the same command goes on",
+    "checkpoints": "each of the jobs has a place of its own; leave it out",
 }
 PACKED_SIDE = 256  # prepare.py's default short side, px
 CHANNEL_HELP = {
@@ -114,7 +116,7 @@ def parser(experiment: Experiment) -> ArgumentParser:
 def _add_machines(arguments: ArgumentParser, experiment: Experiment) -> None:
     add = arguments.add_argument_group("machines").add_argument
     add("--instance-type", help=f"aws: default: {experiment.instance_type}")
-    add("--instance-count", type=_positive, default=1, metavar="N", help="above 1: torchrun")
+    add("--instance-count", type=positive, default=1, metavar="N", help="above 1: torchrun")
     add("--prepare-instance-type", help=f"aws: default: {PREPARE_INSTANCE}")
     add("--role", help="aws: execution role, name or ARN; default: $SAGEMAKER_ROLE, the SDK's defaults file")
     add("--image-uri",
@@ -132,10 +134,8 @@ def _add_folds(arguments: argparse.ArgumentParser) -> None:
     add = arguments.add_argument_group("cross-validation").add_argument
     add("--folds", type=_folds, default=0, metavar="K", help="a job for each of K folds of train and val, "
         "without the test part; the same command goes on where it was left")  # fmt: skip
-    add(
-        "--ensemble", action="store_true", help="with --folds: also the average of their models as a model"
-    )
-    add("--parallel", type=_positive, metavar="N", help="with --folds on aws: jobs at a time; default: 4")
+    add("--ensemble", action="store_true", help="with --folds: also the average of their models as a model")
+    add("--parallel", type=positive, metavar="N", help="with --folds on aws: jobs at a time; default: 4")
 
 
 def _folds(text: str) -> int:
@@ -144,7 +144,8 @@ def _folds(text: str) -> int:
     return int(text)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An argparse type: a whole number above 0."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return int(text)
@@ -203,8 +204,16 @@ def _check_folds(flags: argparse.Namespace) -> None:
     for name, why in NOT_WITH_FOLDS.items():
         if getattr(flags, name.replace("-", "_")):
             raise UsageError(f"--{name}: not with --folds, {why}")
+    refuse_with_many(flags)
     if {"fold", "folds"} & read_pairs("--set", flags.set).keys():
         raise UsageError(f"--set: leave out fold and folds, --folds {flags.folds} sets them for each job")
+
+
+def refuse_with_many(flags: argparse.Namespace) -> None:
+    """Raise UsageError for flags of a single job that make no sense for many."""
+    for name, why in NOT_WITH_MANY.items():
+        if getattr(flags, name.replace("-", "_")):
+            raise UsageError(f"--{name}: not with many jobs; {why}")
 
 
 def _check_backend(flags: argparse.Namespace) -> None:

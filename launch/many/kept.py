@@ -58,5 +58,6 @@ def _record(job: Job, described: Mapping[str, Any]) -> dict[str, Any]:
         "instance_count": machines.get("InstanceCount", 1),
         "billable_s": described.get("BillableTimeInSeconds"),
         "training_s": described.get("TrainingTimeInSeconds"),
+        "metrics": dict(run_of_job(described).metrics),
         "model": (described.get("ModelArtifacts") or {}).get("S3ModelArtifacts"),
     }
