@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -31,6 +32,7 @@ from common.schedules import SCHEDULES
 ShellSafe = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./:@+,=-]+$", max_length=2000)]
 
 LARGEST_BATCH = 65536
+DEVICES = ("cuda", "cpu", "mps")
 DEFAULT_THRESHOLD = 0.85  # the confidence from which a pseudo-label is accepted, unless told otherwise
 
 BestMetric = Literal["val_loss", "val_acc", "val_macro_f1", "val_micro_f1", "val_map"]
@@ -51,6 +53,25 @@ def _word(value: object) -> object:
     return str(value).lower() if isinstance(value, bool | str) else value
 
 
+def read_batch_sizes(text: str) -> dict[str, int]:
+    """The images per batch by type of device, of a text such as `cuda:128,cpu:16`.
+
+    Raises ValueError where it is none.
+    """
+    pairs = [part.partition(":") for part in text.split(",")]
+    sizes = {device: int(size) for device, _, size in pairs if device in DEVICES and size.isdecimal()}
+    if len(sizes) < len(pairs) or not all(1 <= size <= LARGEST_BATCH for size in sizes.values()):
+        raise ValueError(f"must be auto, or a number for each type of device ({', '.join(DEVICES)})")
+    return sizes
+
+
+def _batch_sizes(text: str) -> str:
+    if text != "auto":
+        read_batch_sizes(text)
+    return text
+
+
+BatchSizes = Annotated[str, AfterValidator(_batch_sizes)]
 Switch = Annotated[Literal["auto", "true", "false"], BeforeValidator(_word)]
 
 
@@ -80,8 +101,16 @@ class TrainingConfig(BaseModel):
         "none", "what evaluation sees: the whole frame, or (centre) 7/8 of its short side from the centre"
     )
     mixup: float = field(0.0, "mixup: alpha of the share's Beta distribution; 0: off", ge=0, le=1000)
-    batch_size: int | Literal["auto"] = field(
-        64, "images per micro-batch and process; auto: by the machine, and halved where memory runs out"
+    batch_size: int | BatchSizes = field(
+        64,
+        "images per micro-batch and process; by device: cuda:128,cpu:16; auto: by the machine, and halved "
+        "where memory runs out",
+    )
+    normalisation: Literal["auto", "imagenet", "cifar10", "cifar10_half"] = field(
+        "auto", "mean and std of pixels; auto: those of the weights; cifar10_half: CIFAR-10's mean, std 0.5"
+    )
+    in_memory: bool = field(
+        False, "decode all images once, into memory (of the GPU where there is one): for small images"
     )
     pseudo_share: float = field(0.25, "share of pseudo-labelled images in a batch, with --pseudo", gt=0, lt=1)
     pseudo_weight: float = field(0.5, "weight of a pseudo-labelled image in the loss", gt=0, le=10)
@@ -99,9 +128,19 @@ class TrainingConfig(BaseModel):
     optimizer: Literal["adamw", "sgd", "adam", "adadelta"] = field("adamw", "optimizer")
     lr: float = field(1e-3, "peak learning rate", gt=0, le=100)
     head_lr_multiplier: float = field(1.0, "the new head's learning rate over lr", gt=0, le=1000)
+    norm_bias_lr_multiplier: float = field(
+        1.0, "learning rate of the biases of batch normalisation over lr", gt=0, le=1000
+    )
     momentum: float = field(0.9, "momentum of sgd", ge=0, lt=1)
+    nesterov: bool = field(False, "Nesterov's momentum, with sgd")
+    lookahead: bool = field(
+        False, "every 5 steps, average the weights with slowly moving ones, and end with those"
+    )
     weight_decay: float = field(
         1e-2, "decoupled for adamw, else added to the gradient; never on norms and biases", ge=0, le=10
+    )
+    l1: float = field(
+        0.0, "factor of the sum of absolute weights in the loss; never of norms and biases", ge=0, le=1
     )
     schedule: ScheduleName = field("constant", "learning-rate schedule")
     warmup_epochs: float = field(0.0, "linear warm-up of constant, cosine and plateau, epochs", ge=0)
@@ -183,6 +222,7 @@ class TrainingConfig(BaseModel):
                 f"loss {self.loss}: needs model_output={needs}, and model_output is {self.model_output}"
             )
         self._check_task()
+        self._check_optimisation()
         if self.aux_weight and (self.model_output != "logits" or self.weights == "phase1"):
             raise ValueError("aux_weight: only with model_output=logits, and not with weights=phase1")
         self._check_folds()
@@ -194,6 +234,20 @@ class TrainingConfig(BaseModel):
         if self.min_delta and self.patience is None:
             raise ValueError("min_delta has no effect without patience")
         return self
+
+    def _check_optimisation(self) -> None:
+        """Raise ValueError for what has no effect, or none that could be meant."""
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise ValueError("nesterov: only with optimizer=sgd and a momentum above 0")
+        if self.lookahead and self.patience is not None:
+            raise ValueError(
+                "lookahead and patience: exclude each other, for the averaging is planned to the last epoch"
+            )
+        if self.in_memory and not CHAINS[self.augment].in_memory:
+            able = ", ".join(name for name, chain in CHAINS.items() if chain.in_memory)
+            raise ValueError(
+                f"in_memory: the chain {self.augment} takes one image at a time; set augment to one of {able}"
+            )
 
     def _check_task(self) -> None:
         """Raise ValueError for what has a meaning only for one label an image, or only for several."""

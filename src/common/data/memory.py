@@ -66,34 +66,26 @@ def make_memory_loader(
 ) -> Loader:
     """The loader of `make_loader`, of images that are decoded now and lie on `device` from then on.
 
-    Raises UsageError for a chain that cannot be run on whole batches, or images that do not fit into the
-    memory that is free; TraplineError for an image that cannot be decoded.
+    Raises UsageError for images that do not fit into the memory that is free, TraplineError for one that
+    cannot be decoded.
     """
-    check_chain(chain)
+    if not CHAINS[chain].in_memory:
+        raise ValueError(f"{chain} takes one image at a time")  # the configuration says so to the user
     _check_memory(len(part), size, device)
     batches = epoch_batches(
         part, batch_size, seed=seed, shuffle=shuffle, rank=rank, ranks=ranks, pseudo_share=pseudo_share
     )
     packed = PackedImages(part, chain, size, seed, eval_crop, several)
-    return Loader(batches, MemoryBatches(batches, packed, _decoded(packed).to(device)), num_workers=0)
+    return Loader(batches, MemoryBatches(batches, packed, decoded(packed).to(device)), num_workers=0)
 
 
-def _decoded(packed: PackedImages) -> Tensor:
-    """Every image of a part as evaluation sees it, uint8 (images, size, size, 3)."""
-    images = np.empty((len(packed), packed.size, packed.size, 3), dtype=np.uint8)
-    for row in range(len(packed)):
+def decoded(packed: PackedImages, first: int | None = None) -> Tensor:
+    """A part's images as evaluation sees them, or the `first` of them: uint8 (images, size, size, 3)."""
+    count = len(packed) if first is None else min(first, len(packed))
+    images = np.empty((count, packed.size, packed.size, 3), dtype=np.uint8)
+    for row in range(count):
         images[row] = evaluated_square(packed.pixels(row), packed.size, packed.eval_crop)
     return torch.from_numpy(images)
-
-
-def check_chain(chain: str) -> None:
-    """Raise UsageError where a chain cannot be run on batches in memory, naming those that can."""
-    if not CHAINS[chain].in_memory:
-        able = ", ".join(name for name, other in CHAINS.items() if other.in_memory)
-        raise UsageError(
-            f"hyperparameter augment: {chain} works on one image at a time; with in_memory take one of {able}, "
-            "or leave in_memory out"
-        )
 
 
 def _check_memory(images: int, size: int, device: torch.device) -> None:

@@ -17,6 +17,7 @@ from common.models.own import OWN
 
 # What the names of the auxiliary heads' tensors begin with, by architecture.
 AUXILIARY_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 TRANSFORMERS = ("maxvit", "swin", "vit_")
 
 # Where channels_last (NHWC) is faster, by the start of the architecture's name. Measured: on the CPU, two
@@ -35,7 +36,12 @@ class Normalisation:
     std: tuple[float, float, float]
 
 
-IMAGENET_NORMALISATION = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+NAMED_NORMALISATIONS = {
+    "imagenet": Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": Normalisation((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar10_half": Normalisation((0.4914, 0.4822, 0.4465), (0.5, 0.5, 0.5)),
+}
+IMAGENET_NORMALISATION = NAMED_NORMALISATIONS["imagenet"]
 
 
 class DropoutLinear(nn.Linear):
@@ -205,6 +211,11 @@ def check_image_size(arch: str, image_size: int, classes: int, *, auxiliary: boo
     """
     if image_size < 1:
         raise UsageError(f"image_size: {image_size} is not a number of pixels; give 1 or more")
+    only = OWN[arch].image_size if arch in OWN else None
+    if only not in (None, image_size):
+        raise UsageError(
+            f"image_size: {arch} takes images of {only} px, not of {image_size}; set it to {only}"
+        )
     model = build_on_meta(arch, classes, image_size=image_size, auxiliary=auxiliary).train(auxiliary)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -274,27 +285,44 @@ def _is_decayed(name: str, parameter: Tensor) -> bool:
     return parameter.ndim > 1 and name.endswith("weight") and "cpb_mlp" not in name
 
 
+def norm_biases(model: nn.Module) -> frozenset[str]:
+    """The names of the biases of batch normalisation."""
+    layers = (name for name, module in model.named_modules() if isinstance(module, BATCH_NORMS))
+    return frozenset(f"{name}.bias" for name in layers)
+
+
 def parameter_groups(
-    model: nn.Module, weight_decay: float, lr: float, head_lr_multiplier: float, head: frozenset[str]
+    model: nn.Module,
+    weight_decay: float,
+    lr: float,
+    head_lr_multiplier: float,
+    head: frozenset[str],
+    norm_bias_lr_multiplier: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimizer: body and head, each with and without weight decay; empty ones left out.
 
     Norm layers, biases, class tokens, position embeddings and position bias tables are not decayed. `head`
-    names the tensors that learn at `lr * head_lr_multiplier` (see `head_parameters`). Every trainable
-    parameter is in exactly one group; each group has `name`, `params`, `lr` and `weight_decay`.
+    names the tensors that learn at `lr * head_lr_multiplier` (see `head_parameters`); with another
+    `norm_bias_lr_multiplier` than 1 the biases of batch normalisation have groups and a rate of their own.
+    Every trainable parameter is in exactly one group; each has `name`, `params`, `lr` and `weight_decay`.
     """
     rates = {"body": lr, "head": lr * head_lr_multiplier}
-    decays = {"decayed": weight_decay, "not_decayed": 0.0}
-    groups: dict[tuple[str, str], list[nn.Parameter]] = {
-        (part, kind): [] for part in rates for kind in decays
-    }
+    kinds = {"decayed": (weight_decay, 1.0), "not_decayed": (0.0, 1.0)}
+    kinds["norm_biases"] = (0.0, norm_bias_lr_multiplier)
+    apart = norm_biases(model) if norm_bias_lr_multiplier != 1 else frozenset()
+    groups: dict[tuple[str, str], list[nn.Parameter]] = {(part, kind): [] for part in rates for kind in kinds}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             part = "head" if name in head else "body"
             kind = "decayed" if _is_decayed(name, parameter) else "not_decayed"
-            groups[part, kind].append(parameter)
+            groups[part, "norm_biases" if name in apart else kind].append(parameter)
     return [
-        {"name": f"{part}_{kind}", "params": members, "lr": rates[part], "weight_decay": decays[kind]}
+        {
+            "name": f"{part}_{kind}",
+            "params": members,
+            "lr": rates[part] * kinds[kind][1],
+            "weight_decay": kinds[kind][0],
+        }
         for (part, kind), members in groups.items()
         if members
     ]

@@ -12,12 +12,12 @@ PATCH = 2  # side of a whitened patch, pixels
 COMPONENTS = 3 * PATCH**2
 WHITENED = 2 * COMPONENTS  # each component and its negative: what follows lets little of the negative through
 WHITENING_EPSILON = 5e-4
+IMAGES_TOGETHER = 500
 WIDTHS = (64, 256, 256)
 MOMENTUM = 0.4  # of the new batch in the running statistics: few steps follow each other
 EPSILON = 1e-12
 LAST_POOLING = 3
 LOGIT_SCALE = 1 / 9
-SIDE = 32
 
 
 class Whitening(nn.Conv2d):
@@ -87,7 +87,7 @@ class CifarFast(nn.Module):
 
 
 def _identity_convolution(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 3x3 convolution whose first filters begin by passing their channel on (Dirac); the others at random."""
+    """A 3x3 convolution whose first filters begin by passing their channel on (Dirac); others are random."""
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     shared = min(inputs, outputs)
     with torch.no_grad():
@@ -108,9 +108,13 @@ def whiten(model: nn.Module, images: Tensor) -> None:
 
 
 def whitening_filters(images: Tensor) -> Tensor:
-    """(24, 3, 2, 2): what whitens the 2 x 2 patches of images (images, 3, height, width), and its negative."""
-    patches = functional.unfold(images, PATCH).transpose(1, 2).reshape(-1, COMPONENTS).double()
-    covariance = patches.T @ patches / len(patches)
+    """What whitens patches of images (images, 3, height, width), and its negative: (24, 3, 2, 2)."""
+    sums, count = torch.zeros(COMPONENTS, COMPONENTS, dtype=torch.double, device=images.device), 0
+    for some in images.split(IMAGES_TOGETHER):
+        patches = functional.unfold(some, PATCH).transpose(1, 2).reshape(-1, COMPONENTS)
+        sums += (patches.T @ patches).double()
+        count += len(patches)
+    covariance = sums / count
     variances, directions = torch.linalg.eigh(covariance)
     filters = (directions / (variances + WHITENING_EPSILON).sqrt()).T.flip(0)
     filters = filters.reshape(COMPONENTS, 3, PATCH, PATCH).to(images)

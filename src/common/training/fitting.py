@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import torch
 
-from common.config import TrainingConfig, pseudo_rows
-from common.errors import TraplineError
+from common.config import TrainingConfig, pseudo_rows, read_batch_sizes
+from common.errors import TraplineError, UsageError
 from common.training.distributed import Ranks, from_all
 from common.training.execution import Execution
 from common.training.loop import Learner
@@ -21,13 +21,28 @@ AUTO = "auto"
 
 
 def first_plan(config: TrainingConfig, execution: Execution, cores: int, ranks: Ranks) -> BatchPlan:
-    """The batches that `config` asks for; with `auto` the most that every rank's machine takes."""
+    """The batches that `config` asks for; with `auto` the most that every rank's machine takes.
+
+    Raises UsageError where it names other types of device than the one that trains.
+    """
     if isinstance(config.batch_size, int):
         return BatchPlan(config.batch_size, config.accumulation)
+    if config.batch_size != AUTO:
+        return BatchPlan(_size_for(config.batch_size, execution.device.type), config.accumulation)
     own = automatic_batch_size(
         execution.device, max(1, cores // ranks.local_count), config.gpu_memory_fraction or 1.0
     )
     return BatchPlan(min(from_all(own, ranks)), config.accumulation)
+
+
+def _size_for(batch_sizes: str, device_type: str) -> int:
+    sizes = read_batch_sizes(batch_sizes)
+    if device_type not in sizes:
+        raise UsageError(
+            f"hyperparameter batch_size: {batch_sizes} says nothing of {device_type}, which this job trains "
+            f"on; add {device_type}:NUMBER"
+        )
+    return sizes[device_type]
 
 
 def with_batches(config: TrainingConfig, plan: BatchPlan) -> TrainingConfig:

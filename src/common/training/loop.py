@@ -21,9 +21,10 @@ from common.models.build import Normalisation
 from common.training.distributed import ALONE, Ranks, gather_rows, total
 from common.training.evaluation import macro_f1
 from common.training.execution import Execution
+from common.training.lookahead import Lookahead
 from common.training.mixup import Mixing, draw_mixing, leading_labels, mixed_images, mixed_losses
 from common.training.multilabel import macro_f1_of_labels
-from common.training.optimisation import Loss
+from common.training.optimisation import Loss, add_l1
 
 Item = TypeVar("Item")
 STEPS_BETWEEN_CHECKS = 50  # looking at the loss makes the host wait for a GPU, so not at every step
@@ -44,6 +45,7 @@ class Learner:
     ranks: Ranks = ALONE
     parallel: DistributedDataParallel | None = None  # `model` as several ranks call it in training
     compiled: Callable[[Tensor], Any] | None = None  # either of them, as it is called where it is compiled
+    lookahead: Lookahead | None = None
 
     def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
         """The logits of normalised images (batch, 3, height, width), for training, and those of auxiliary
@@ -204,14 +206,19 @@ def over_all_ranks(tally: Tally, batch_sizes: list[int], ranks: Ranks) -> Tally:
 
 def step(learner: Learner, tally: Tally) -> None:
     """Clip, update the weights, advance the schedule."""
-    if learner.config.clip_norm is not None:
+    if learner.config.clip_norm is not None or learner.config.l1:
         learner.scaler.unscale_(learner.optimizer)
+    if learner.config.l1:
+        add_l1(learner.optimizer, learner.config.l1)
+    if learner.config.clip_norm is not None:
         nn.utils.clip_grad_norm_(learner.model.parameters(), learner.config.clip_norm)
     tally.learning_rate = float(learner.optimizer.param_groups[0]["lr"])
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     learner.optimizer.zero_grad(set_to_none=True)
     learner.schedule.step()
+    if learner.lookahead is not None:
+        learner.lookahead.after_step(learner.model)
 
 
 def check_finite(loss: Tensor, config: TrainingConfig, epoch: int, number: int) -> None:

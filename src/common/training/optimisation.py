@@ -98,12 +98,28 @@ def make_optimizer(config: TrainingConfig, model: nn.Module, head: frozenset[str
         lr=config.lr,
         head_lr_multiplier=config.head_lr_multiplier,
         head=head,
+        norm_bias_lr_multiplier=config.norm_bias_lr_multiplier,
     )
     make = OPTIMIZERS[config.optimizer]
-    options: dict[str, Any] = {"momentum": config.momentum} if make is SGD else {}
+    options: dict[str, Any] = {}
+    if make is SGD:
+        options = {"momentum": config.momentum, "nesterov": config.nesterov}
     if "fused" in inspect.signature(make).parameters:
         options["fused"] = all(parameter.device.type in FUSED_ON for parameter in model.parameters())
     return make(groups, lr=config.lr, **options)
+
+
+@torch.no_grad()
+def add_l1(optimizer: Optimizer, factor: float) -> None:
+    """Add to the gradients that of `factor` x the sum of absolute weights, over the weights that are decayed.
+
+    It is the weights' signs, written without a graph: the penalty itself is in no loss that is reported.
+    """
+    for group in optimizer.param_groups:
+        if group["name"].endswith("_decayed") and not group["name"].endswith("_not_decayed"):
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    weight.grad.add_(weight.sign(), alpha=factor)
 
 
 def make_schedule(config: TrainingConfig, optimizer: Optimizer, steps_per_epoch: int) -> LRScheduler:

@@ -35,6 +35,8 @@ def restore(learner: Learner, state: Snapshot) -> Progress:
     learner.optimizer.load_state_dict(state["optimizer"])
     learner.schedule.load_state_dict(state["schedule"])
     learner.scaler.load_state_dict(state["scaler"])
+    if learner.lookahead is not None:
+        learner.lookahead.restore(state["lookahead"])
     _restore_random_state(state["random"][learner.ranks.rank], learner.execution.device)
     return Progress(**state["progress"])
 
@@ -60,6 +62,7 @@ def snapshot(learner: Learner, state: Progress, random: list[RandomState]) -> Sn
         "optimizer": learner.optimizer.state_dict(),
         "schedule": learner.schedule.state_dict(),
         "scaler": learner.scaler.state_dict(),
+        "lookahead": None if learner.lookahead is None else learner.lookahead.state(),
         "random": random,
         "progress": state.state(),
         "batch": [learner.config.batch_size, learner.config.accumulation],

@@ -1,6 +1,8 @@
 """What a training job begins with: its data, the learner with its first weights, and its checkpoints."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,15 @@ from common.channels import Channel, TrainingPaths
 from common.config import TrainingConfig
 from common.data.folds import LabelledPart, training_parts
 from common.data.loader import Loader, make_loader
+from common.data.memory import make_memory_loader
 from common.data.mixed import MixedPart
 from common.data.prepared import PARTS, PreparedSet, fetch_prepared, open_prepared
 from common.data.pseudo import PseudoLabels, fetch_pseudo_labels, read_pseudo_labels
 from common.errors import TraplineError, UsageError
 from common.losses import LOSSES
 from common.models.build import (
+    BATCH_NORMS,
+    NAMED_NORMALISATIONS,
     Normalisation,
     build_model,
     check_image_size,
@@ -32,6 +37,7 @@ from common.processes import available_cores
 from common.storage import folder_digest
 from common.training.checkpoint import Checkpoints, job_key
 from common.training.compiling import compiled
+from common.training.data_start import start_from_data
 from common.training.distributed import (
     Ranks,
     parallel,
@@ -43,12 +49,13 @@ from common.training.execution import (
     log_memory,
 )
 from common.training.fitting import with_batches
+from common.training.lookahead import start_lookahead
 from common.training.loop import Learner
 from common.training.optimisation import make_loss, make_optimizer, make_schedule
 from common.training.resources import BatchPlan, choose_resources
 
+NO_WEIGHTS = "none"
 TRAINED_PARTS = ("train", "val")
-NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 START_LEFT = 0.01  # share of a running statistic's first value that is still worth a word at the end
 
 
@@ -152,20 +159,22 @@ def with_loaders(
         "size": config.image_size,
         "batch_size": config.batch_size,
         "seed": config.seed,
-        "workers": workers,
-        "pin": execution.device.type == "cuda",
         "rank": ranks.rank,
         "ranks": ranks.count,
         "eval_crop": config.eval_crop,
         "several": several_of(prepared),
     }
+    where = {"workers": workers, "pin": execution.device.type == "cuda"}
+    make: Callable[..., Loader] = partial(make_loader, **where)
+    if config.in_memory:
+        make = partial(make_memory_loader, device=execution.device)
     labelled, validation = training_parts(prepared, config.folds, config.fold)
     part = _training_part(config, prepared, labelled, pseudo)
-    train = make_loader(part, chain=config.augment, shuffle=True, pseudo_share=config.pseudo_share, **shared)
-    val = make_loader(validation, chain="none", shuffle=False, **shared)
+    train = make(part, chain=config.augment, shuffle=True, pseudo_share=config.pseudo_share, **shared)
+    val = make(validation, chain="none", shuffle=False, **shared)
     test = None
     if config.score_test:
-        test = make_loader(prepared.part("test"), chain="none", shuffle=False, **shared)
+        test = make(prepared.part("test"), chain="none", shuffle=False, **shared)
     return Data(prepared, labelled, validation, train, val, pseudo, test)
 
 
@@ -252,6 +261,7 @@ def setup_learner(
         ranks=ranks,
         parallel=shared,
         compiled=compiled(config, model if shared is None else shared, execution, steps),
+        lookahead=start_lookahead(model, steps) if config.lookahead else None,
     )
     seed_dropout(config.seed, ranks)
     return learner, report
@@ -272,6 +282,9 @@ def _setup_model(
         auxiliary=auxiliary,
     )
     report, normalisation = _load_start(model, config, data, paths)
+    normalisation = NAMED_NORMALISATIONS.get(config.normalisation, normalisation)
+    if config.weights == NO_WEIGHTS:
+        start_from_data(model, config, data.labelled, normalisation)
     print(report, flush=True)
     log_memory("model_built", execution.device)
     model = execution.place(model)
@@ -333,7 +346,7 @@ def note_few_steps(learner: Learner, data: Data, report: WeightsReport) -> None:
     if not learner.ranks.first or not any(name.endswith("running_mean") for name in report.new):
         return
     steps = learner.config.epochs * len(data.train.batches)
-    layers = [layer for layer in learner.model.modules() if isinstance(layer, NORMALISATIONS)]
+    layers = [layer for layer in learner.model.modules() if isinstance(layer, BATCH_NORMS)]
     share = max(((1 - (layer.momentum or 1.0)) ** steps for layer in layers), default=0.0)
     if share > START_LEFT:
         print(
