@@ -1,4 +1,7 @@
-"""Collect the answers of batch transform: predictions.csv, submission.csv and report.html."""
+"""Collect the answers of batch transform: predictions.csv, submission.csv and report.html.
+
+Where images have several labels, label_predictions.csv (ImageID,Labels) in the place of submission.csv.
+"""
 
 import argparse
 import os
@@ -32,7 +35,7 @@ def parser() -> ArgumentParser:
     )
     add("--history", action="append", default=[], metavar="FILE|DIR",
         help="metrics.csv or output.tar.gz of Phase 1; again for Phase 2")  # fmt: skip
-    add("--output", required=True, metavar="DIR", help="gets the three files")
+    add("--output", required=True, metavar="DIR", help="gets the files")
     add("--review-below", type=share, default=0.6, metavar="P",
         help="confidence below which a person should look (default: 0.6)")  # fmt: skip
     add("--submission-format", metavar="FILE", help="default: submission_format.csv of the prepared data set")

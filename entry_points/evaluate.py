@@ -37,7 +37,9 @@ def parser() -> ArgumentParser:
     add("--output", required=True, metavar="DIR", help="gets evaluation.json and champion/")
     add("--views", default="auto", metavar="auto|none|flip|enhanced|VIEW,...",
         help="test-time views; auto: chosen on validation (default: auto)")  # fmt: skip
-    add("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"], help="default: auto")
+    add("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16", "int8"],
+        help="int8: linear layers, on a CPU (default: auto)")  # fmt: skip
+    add("--int8", action="store_true", help="also measure what int8 costs and brings")
     add("--resamples", type=whole_number(100, 1_000_000), default=2000, metavar="N",
         help="of sites, for the intervals (default: 2000)")  # fmt: skip
     add(
@@ -66,6 +68,7 @@ def main() -> None:
             output=Path(flags.output),
             views=flags.views,
             precision=flags.precision,
+            int8=flags.int8,
             resampling=Resampling(resamples=flags.resamples, seed=flags.seed),
         )
     )

@@ -171,17 +171,24 @@ def choose_inference_execution(arch: str, precision: Precision = "auto") -> Exec
     channels_last takes resnet18 from 46 to 59 images/s here and loses time in training. What int8 leaves as
     it is runs in fp32.
     """
-    if precision == "int8" and best_device() != "cpu":
-        raise UsageError(
-            f"precision int8: runs on a CPU, and this machine has a {best_device()} device; use auto, or "
-            "hide the device with CUDA_VISIBLE_DEVICES="
-        )
+    if precision == "int8":
+        check_int8()
     numbers = "fp32" if precision == "int8" else precision
     execution = choose_execution(make_config({"arch": arch, "precision": numbers}))
     on_cpu_in_fp32 = execution.device.type == "cpu" and execution.precision == "fp32"
     if on_cpu_in_fp32 and not arch.startswith(TRANSFORMERS):
         return replace(execution, channels_last=True)
     return execution
+
+
+def check_int8() -> None:
+    """Raise UsageError where int8 cannot be had, for the arithmetic runs on another device than the CPU."""
+    device = best_device()
+    if device != "cpu":
+        raise UsageError(
+            f"int8: runs on a CPU, and this machine has a {device} device; use another precision, or hide "
+            "the device with CUDA_VISIBLE_DEVICES="
+        )
 
 
 def average_views(view_logits: np.ndarray, averaging: Averaging, task: Task = "multiclass") -> np.ndarray:

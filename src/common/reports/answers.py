@@ -1,4 +1,8 @@
-"""What batch transform answered, one JSON file an input, brought back to one row for each input."""
+"""What batch transform answered, one JSON file an input, brought back to one row for each input.
+
+Where an image may have several labels, predictions.csv has a column for them too, and label_predictions.csv
+has them alone, as ImageID and Labels, in the source's own codes.
+"""
 
 import json
 import math
@@ -12,6 +16,7 @@ import pandas as pd
 
 from common.data.transform_input import INDEX, TRANSFORM_FOLDER
 from common.errors import TraplineError
+from common.inference.answers import joined
 from common.reports.tables import number, probability_columns, read_strings, some, write_rows
 
 SUFFIX = ".out"
@@ -19,12 +24,17 @@ OK, FAILED = "ok", "failed"
 NO_ANSWER = "no_answer"  # the input was handed over, but nothing came back
 BAD_ANSWER = "bad_answer"  # what came back is no answer of a model with these classes
 COLUMNS = ("id", "status", "reason", "label", "confidence", "needs_review")
+COLUMNS_FOR_SEVERAL = ("id", "status", "reason", "labels", "label", "confidence", "needs_review")
+LABEL_COLUMNS = ("ImageID", "Labels")
 ROUNDING = 1e-4  # how far the numbers of an answer may be from agreeing
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer for one input; `probabilities` in the order of the classes, None where it failed."""
+    """The answer for one input; `probabilities` in the order of the classes, None where it failed.
+
+    labels: where the image may have several, in the order of the classes; None where it failed or has one.
+    """
 
     id: str
     status: str
@@ -32,6 +42,7 @@ class Answer:
     label: str = ""
     probabilities: tuple[float, ...] | None = None
     detail: str = ""  # for a person, where preparation knows why
+    labels: tuple[str, ...] | None = None
 
     @property
     def confidence(self) -> float | None:
@@ -51,17 +62,22 @@ def read_index(prepared: Path) -> pd.DataFrame:
     return read_strings(path, ["name", "id", "reason", "detail"])
 
 
-def read_answers(folder: Path, index: pd.DataFrame, classes: Sequence[str]) -> list[Answer]:
+def read_answers(
+    folder: Path, index: pd.DataFrame, classes: Sequence[str], *, several: bool = False
+) -> list[Answer]:
     """One answer for each row of the index, in its order, from the `<name>.out` files anywhere in `folder`.
 
-    An input without bytes fails with the reason in the index; one that got no answer with that reason too,
-    or with no_answer where the index has none; one whose answer cannot be used, with bad_answer. Raises
-    TraplineError when there is no answer at all, or when there are answers for inputs that are not in the
-    index, or several for one: the folder is then of another data set, or of more than one run.
+    `several`: whether an image may have several labels. An input without bytes fails with the reason in the
+    index; one that got no answer with that reason too, or with no_answer where the index has none; one whose
+    answer cannot be used, with bad_answer. Raises TraplineError when there is no answer at all, or when there
+    are answers for inputs that are not in the index, or several for one: the folder is then of another data
+    set, or of more than one run.
     """
     files = _answer_files(folder, index)
     return [
-        _read_one(files[row["name"]], row["id"], classes) if row["name"] in files else _unanswered(row)
+        _read_one(files[row["name"]], row["id"], classes, several)
+        if row["name"] in files
+        else _unanswered(row)
         for row in index.to_dict("records")
     ]
 
@@ -90,11 +106,11 @@ def _answer_files(folder: Path, index: pd.DataFrame) -> dict[str, Path]:
     return dict(zip(names, paths, strict=True))
 
 
-def _read_one(path: Path, identifier: str, classes: Sequence[str]) -> Answer:
+def _read_one(path: Path, identifier: str, classes: Sequence[str], several: bool) -> Answer:
     try:
         # Python reads NaN and Infinity, which are no JSON.
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-        return parse_answer(content, identifier, classes)
+        return parse_answer(content, identifier, classes, several=several)
     except (ValueError, RecursionError):  # of JSON and of UTF-8 as well
         return Answer(identifier, FAILED, BAD_ANSWER)
 
@@ -103,8 +119,8 @@ def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is not a number")
 
 
-def parse_answer(content: Any, identifier: str, classes: Sequence[str]) -> Answer:
-    """An answer from its JSON. Raises ValueError where it is none, or of a model with other classes."""
+def parse_answer(content: Any, identifier: str, classes: Sequence[str], *, several: bool = False) -> Answer:
+    """An answer from its JSON. Raises ValueError where it is none, or of a model of other classes or task."""
     if not isinstance(content, dict) or content.get("status") not in (OK, FAILED):
         raise ValueError("no answer of a model")
     if content["status"] == FAILED:
@@ -113,12 +129,19 @@ def parse_answer(content: Any, identifier: str, classes: Sequence[str]) -> Answe
     if not isinstance(given, dict) or given.keys() != set(classes):
         raise ValueError("probabilities of other classes")
     values = tuple(_probability(given[name]) for name in classes)
-    if abs(math.fsum(values) - 1) > ROUNDING * len(values):
+    if not several and abs(math.fsum(values) - 1) > ROUNDING * len(values):
         raise ValueError("probabilities that do not sum to 1")
+    labels = _labels(content.get("labels"), classes) if several else None
     label = str(content.get("label"))
     if label not in given or given[label] < max(values) - ROUNDING:
         raise ValueError("a label that is not the most probable class")
-    return Answer(identifier, OK, "", label, values)
+    return Answer(identifier, OK, "", label, values, labels=labels)
+
+
+def _labels(given: Any, classes: Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(given, list) or not set(map(str, given)) <= set(classes):
+        raise ValueError("labels that are no classes")
+    return tuple(name for name in classes if name in given)
 
 
 def _probability(value: Any) -> float:
@@ -129,14 +152,35 @@ def _probability(value: Any) -> float:
 
 
 def write_predictions(
-    path: Path, answers: Sequence[Answer], classes: Sequence[str], review_below: float
+    path: Path,
+    answers: Sequence[Answer],
+    classes: Sequence[str],
+    review_below: float,
+    *,
+    several: bool = False,
 ) -> None:
-    """Write predictions.csv: COLUMNS, then a probability column for each class; empty where it failed."""
-    rows = (_row(answer, len(classes), review_below) for answer in answers)
-    write_rows(path, [*COLUMNS, *probability_columns(classes, COLUMNS)], rows)
+    """Write predictions.csv: COLUMNS, then a probability column for each class; empty where it failed.
+
+    `several`: whether an image may have several labels, which are then a column too.
+    """
+    columns = COLUMNS_FOR_SEVERAL if several else COLUMNS
+    rows = (_row(answer, len(classes), review_below, several) for answer in answers)
+    write_rows(path, [*columns, *probability_columns(classes, columns)], rows)
 
 
-def _row(answer: Answer, classes: int, review_below: float) -> list[str]:
+def write_label_predictions(
+    path: Path, answers: Sequence[Answer], classes: Sequence[str], codes: Sequence[str] | None
+) -> None:
+    """Write label_predictions.csv: the labels of each input, as codes where the classes have any.
+
+    A cell is empty where the image has no label, and where the input failed: predictions.csv says which.
+    """
+    code_of = dict(zip(classes, codes or classes, strict=True))
+    rows = ([answer.id, joined([code_of[name] for name in answer.labels or ()])] for answer in answers)
+    write_rows(path, LABEL_COLUMNS, rows)
+
+
+def _row(answer: Answer, classes: int, review_below: float, several: bool) -> list[str]:
     confidence = "" if answer.confidence is None else number(answer.confidence)
     review = "true" if answer.needs_review(review_below) else "false"
     probabilities: Iterator[str] = map(number, answer.probabilities or ())
@@ -144,6 +188,7 @@ def _row(answer: Answer, classes: int, review_below: float) -> list[str]:
         answer.id,
         answer.status,
         answer.reason,
+        *([joined(answer.labels or ())] if several else []),
         answer.label,
         confidence,
         review,

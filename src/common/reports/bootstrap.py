@@ -5,7 +5,7 @@ percentile interval of Efron and Tibshirani, "An Introduction to the Bootstrap",
 clusters in the place of observations.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,12 +62,18 @@ def percentile(values: np.ndarray, resampling: Resampling) -> Interval:
 
 
 def metric_intervals(
-    sums: np.ndarray, names: Sequence[str], resampling: Resampling
+    sums: np.ndarray,
+    names: Sequence[str],
+    resampling: Resampling,
+    metrics: Callable[[np.ndarray], Mapping[str, np.ndarray]] = metrics_of,
 ) -> dict[str, Interval] | None:
-    """An interval for each metric in `names`, from rows of `cluster_sums`; None below FEWEST_CLUSTERS."""
+    """An interval for each metric in `names`, from rows of sums, one a cluster; None below FEWEST_CLUSTERS.
+
+    `metrics` makes them of rows of sums, by default of those of `cluster_sums`.
+    """
     if len(sums) < FEWEST_CLUSTERS:
         return None
-    blocks = [metrics_of(block) for block in resampled(sums, resampling)]
+    blocks = [metrics(block) for block in resampled(sums, resampling)]
     return {name: percentile(np.concatenate([block[name] for block in blocks]), resampling) for name in names}
 
 

@@ -16,11 +16,16 @@ STORED = 0  # gzip's level: any other makes weights smaller by 7% and takes eigh
 
 
 def with_choices(
-    description: ModelDescription, *, temperature: float, views: Sequence[str]
+    description: ModelDescription,
+    *,
+    temperature: float,
+    views: Sequence[str],
+    thresholds: Sequence[float] | None = None,
 ) -> ModelDescription:
     """The description with other choices, checked as one that is read."""
     content = description.model_dump(mode="json")
-    return ModelDescription.model_validate({**content, "temperature": temperature, "views": list(views)})
+    chosen = {"temperature": temperature, "views": list(views), "thresholds": thresholds}
+    return ModelDescription.model_validate({**content, **chosen})
 
 
 def write_champion(artefact: Path, description: ModelDescription, target: Path) -> None:
@@ -51,7 +56,9 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
     return member
 
 
-def described(artefact: Path, shown_as: Path, classes: Sequence[str], fingerprint: str) -> ModelDescription:
+def described(
+    artefact: Path, shown_as: Path, classes: Sequence[str], fingerprint: str, task: str = "multiclass"
+) -> ModelDescription:
     """The description of an artefact that was trained on the data set of `classes` and `fingerprint`.
 
     Raises TraplineError where it was not: a model that was trained on another division of the images may have
@@ -64,6 +71,10 @@ def described(artefact: Path, shown_as: Path, classes: Sequence[str], fingerprin
         raise TraplineError(
             f"{shown_as}: its classes ({', '.join(description.classes)}) are not those of the data set "
             f"({', '.join(classes)}); train it on this one"
+        )
+    if description.task != task:
+        raise TraplineError(
+            f"{shown_as}: its task is {description.task}, that of the data set {task}; train it on this one"
         )
     if description.data_fingerprint != fingerprint:
         raise TraplineError(

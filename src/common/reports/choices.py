@@ -1,20 +1,30 @@
-"""What is chosen on validation, and on nothing else: the views, the temperature and the champion."""
+"""What is chosen on validation, and on nothing else: views, temperature, thresholds and the champion.
+
+Where an image may have several labels, labels are 0 or 1, (images, classes), and the log loss is the mean
+binary one. The thresholds of the labels come last, on the logits averaged over the views and at the
+temperature: calibrating alone changes no decision, for the thresholds go along with the probabilities.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, logit
 
+from common.inference.predictor import DEFAULT_LABEL_THRESHOLD, thresholds_of
 from common.inference.temperature import (
     cross_fitted_temperatures,
     fit_temperature,
     image_losses,
     is_at_bound,
 )
+from common.models.artefact import ModelDescription
 from common.reports.bootstrap import FEWEST_CLUSTERS, Interval, Resampling, paired_difference
 from common.reports.clusters import Clusters
 from common.reports.outputs import ViewLogits
+from common.training.evaluation import Predictions
+from common.training.multilabel import tuned_thresholds
 
 MARGIN = 0.002  # of log loss: what a further view must gain, for it makes every answer dearer
 PHASE_1, PHASE_2 = "phase1", "phase2"
@@ -26,7 +36,8 @@ class Choice:
 
     steps: for the record, the views tried and their log loss. losses: of each validation image, (images,), at
     temperatures that were fitted on other sites than its own. first_view_logits, first_view_losses: the same
-    with the first view alone, the plain one where it is among them.
+    with the first view alone, the plain one where it is among them. thresholds: from which probability each
+    class is a label, where an image may have several.
     """
 
     views: list[str]
@@ -36,6 +47,7 @@ class Choice:
     steps: list[dict[str, Any]]
     first_view_logits: np.ndarray
     first_view_losses: np.ndarray
+    thresholds: list[float] | None = None
 
     def record(self) -> dict[str, Any]:
         """What evaluation.json says of it."""
@@ -43,13 +55,14 @@ class Choice:
             "views": self.views,
             "temperature": self.temperature,
             "temperature_at_bound": is_at_bound(self.temperature),
+            "thresholds": self.thresholds,
             "view_selection": self.steps,
             "cross_fitted_log_loss": float(self.losses.mean()),
         }
 
 
 def choose(outputs: ViewLogits, labels: np.ndarray, clusters: Clusters, greedy: bool) -> Choice:
-    """Choose views and temperature for the outputs on validation, labels (images,).
+    """Choose views and temperature for the outputs on validation, labels of either kind.
 
     `greedy`: begin with the first view and add, one at a time, the one that lowers the log loss most, as long
     as it gains more than MARGIN; otherwise all views are taken. Losses are compared at temperatures fitted on
@@ -73,6 +86,30 @@ def choose(outputs: ViewLogits, labels: np.ndarray, clusters: Clusters, greedy: 
     alone = _cross_fitted_losses(outputs, first, labels, clusters)
     temperature = fit_temperature(logits, labels)
     return Choice(views, temperature, logits, losses, steps, outputs.averaged(first), alone)
+
+
+def choose_thresholds(
+    logits: np.ndarray, labels: np.ndarray, temperature: float, description: ModelDescription
+) -> list[float] | None:
+    """The threshold of each class at `temperature` for logits and labels, both (images, classes).
+
+    Those with the best F1 score of their class here; where the model was trained with fixed ones
+    (`tune_thresholds` false), these, moved along with the temperature. None for one label an image.
+    """
+    own = thresholds_of(description)
+    if own is None:
+        return None
+    settings = description.configuration
+    if not settings.get("tune_thresholds", True):
+        return [float(each) for each in moved(own, description.temperature, temperature)]
+    usual = moved(settings.get("threshold", DEFAULT_LABEL_THRESHOLD), 1.0, temperature)
+    tuned = tuned_thresholds(Predictions(logits / temperature, labels), float(usual))
+    return [float(each) for each in tuned]
+
+
+def moved(thresholds: float | np.ndarray, before: float, after: float) -> np.ndarray:
+    """The thresholds at the temperature `after` that decide as `thresholds` do at `before`."""
+    return np.asarray(expit(logit(thresholds) * before / after))
 
 
 def _cross_fitted_losses(

@@ -5,6 +5,10 @@ from typing import Any
 UNSEEN = "Nothing can be claimed about unseen cameras: the parts may share cameras."
 DRAWN = "The images are drawn, not photographs: the numbers show that all works, not what it reaches."
 ALONE = "The intervals take every image for itself: where some are alike, as in a burst, they are too narrow."
+FOLDS = (
+    "The champion, or a model in it, was trained on a fold and has seen validation images: temperature, "
+    "views and thresholds, which were chosen there, may be too sure. The test part alone counts."
+)
 ALWAYS = (
     "Temperature, views and champion were chosen on validation: its numbers are flattered by that.",
     "The test speaks of cameras like those in it, not of another region, season or make of camera.",
@@ -19,6 +23,12 @@ def claimed(report: dict[str, Any]) -> list[str]:
     where = "on images that it was not trained on and that no choice was made on"
     if report["data"]["unseen_sites"]:
         where = f"at {test['sites']} cameras that it was not trained on and that no choice was made on"
+    if report.get("task") == "multilabel":
+        return [
+            f"The champion's micro F1 is {test['micro_f1']:.3f}{_interval(test, 'micro_f1')}, its macro F1 "
+            f"{test['macro_f1']:.3f}{_interval(test, 'macro_f1')} and its mean binary log loss "
+            f"{test['log_loss']:.3f}{_interval(test, 'log_loss')} {where} ({test['images']} images)."
+        ]
     return [
         f"The champion's log loss is {test['log_loss']:.3f}{_interval(test, 'log_loss')} and its accuracy "
         f"{test['accuracy']:.3f}{_interval(test, 'accuracy')} {where} ({test['images']} images)."
@@ -39,6 +49,7 @@ def not_claimed(report: dict[str, Any]) -> list[str]:
         f"Nothing is known of a test: {test['reason']}.": not test["available"],
         UNSEEN: not data["unseen_sites"],
         DRAWN: data["drawn"],
+        FOLDS: report["champion"].get("seen_validation", False),
         f"The test has no intervals: {test['interval_reason']}.": missing_interval,
         ALONE: "image" in (test["interval_unit"], validation["interval_unit"]),
         f"Nothing is known of {', '.join(absent)}: no test image shows it.": absent,

@@ -1,4 +1,7 @@
-"""Collection: the answers of batch transform become predictions.csv, submission.csv and report.html."""
+"""Collection: the answers of batch transform become predictions.csv, submission.csv and report.html.
+
+Where images have several labels there is no submission of probabilities, but label_predictions.csv.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,19 +13,28 @@ from common.channels import ensure_writable
 from common.data.preparation import SUBMISSION_FORMAT
 from common.data.prepared import DatasetDescription, PreparedSet, open_prepared
 from common.data.quarantine import FILE_NAME as QUARANTINE
-from common.errors import TraplineError
-from common.reports.answers import FAILED, OK, Answer, read_answers, read_index, write_predictions
+from common.errors import TraplineError, UsageError
+from common.reports.answers import (
+    FAILED,
+    OK,
+    Answer,
+    read_answers,
+    read_index,
+    write_label_predictions,
+    write_predictions,
+)
 from common.reports.history import History, parse_history, read_history
 from common.reports.measured import class_prior
 from common.reports.page import PageContent, write_page
 from common.reports.pictures import Mistake, most_confident_errors
 from common.reports.results import RESULTS, result_lines
 from common.reports.submission import Submission, read_format, write_submission
-from common.reports.tables import EVALUATION, TEST_PREDICTIONS, read_strings, remove_stale
+from common.reports.tables import EVALUATION, TEST_PREDICTIONS, read_strings, remove_stale, some
 from common.storage import read_json
 from common.unpacking import read_text
 
 PREDICTIONS, SUBMISSION, REPORT = "predictions.csv", "submission.csv", "report.html"
+LABEL_PREDICTIONS = "label_predictions.csv"
 METRICS, OUTPUT_ARCHIVE = "metrics.csv", "output.tar.gz"
 
 
@@ -47,15 +59,21 @@ class Collection:
 def collect(options: Collection) -> None:
     """Write predictions.csv, report.html and, where its format is known, submission.csv.
 
-    Raises TraplineError when the answers are not of this data set, or the submission cannot be made.
+    For several labels an image, label_predictions.csv instead of the last. Raises TraplineError when the
+    answers are not of this data set, or the submission cannot be made, UsageError where there is none.
     """
     ensure_writable(options.output)
-    remove_stale(options.output, [PREDICTIONS, SUBMISSION, REPORT])
+    remove_stale(options.output, [PREDICTIONS, LABEL_PREDICTIONS, SUBMISSION, REPORT])
     prepared = open_prepared(options.prepared, parts=("test",))
     evaluation = _read_evaluation(options, prepared.description)
-    classes = prepared.description.classes
-    answers = read_answers(options.predictions, read_index(options.prepared), classes)
-    write_predictions(options.output / PREDICTIONS, answers, classes, options.review_below)
+    classes, several = prepared.description.classes, prepared.description.task == "multilabel"
+    index = read_index(options.prepared)
+    answers = read_answers(options.predictions, index, classes, several=several)
+    path = options.output / PREDICTIONS
+    write_predictions(path, answers, classes, options.review_below, several=several)
+    if several:
+        codes = prepared.description.class_codes
+        write_label_predictions(options.output / LABEL_PREDICTIONS, answers, classes, codes)
     submission = _submit(options, prepared.description, answers)
     content = PageContent(
         evaluation=evaluation,
@@ -96,6 +114,13 @@ def _results(options: Collection) -> list[tuple[str, str]]:
 
 
 def _submit(options: Collection, data: DatasetDescription, answers: Sequence[Answer]) -> Submission | None:
+    if data.task == "multilabel":
+        if options.submission_format is not None:
+            raise UsageError(
+                f"--submission-format: images of {options.prepared} have several labels, whose probabilities "
+                f"do not sum to 1; leave it out and take {LABEL_PREDICTIONS}"
+            )
+        return None
     path = options.submission_format or options.prepared / SUBMISSION_FORMAT
     if options.submission_format is None and not path.is_file():
         return None
@@ -150,6 +175,10 @@ def _print_summary(output: Path, answers: Sequence[Answer], submission: Submissi
     predicted = sum(answer.status == OK for answer in answers)
     shown = f" ({failed})" if failed else ""
     print(f"{len(answers)} inputs: {predicted} predicted, {reasons.total()} failed{shown}")
+    if (output / LABEL_PREDICTIONS).is_file():
+        names = [answer.id for answer in answers if answer.status == FAILED]
+        empty = f"; no labels for the inputs that failed: {some(names, 10)}" if names else ""
+        print(f"{LABEL_PREDICTIONS}: {len(answers)} rows{empty}")
     if submission:
         print(
             f"submission: {submission.rows} rows, {submission.by_prior} of them with the class prior because "

@@ -3,12 +3,15 @@
 `evaluation.json`, in which every number is finite or null:
 
 format_version   1
+task             multiclass, or multilabel: images may have several labels
 classes          in the order of the model's outputs
 data             fingerprint, split (site or random), unseen_sites, drawn, images of val and test
-champion         phase (phase1 or phase2), reason, training_job, architecture, temperature, views, averaging
+champion         phase (phase1 or phase2), reason, training_job, architecture, temperature, views, averaging,
+                 thresholds (of several labels, else null), seen_validation: whether it was trained on images
+                 of validation too, as models of folds are
 comparison       log_loss_difference (Phase 2 minus Phase 1, validation), interval {low, high}, unit, clusters
 phases           phase1 and phase2 (null without one): training_job, architecture, image_size, averaging,
-                 temperature, temperature_at_bound, views, view_selection, cross_fitted_log_loss
+                 temperature, temperature_at_bound, thresholds, views, view_selection, cross_fitted_log_loss
 bootstrap        resamples, seed, confidence, method
 test             what the champion does on the test part; where there is none, `available` is false, `reason`
                  says why and the numbers are null:
@@ -18,14 +21,17 @@ test             what the champion does on the test part; where there is none, `
                  intervals {metric: {low, high}}, interval_unit, interval_reason, images, sites,
                  per_class [{class, precision, recall, f1, support, predicted}],
                  per_site [{site, images, accuracy, log_loss}], confusion_matrix (rows: the true class)
+                 For several labels an image see `common.reports.measured_labels`: log_loss is then the mean
+                 binary one, accuracy that of whole images, and there are micro_f1, macro_f1 and map
 validation       the same on validation. Temperature, views and champion were chosen there, which flatters it
+int8             what dynamic quantisation costs, where it was asked for: see `common.reports.int8`; else null
 claimed, not_claimed   sentences on what the numbers say, and what they do not
 
 Beside it lies `results.json`, what views, phases, batches and precision gain: see `common.reports.results`.
 """
 
 import contextlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +40,7 @@ import numpy as np
 from common.channels import ensure_writable
 from common.data.prepared import DatasetDescription, PackedPart, PreparedSet, open_prepared
 from common.errors import TraplineError, UsageError
-from common.inference.predictor import Precision, load_predictor
+from common.inference.predictor import Precision, Predictor, check_int8, load_predictor
 from common.inference.temperature import log_probabilities
 from common.inference.views import VIEW_SETS, read_views
 from common.models.artefact import ModelDescription
@@ -45,13 +51,30 @@ from common.reports.champion import (
     with_choices,
     write_champion,
 )
-from common.reports.choices import PHASE_1, PHASE_2, Choice, Verdict, choose, choose_champion
+from common.reports.choices import (
+    PHASE_1,
+    PHASE_2,
+    Choice,
+    Verdict,
+    choose,
+    choose_champion,
+    choose_thresholds,
+)
 from common.reports.claims import claimed, not_claimed
 from common.reports.clusters import Clusters, clusters_of
+from common.reports.int8 import compare_logits, int8_section
+from common.reports.label_scores import labels_scored
 from common.reports.measured import class_prior, measure, unmeasured
-from common.reports.outputs import view_logits
-from common.reports.results import RESULTS, measure_results, result_lines
-from common.reports.tables import EVALUATION, TEST_PREDICTIONS, remove_stale, write_test_predictions
+from common.reports.measured_labels import label_frequencies, measure_labels, unmeasured_labels
+from common.reports.outputs import truth, view_logits
+from common.reports.results import RESULTS, measure_both, measure_results, result_lines
+from common.reports.tables import (
+    EVALUATION,
+    TEST_PREDICTIONS,
+    remove_stale,
+    write_test_labels,
+    write_test_predictions,
+)
 from common.storage import write_json
 
 CHAMPION = "champion"
@@ -70,6 +93,15 @@ class Evaluation:
     views: str = AUTO  # or a set of views, or a list with commas
     precision: Precision = "auto"
     resampling: Resampling = field(default_factory=Resampling)
+    int8: bool = False  # whether int8 is measured beside `precision`
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The champion's logits (images, classes) on a part."""
+
+    part: PackedPart
+    logits: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -84,8 +116,10 @@ class Phase:
 def evaluate(options: Evaluation) -> dict[str, Any]:
     """Choose, measure, and write evaluation.json, champion/ and test_predictions.csv; return the first.
 
-    Raises TraplineError for a damaged model or data set, a model of other data, or no validation images.
+    Raises TraplineError for a damaged model or data set, a model of other data, or no validation images,
+    UsageError for what this machine cannot do.
     """
+    _check_int8(options)
     ensure_writable(options.output)
     remove_stale(options.output, [EVALUATION, CHAMPION, TEST_PREDICTIONS, RESULTS])
     prepared = open_prepared(options.prepared, parts=("val",))
@@ -101,16 +135,19 @@ def evaluate(options: Evaluation) -> dict[str, Any]:
         verdict = choose_champion(phases[PHASE_1].choice, second, clusters, options.resampling)
         print(f"champion: {verdict.phase}; {verdict.reason}", flush=True)
         report = _report(options, prepared, clusters, phases, verdict)
-        _write_results(options, validation, phases, verdict)
+        _write_results(options, prepared, phases, verdict, report["int8"])
         return report
 
 
+def _check_int8(options: Evaluation) -> None:
+    if options.int8 and options.precision == "int8":
+        raise UsageError("--int8 measures int8 beside another precision; leave out --precision int8")
+    if options.int8:
+        check_int8()
+
+
 def _usable(prepared: PreparedSet) -> PackedPart:
-    description, validation = prepared.description, prepared.part("val")
-    if description.task != "multiclass":
-        raise UsageError(
-            f"{prepared.folder}: its images have several labels; one label an image is evaluated"
-        )
+    validation = prepared.part("val")
     if not len(validation):
         raise TraplineError(
             f"{prepared.folder / 'val'}: holds no image; prepare the data with other --shares"
@@ -122,13 +159,15 @@ def _choose(
     name: str, artefact: Path, path: Path, options: Evaluation, prepared: PreparedSet, clusters: Clusters
 ) -> Phase:
     data = prepared.description
-    description = described(artefact, path, data.classes, data.fingerprint)
+    description = described(artefact, path, data.classes, data.fingerprint, data.task)
     greedy = options.views == AUTO
     views = CANDIDATES if greedy else read_views(options.views)
     predictor = load_predictor(artefact, precision=options.precision, views=views)
-    validation = prepared.part("val")
-    outputs = view_logits(predictor, validation, f"{name} on validation")
-    choice = choose(outputs, validation.labels, clusters, greedy)
+    labels = truth(prepared.part("val"), data)
+    outputs = view_logits(predictor, prepared.part("val"), f"{name} on validation")
+    choice = choose(outputs, labels, clusters, greedy)
+    thresholds = choose_thresholds(choice.logits, labels, choice.temperature, description)
+    choice = replace(choice, thresholds=thresholds)
     print(
         f"{name}: views {', '.join(choice.views)}; temperature {choice.temperature:.3f}; "
         f"log loss on validation {choice.losses.mean():.4f} (temperature of other {clusters.unit}s)",
@@ -146,14 +185,21 @@ def _report(
 ) -> dict[str, Any]:
     champion = phases[verdict.phase]
     choice, data = champion.choice, prepared.description
-    final = with_choices(champion.description, temperature=choice.temperature, views=choice.views)
+    final = with_choices(
+        champion.description,
+        temperature=choice.temperature,
+        views=choice.views,
+        thresholds=choice.thresholds,
+    )
     write_champion(champion.artefact, final, options.output / CHAMPION / ARCHIVE)
-    labels = prepared.part("val").labels
-    validation = _measure(choice.logits, labels, clusters, choice, data, options)
+    part = prepared.part("val")
+    validation = _measure(choice.logits, truth(part, data), clusters, choice, data, options)
     # The test part is opened here and not before: every choice has been made.
-    test = _test_section(options, champion, data)
+    test, tested = _test_section(options, champion, data)
+    measured = {"validation": Predicted(part, choice.logits), **tested}
     report = {
         "format_version": 1,
+        "task": data.task,
         "classes": data.classes,
         "data": _data_record(data),
         "champion": _champion_record(verdict, final),
@@ -162,19 +208,56 @@ def _report(
         "bootstrap": {**asdict(options.resampling), "method": "percentile, clusters drawn with replacement"},
         "test": test,
         "validation": validation,
+        "int8": _int8_section(options, champion, measured, data) if options.int8 else None,
     }
     report |= {"claimed": claimed(report), "not_claimed": not_claimed(report)}
     write_json(options.output / EVALUATION, report)
     return report
 
 
+def _int8_section(
+    options: Evaluation, champion: Phase, measured: dict[str, Predicted], data: DatasetDescription
+) -> dict[str, Any]:
+    normal, int8 = _both_precisions(options, champion)
+    choice = champion.choice
+    parts = {
+        name: compare_logits(
+            each.logits,
+            view_logits(int8, each.part, f"int8 on {name}").averaged(choice.views),
+            truth(each.part, data),
+            choice.temperature,
+            choice.thresholds,
+        )
+        for name, each in measured.items()
+    }
+    return int8_section(normal, int8, parts)
+
+
+def _both_precisions(options: Evaluation, champion: Phase) -> tuple[Predictor, Predictor]:
+    views = champion.choice.views
+    return (
+        load_predictor(champion.artefact, precision=options.precision, views=views),
+        load_predictor(champion.artefact, precision="int8", views=views),
+    )
+
+
 def _write_results(
-    options: Evaluation, validation: PackedPart, phases: dict[str, Phase], verdict: Verdict
+    options: Evaluation,
+    prepared: PreparedSet,
+    phases: dict[str, Phase],
+    verdict: Verdict,
+    int8: dict[str, Any] | None,
 ) -> None:
-    champion = phases[verdict.phase]
-    predictor = load_predictor(champion.artefact, precision=options.precision, views=champion.choice.views)
+    champion, validation = phases[verdict.phase], prepared.part("val")
+    # A model in int8 cannot be trained, and training's memory is among the results.
+    precision: Precision = "auto" if options.precision == "int8" else options.precision
+    predictor = load_predictor(champion.artefact, precision=precision, views=champion.choice.views)
     choices = [phase.choice for phase in phases.values()]
-    results = measure_results(champion.choice, choices, validation.labels, predictor, validation)
+    labels = truth(validation, prepared.description)
+    results = measure_results(champion.choice, choices, labels, predictor, validation)
+    if int8:
+        speeds = measure_both(*_both_precisions(options, champion), validation)
+        results["int8"] = {**int8, "images_per_s": speeds}
     write_json(options.output / RESULTS, results)
     for name, text in result_lines(results):
         print(f"{name}: {text}", flush=True)
@@ -188,28 +271,47 @@ def _measure(
     data: DatasetDescription,
     options: Evaluation,
 ) -> dict[str, Any]:
-    prior = class_prior(data)
-    return measure(logits, labels, clusters, choice.temperature, data.classes, prior, options.resampling)
+    shared = (clusters, choice.temperature)
+    if choice.thresholds is not None:
+        frequencies = label_frequencies(data)
+        return measure_labels(
+            logits, labels, *shared, choice.thresholds, data.classes, frequencies, options.resampling
+        )
+    return measure(logits, labels, *shared, data.classes, class_prior(data), options.resampling)
 
 
-def _test_section(options: Evaluation, champion: Phase, data: DatasetDescription) -> dict[str, Any]:
+def _test_section(
+    options: Evaluation, champion: Phase, data: DatasetDescription
+) -> tuple[dict[str, Any], dict[str, Predicted]]:
+    """The section, and under the name `test` the part with its logits, where there is one."""
     part = open_prepared(options.prepared, parts=("test",)).part("test")
     if not len(part):
-        return unmeasured(
+        empty = unmeasured_labels if data.task == "multilabel" else unmeasured
+        reason = (
             f"the data set has no test part ({data.split.kind} split): validation numbers stand under "
             "their own name, and are no test"
         )
+        return empty(reason), {}
     choice = champion.choice
     predictor = load_predictor(champion.artefact, precision=options.precision, views=choice.views)
     logits = view_logits(predictor, part, "champion on test").averaged(choice.views)
-    write_test_predictions(
-        options.output / TEST_PREDICTIONS,
-        {name: part.table[name].to_pylist() for name in ("id", "site")},
-        part.labels,
-        np.exp(log_probabilities(logits, choice.temperature)),
-        data.classes,
-    )
-    return _measure(logits, part.labels, clusters_of(part), choice, data, options)
+    _write_test_table(options.output / TEST_PREDICTIONS, part, logits, choice, data)
+    section = _measure(logits, truth(part, data), clusters_of(part), choice, data, options)
+    return section, {"test": Predicted(part, logits)}
+
+
+def _write_test_table(
+    path: Path, part: PackedPart, logits: np.ndarray, choice: Choice, data: DatasetDescription
+) -> None:
+    facts = {name: part.table[name].to_pylist() for name in ("id", "site")}
+    labels, temperature = truth(part, data), choice.temperature
+    if choice.thresholds is None:
+        probabilities = np.exp(log_probabilities(logits, temperature))
+        write_test_predictions(path, facts, labels, probabilities, data.classes)
+        return
+    alone = np.arange(len(part))
+    predictions = labels_scored(logits, labels, alone, temperature, choice.thresholds)
+    write_test_labels(path, facts, predictions, data.classes)
 
 
 def _data_record(data: DatasetDescription) -> dict[str, Any]:
@@ -223,10 +325,19 @@ def _data_record(data: DatasetDescription) -> dict[str, Any]:
 
 
 def _champion_record(verdict: Verdict, final: ModelDescription) -> dict[str, Any]:
-    chosen = final.model_dump(
-        mode="json", include={"training_job", "architecture", "temperature", "views", "averaging"}
-    )
-    return {"phase": verdict.phase, "reason": verdict.reason, **chosen}
+    kept = {"training_job", "architecture", "temperature", "views", "averaging", "thresholds"}
+    return {
+        "phase": verdict.phase,
+        "reason": verdict.reason,
+        **final.model_dump(mode="json", include=kept),
+        "seen_validation": _has_seen_validation(final),
+    }
+
+
+def _has_seen_validation(description: ModelDescription) -> bool:
+    """Whether it, or a member of it, was trained on one of several folds of train and validation."""
+    configurations = [description.configuration, *(each.configuration for each in description.members)]
+    return any(configuration.get("fold") for configuration in configurations)
 
 
 def _comparison_record(verdict: Verdict, clusters: Clusters) -> dict[str, Any]:

@@ -66,6 +66,13 @@ def class_figure(rows: Sequence[dict[str, Any]]) -> bytes:
     return _bars(names, [row["f1"] or 0.0 for row in rows], "F1 (number of images)", (0, 1))
 
 
+def average_precision_figure(rows: Sequence[dict[str, Any]]) -> bytes:
+    """The average precision of each label as bars, in the order of the classes, with its test images."""
+    names = [f"{_short(row['class'])} ({row['support']})" for row in rows]
+    values = [row["average_precision"] or 0.0 for row in rows]
+    return _bars(names, values, "average precision (number of images)", (0, 1))
+
+
 def site_figure(rows: Sequence[dict[str, Any]], average: float) -> bytes:
     """The log loss of the sites with the most images as bars, worst first, and that of all images."""
     most = sorted(rows, key=lambda row: -row["images"])[:MOST_SITES]

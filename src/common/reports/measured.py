@@ -64,24 +64,24 @@ def measure(
         "calibration": _calibration(scored(logits, labels, clusters.numbers), predictions),
         "intervals": {name: shown.get(name) for name in METRICS},
         "interval_unit": clusters.unit if intervals else None,
-        "interval_reason": None if intervals else _too_few(clusters),
+        "interval_reason": None if intervals else too_few(clusters),
         "per_class": per_class(total, list(classes)),
         "per_site": None if clusters.names is None else per_site(sums, clusters.names),
         "confusion_matrix": confusion_matrix(predictions),
     }
 
 
-def unmeasured(reason: str) -> dict[str, Any]:
+def unmeasured(reason: str, metrics: Sequence[str] = METRICS) -> dict[str, Any]:
     """The same section, all None, where there is nothing to measure: a gate finds its path all the same."""
     return {
         "available": False,
         "reason": reason,
         "images": 0,
         "sites": None,
-        **dict.fromkeys(METRICS),
+        **dict.fromkeys(metrics),
         **dict.fromkeys(("uniform_log_loss", "prior_log_loss", "gain_over_prior", "prior_accuracy")),
         "calibration": {**BINNING, **dict.fromkeys(("before", "after", "reliability"))},
-        "intervals": dict.fromkeys(METRICS),
+        "intervals": dict.fromkeys(metrics),
         "interval_unit": None,
         "interval_reason": reason,
         "per_class": None,
@@ -111,5 +111,6 @@ def _calibration(before: Scored, after: Scored) -> dict[str, Any]:
     return {**BINNING, **errors, "reliability": bins}
 
 
-def _too_few(clusters: Clusters) -> str:
+def too_few(clusters: Clusters) -> str:
+    """Why there are no intervals."""
     return f"{clusters.counted}, fewer than {FEWEST_CLUSTERS}: no interval can be given"

@@ -1,4 +1,4 @@
-"""A model's outputs over a part of the prepared data, view by view."""
+"""A model's outputs over a part of the prepared data, view by view, and the truth beside them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ import numpy as np
 
 from common.console import progress
 from common.data.canonical import decode_packed
-from common.data.prepared import PackedPart
+from common.data.prepared import DatasetDescription, PackedPart
 from common.errors import TraplineError
-from common.inference.predictor import Averaging, Predictor, average_views, finite_rows
+from common.inference.predictor import Averaging, Predictor, Task, average_views, finite_rows
 
 BATCH = 64  # images
 
@@ -22,11 +22,17 @@ class ViewLogits:
     logits: np.ndarray
     views: tuple[str, ...]
     averaging: Averaging
+    task: Task = "multiclass"
 
     def averaged(self, views: Sequence[str]) -> np.ndarray:
         """The logits over some of the views, float32 (images, classes), as the model will average them."""
         chosen = [self.views.index(view) for view in views]
-        return average_views(self.logits[:, chosen], self.averaging)
+        return average_views(self.logits[:, chosen], self.averaging, self.task)
+
+
+def truth(part: PackedPart, data: DatasetDescription) -> np.ndarray:
+    """The labels of a part: class indices, (images,); for several labels 0 and 1, (images, classes)."""
+    return part.label_matrix(len(data.classes)) if data.task == "multilabel" else part.labels
 
 
 def view_logits(predictor: Predictor, part: PackedPart, doing: str) -> ViewLogits:
@@ -41,7 +47,8 @@ def view_logits(predictor: Predictor, part: PackedPart, doing: str) -> ViewLogit
         block = predictor.view_logits([_pixels(part, row) for row in rows])
         _check_finite(block, part, start)
         blocks.append(block)
-    return ViewLogits(np.concatenate(blocks), predictor.views, predictor.description.averaging)
+    described = predictor.description
+    return ViewLogits(np.concatenate(blocks), predictor.views, described.averaging, described.task)
 
 
 def _pixels(part: PackedPart, row: int) -> np.ndarray:

@@ -10,7 +10,13 @@ from typing import Any
 
 from common.reports.answers import FAILED, OK, Answer
 from common.reports.curves import write_curves
-from common.reports.figures import class_figure, confusion_figure, reliability_figure, site_figure
+from common.reports.figures import (
+    average_precision_figure,
+    class_figure,
+    confusion_figure,
+    reliability_figure,
+    site_figure,
+)
 from common.reports.history import History
 from common.reports.page_template import TEMPLATE
 from common.reports.pictures import Mistake
@@ -28,10 +34,30 @@ METRIC_NAMES = (
     ("site_balanced_log_loss", "log loss, every site alike"),
     ("site_balanced_accuracy", "accuracy, every site alike"),
 )
+LABEL_METRIC_NAMES = (
+    ("log_loss", "log loss, mean over labels"),
+    ("micro_f1", "micro F1"),
+    ("micro_precision", "micro precision"),
+    ("micro_recall", "micro recall"),
+    ("macro_f1", "macro F1"),
+    ("macro_precision", "macro precision"),
+    ("macro_recall", "macro recall"),
+    ("map", "mean average precision"),
+    ("accuracy", "accuracy, all labels of an image right"),
+    ("site_balanced_log_loss", "log loss, every site alike"),
+    ("site_balanced_accuracy", "accuracy, every site alike"),
+)
 BASELINE_NAMES = (
     ("uniform_log_loss", "log loss of the uniform guess"),
     ("prior_log_loss", "log loss of the class prior"),
     ("prior_accuracy", "accuracy of the commonest class"),
+)
+
+
+LABEL_BASELINE_NAMES = (
+    ("uniform_log_loss", "log loss of a half for each label"),
+    ("prior_log_loss", "log loss of the labels' frequencies"),
+    ("prior_accuracy", "accuracy of the labels that most images have"),
 )
 
 
@@ -71,7 +97,9 @@ def _context(content: PageContent) -> dict[str, Any]:
     evaluation = content.evaluation
     test, validation = evaluation["test"], evaluation["validation"]
     shown = test if test["available"] else validation
+    several = evaluation.get("task") == "multilabel"
     return {
+        "several": several,
         "evaluation": evaluation,
         "test": test,
         "validation": validation,
@@ -79,8 +107,8 @@ def _context(content: PageContent) -> dict[str, Any]:
         "shown_part": "test" if test["available"] else "validation",
         "confidence": f"{evaluation['bootstrap']['confidence']:.0%}",
         "phase_names": PHASE_NAMES,
-        "metric_names": METRIC_NAMES,
-        "baseline_names": BASELINE_NAMES,
+        "metric_names": LABEL_METRIC_NAMES if several else METRIC_NAMES,
+        "baseline_names": LABEL_BASELINE_NAMES if several else BASELINE_NAMES,
         "notes": list(content.notes),
         "results": list(content.results),
         "figures": _figures(shown, evaluation["classes"]),
@@ -94,10 +122,13 @@ def _context(content: PageContent) -> dict[str, Any]:
 
 def _figures(shown: dict[str, Any], classes: Sequence[str]) -> dict[str, str]:
     figures = {
-        "confusion": confusion_figure(shown["confusion_matrix"], classes),
         "classes": class_figure(shown["per_class"]),
         "reliability": reliability_figure(shown["calibration"]["reliability"]),
     }
+    if shown["confusion_matrix"]:
+        figures["confusion"] = confusion_figure(shown["confusion_matrix"], classes)
+    else:
+        figures["average_precisions"] = average_precision_figure(shown["per_class"])
     if shown["per_site"]:
         figures["sites"] = site_figure(shown["per_site"], shown["log_loss"])
     return {name: _encoded(figure) for name, figure in figures.items()}
@@ -122,7 +153,12 @@ def _mistakes(mistakes: Sequence[Mistake] | None) -> list[dict[str, Any]] | None
 
 def _answer_counts(answers: Sequence[Answer], review_below: float) -> dict[str, Any]:
     status = Counter(answer.status for answer in answers)
-    labels = Counter(answer.label for answer in answers if answer.status == OK)
+    given = [
+        (answer.label,) if answer.labels is None else answer.labels
+        for answer in answers
+        if answer.status == OK
+    ]
+    labels = Counter(name for names in given for name in names)
     return {
         "inputs": len(answers),
         "ok": status[OK],
@@ -130,6 +166,7 @@ def _answer_counts(answers: Sequence[Answer], review_below: float) -> dict[str, 
         "review": sum(answer.needs_review(review_below) for answer in answers),
         "review_below": review_below,
         "labels": labels.most_common(),
+        "without_label": sum(not names for names in given),
     }
 
 

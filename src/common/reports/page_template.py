@@ -112,31 +112,48 @@ summary { cursor: pointer; }
 {{ picture(content, "learning curves of " ~ name) }}
 {% endfor %}
 
-<h2>By class, {{ shown_part }}</h2>
+<h2>By {{ "label" if several else "class" }}, {{ shown_part }}</h2>
 <table>
-<tr><th>class</th><th>precision</th><th>recall</th><th>F1</th><th>images</th><th>predicted</th></tr>
+<tr><th>{{ "label" if several else "class" }}</th><th>precision</th><th>recall</th><th>F1</th>
+{%- if several %}<th>average precision</th><th>threshold</th>{% endif %}
+<th>images</th><th>predicted</th></tr>
 {% for row in shown.per_class %}
 <tr><td>{{ row.class }}</td><td>{{ number(row.precision) }}</td><td>{{ number(row.recall) }}</td>
-<td>{{ number(row.f1) }}</td><td>{{ row.support }}</td><td>{{ row.predicted }}</td></tr>
+<td>{{ number(row.f1) }}</td>
+{%- if several %}<td>{{ number(row.average_precision) }}</td><td>{{ number(row.threshold) }}</td>{% endif %}
+<td>{{ row.support }}</td><td>{{ row.predicted }}</td></tr>
 {% endfor %}
 </table>
+{% if several %}
+<p class="soft">Labels an image: {{ number(shown.labels_per_image.true, 2) }}, predicted
+{{ number(shown.labels_per_image.predicted, 2) }}. The thresholds have the best F1 on validation.</p>
+{% endif %}
 <p>
+{% if figures.confusion is defined %}
 {{ picture(figures.confusion, "confusion matrix, " ~ shown_part) }}
+{% endif %}
 {{ picture(figures.classes, "F1 by class, " ~ shown_part) }}
+{% if figures.average_precisions is defined %}
+{{ picture(figures.average_precisions, "average precision by label, " ~ shown_part) }}
+{% endif %}
 </p>
 
 <h2>Calibration, {{ shown_part }}</h2>
 {{ picture(figures.reliability, "reliability, " ~ shown_part) }}
-<p class="soft">{{ shown.calibration.bins }} bins of equal width; larger dots hold more images.</p>
+<p class="soft">{{ shown.calibration.bins }} bins of equal width; larger dots hold more
+{%+ if several %}labels: each label of each image counts, and accuracy is the share that is there.
+{%- else %}images.{% endif %}</p>
 
 {% if shown.per_site %}
 <h2>By site, {{ shown_part }}</h2>
 {{ picture(figures.sites, "log loss by site, " ~ shown_part) }}
 <details><summary>All {{ shown.per_site | length }} sites</summary>
 <table>
-<tr><th>site</th><th>images</th><th>accuracy</th><th>log loss</th></tr>
+<tr><th>site</th><th>images</th><th>accuracy</th>{% if several %}<th>micro F1</th>{% endif %}
+<th>log loss</th></tr>
 {% for row in shown.per_site %}
 <tr><td>{{ row.site }}</td><td>{{ row.images }}</td><td>{{ number(row.accuracy) }}</td>
+{%- if several %}<td>{{ number(row.micro_f1) }}</td>{% endif %}
 <td>{{ number(row.log_loss) }}</td></tr>
 {% endfor %}
 </table></details>
@@ -144,12 +161,13 @@ summary { cursor: pointer; }
 
 {% if mistakes is not none %}
 <h2>Most confident errors, test</h2>
+{% if several %}<p class="soft">In brackets: how sure the surest of the wrong decisions is.</p>{% endif %}
 {% if mistakes %}
 <div class="gallery">
 {% for mistake in mistakes %}
 <figure>{{ picture(mistake.picture, mistake.id, "jpeg") }}
-<figcaption><strong>{{ mistake.predicted }}</strong> ({{ number(mistake.confidence, 2) }}),
-labelled <strong>{{ mistake.label }}</strong><br>
+<figcaption><strong>{{ mistake.predicted or "no label" }}</strong> ({{ number(mistake.confidence, 2) }}),
+labelled <strong>{{ mistake.label or "none" }}</strong><br>
 <span class="soft">{{ mistake.id }}{% if mistake.site %}, site {{ mistake.site }}{% endif %}</span>
 </figcaption></figure>
 {% endfor %}
@@ -166,6 +184,9 @@ labelled <strong>{{ mistake.label }}</strong><br>
 {{ submission.by_prior }} of them hold the class prior because the input failed
 {%- if submission.left_out %}; {{ submission.left_out }}
 inputs that the format does not ask for are left out{% endif %}.</p>
+{% elif several %}
+<p>label_predictions.csv holds their labels alone; {{ answers.without_label }} have none. An input that
+failed has an empty cell too.</p>
 {% else %}<p>No submission format was given, so there is no submission.csv.</p>{% endif %}
 {% if answers.labels %}
 <table><tr><th>label</th><th>inputs</th></tr>

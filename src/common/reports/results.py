@@ -1,10 +1,12 @@
 """`results.json`: what the parts of the system gain, measured on this machine with the champion.
 
-views     log loss and accuracy on validation, before: with the first view alone, after: with the chosen ones
+views     log loss and accuracy (mAP where images have several labels) on validation, before: with the first
+          view alone, after: with the chosen ones
 phases    the same, before: of Phase 1, after: of Phase 2; null without one
 speed     images a second, before: one view of one image at a time, each with a decode of its own, in fp32;
           after: one decode for all views, in batches, in the precision that is fastest here
 memory    MB that a training step keeps of each image for its backward pass, in fp32 and as above
+int8      what evaluate.py --int8 measured, with images a second: see `common.reports.int8`; else null
 
 Views and champion were chosen on validation, which flatters the first two. Times differ from run to run, so
 that they have no place in evaluation.json.
@@ -24,7 +26,10 @@ from common.data.canonical import decode_packed
 from common.data.prepared import PackedPart
 from common.inference.predictor import Predictor, average_views
 from common.reports.choices import Choice
+from common.reports.int8 import int8_sentence, pair
+from common.training.evaluation import Predictions
 from common.training.execution import Execution
+from common.training.multilabel import average_precisions
 
 RESULTS = "results.json"
 IMAGES, ROUNDS = 8, 2  # few: this is a look at every evaluation, not a benchmark
@@ -36,8 +41,8 @@ def measure_results(
 ) -> dict[str, Any]:
     """The content of results.json.
 
-    `champion` is one of `phases`, and `predictor` its model with its views; `labels` (images,) are those of
-    `part`, the validation images.
+    `champion` is one of `phases`, and `predictor` its model with its views; `labels`, of either kind, are
+    those of `part`, the validation images.
     """
     jpegs = [bytes(part.jpeg(row)) for row in range(min(IMAGES, len(part)))]
     found = [_scores(choice.logits, choice.losses, labels) for choice in phases]
@@ -49,12 +54,16 @@ def measure_results(
         "phases": {"before": found[0], "after": found[1]} if len(found) > 1 else None,
         "speed": measure_speed(predictor, jpegs),
         "memory": measure_memory(predictor, jpegs),
+        "int8": None,
     }
 
 
 def _scores(logits: np.ndarray, losses: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    right = logits.argmax(axis=1) == labels
-    return {"log_loss": float(losses.mean()), "accuracy": float(right.mean())}
+    found = {"log_loss": float(losses.mean())}
+    if labels.ndim == 2:
+        # Not F1: each of the compared would need thresholds of its own.
+        return {**found, "map": float(np.nanmean(average_precisions(Predictions(logits, labels))))}
+    return {**found, "accuracy": float((logits.argmax(axis=1) == labels).mean())}
 
 
 def measure_speed(predictor: Predictor, jpegs: Sequence[bytes]) -> dict[str, Any]:
@@ -76,6 +85,16 @@ def measure_speed(predictor: Predictor, jpegs: Sequence[bytes]) -> dict[str, Any
         "device": predictor.execution.device.type,
         "precision": predictor.execution.precision,
     }
+
+
+def measure_both(normal: Predictor, int8: Predictor, part: PackedPart) -> dict[str, float]:
+    """Images a second from packed JPEGs to logits, of one model in two precisions."""
+    jpegs = [bytes(part.jpeg(row)) for row in range(min(IMAGES, len(part)))]
+
+    def speed(predictor: Predictor) -> float:
+        return len(jpegs) / _seconds(lambda: predictor.logits([decode_packed(jpeg) for jpeg in jpegs]))
+
+    return pair(speed, normal, int8)
 
 
 def measure_memory(predictor: Predictor, jpegs: Sequence[bytes]) -> dict[str, Any]:
@@ -155,6 +174,8 @@ def result_lines(results: dict[str, Any]) -> list[tuple[str, str]]:
             f"backward pass, {memory['precision']} against fp32",
         )
     )
+    if results.get("int8"):
+        lines.append(("int8", int8_sentence(results["int8"])))
     return lines
 
 
@@ -162,6 +183,7 @@ def _gain(pair: dict[str, dict[str, float]]) -> str:
     before, after = pair["before"], pair["after"]
     parts = [
         f"{words} {before[name]:.4f} to {after[name]:.4f} ({after[name] - before[name]:+.4f})"
-        for name, words in (("log_loss", "log loss"), ("accuracy", "accuracy"))
+        for name, words in (("log_loss", "log loss"), ("accuracy", "accuracy"), ("map", "mAP"))
+        if name in before
     ]
     return f"{', '.join(parts)} on validation"

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from common.errors import TraplineError
+from common.inference.answers import joined
+from common.reports.label_scores import LabelsScored
 from common.storage import atomic_file
 
 EVALUATION = "evaluation.json"
@@ -55,6 +57,38 @@ def write_test_predictions(
             facts["id"], facts["site"], labels, probabilities, strict=True
         )
     )
+    write_rows(path, [*TEST_COLUMNS, *probability_columns(classes, TEST_COLUMNS)], rows)
+
+
+def write_test_labels(
+    path: Path,
+    facts: Mapping[str, Sequence[str | None]],
+    predictions: LabelsScored,
+    classes: Sequence[str],
+) -> None:
+    """Write test_predictions.csv of images with several labels: `label` and `predicted` hold them all.
+
+    A decision about a label is as sure as the probability of what was decided. `confidence` is the sureness
+    of the surest wrong decision about an image, and where all are right, of the least sure one.
+    """
+    sureness = np.where(predictions.decided, predictions.probabilities, 1 - predictions.probabilities)
+    wrong = predictions.decided != predictions.labels
+    surest = np.where(wrong, sureness, 0).max(axis=1)
+    confidences = np.where(wrong.any(axis=1), surest, sureness.min(axis=1))
+    rows = (
+        [
+            identifier or "",
+            site or "",
+            joined([classes[k] for k in np.flatnonzero(true)]),
+            joined([classes[k] for k in np.flatnonzero(decided)]),
+            number(confidence),
+            *map(number, values),
+        ]
+        for identifier, site, true, decided, confidence, values in zip(
+            facts["id"], facts["site"], predictions.labels, predictions.decided, confidences,
+            predictions.probabilities, strict=True,
+        )
+    )  # fmt: skip
     write_rows(path, [*TEST_COLUMNS, *probability_columns(classes, TEST_COLUMNS)], rows)
 
 

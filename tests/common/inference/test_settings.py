@@ -41,7 +41,7 @@ def test_a_port_given_as_a_flag_wins():
         ("TRAPLINE_MAX_BATCH", "0"),
         ("TRAPLINE_MAX_DELAY_MS", "nan"),
         ("TRAPLINE_QUEUE", "-1"),
-        ("TRAPLINE_PRECISION", "int8"),
+        ("TRAPLINE_PRECISION", "int4"),
     ],
 )
 def test_an_impossible_value_is_refused_by_the_name_of_its_variable(name, value):

@@ -39,7 +39,7 @@ def answering(answer):
         values = [answer(float(pixels.mean())) for pixels in images]
         return np.array([[[value, 0], [-value, 0]] for value in values], dtype=np.float32)
 
-    description = SimpleNamespace(averaging="logits")
+    description = SimpleNamespace(averaging="logits", task="multiclass")
     return SimpleNamespace(description=description, views=("plain", "horizontal_flip"), view_logits=logits)
 
 
