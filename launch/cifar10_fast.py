@@ -30,6 +30,7 @@ EXPERIMENT = Experiment(
         "label_smoothing": 0.2,
         "lookahead": True,
         "best_metric": "val_acc",
+        "test_views": "shifts",
         "score_test": True,
     },
     instance_type="ml.g4dn.xlarge",

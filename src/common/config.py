@@ -27,6 +27,7 @@ from common.errors import UsageError
 from common.losses import LOSSES, Outputs
 from common.metrics import BY_NAME
 from common.schedules import SCHEDULES
+from common.views import VIEWS, read_views
 
 # Older training toolkits join the command line through a shell without quoting it.
 ShellSafe = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./:@+,=-]+$", max_length=2000)]
@@ -177,6 +178,9 @@ class TrainingConfig(BaseModel):
     tune_thresholds: bool = field(
         True, "with the loss bce, find each label's threshold on validation, for test and serving"
     )
+    test_views: ShellSafe = field(
+        "none", "test-time views of the test part with score_test, and of model.json: none, flip, shifts, ..."
+    )
     score_test: bool = field(
         False, "read the test part once, after training, with the best weights", digest=False
     )
@@ -206,6 +210,20 @@ class TrainingConfig(BaseModel):
     def _batch_in_range(cls, value: int | str) -> int | str:
         if isinstance(value, int) and not 1 <= value <= LARGEST_BATCH:
             raise ValueError(f"must be from 1 to {LARGEST_BATCH}")
+        return value
+
+    @field_validator("test_views")
+    @classmethod
+    def _views_of_one_square(cls, value: str) -> str:
+        try:
+            views = read_views(value)
+        except UsageError as error:
+            raise ValueError(str(error).removeprefix("views: ")) from None
+        larger = [name for name in views if VIEWS[name].margin != 1]
+        if larger:
+            raise ValueError(
+                f"{larger[0]} is cut from a larger picture than training has; evaluate.py takes it"
+            )
         return value
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """Predictions over a part of the data, and the numbers that are made of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,10 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from torch import nn
 
 from common.data.loader import Batch
+from common.data.views import stack_views
 from common.models.build import Normalisation
 from common.training.execution import Execution
+from common.views import PLAIN
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,20 @@ class Predictions:
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, batches: Iterable[Batch], execution: Execution, normalisation: Normalisation
+    model: nn.Module,
+    batches: Iterable[Batch],
+    execution: Execution,
+    normalisation: Normalisation,
+    views: Sequence[str] = (PLAIN,),
 ) -> Predictions:
-    """The model's logits over `batches`, in evaluation mode, in their order."""
+    """The model's logits over `batches`, in evaluation mode, in their order: the means over `views`."""
     model.eval()
     logits, labels = [], []
     for batch in batches:
+        seen = (stack_views(batch.images[:, None], [view])[:, 0] for view in views)
         with execution.autocast():
-            logits.append(model(execution.inputs(batch.images, normalisation)).float())
+            outputs = [model(execution.inputs(images, normalisation)).float() for images in seen]
+        logits.append(torch.stack(outputs).mean(dim=0) if len(outputs) > 1 else outputs[0])
         labels.append(batch.labels)
     return Predictions(torch.cat(logits).cpu().numpy(), torch.cat(labels).numpy())
 

@@ -72,6 +72,7 @@ from common.training.validation import (
     validate,
 )
 from common.versions import versions
+from common.views import read_views
 
 JOB_VARIABLE = "TRAINING_JOB_NAME"  # set in SageMaker's training containers, and by the local backends
 
@@ -275,6 +276,7 @@ def _described(
         normalisation=learner.normalisation,
         pixels=described.pixels,
         eval_crop=config.eval_crop,
+        views=list(read_views(config.test_views)),
         task=described.task,
         thresholds=thresholds_of(state),
         split=described.split.kind,

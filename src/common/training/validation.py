@@ -1,5 +1,6 @@
 """Validation after an epoch, and the one reading of the test part when training is over."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from common.training.evaluation import Predictions, classification_metrics, pred
 from common.training.loop import Learner, divergence
 from common.training.multilabel import label_outcome, multilabel_metrics
 from common.training.progress import Outcome, Progress
+from common.views import PLAIN, read_views
 
 
 def is_due(config: TrainingConfig, epoch: int) -> bool:
@@ -45,9 +47,11 @@ def named(part: str, values: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in with_part.items() if name in metrics.BY_NAME}
 
 
-def predict_part(learner: Learner, loader: Loader, epoch: int) -> Predictions:
+def predict_part(
+    learner: Learner, loader: Loader, epoch: int, views: Sequence[str] = (PLAIN,)
+) -> Predictions:
     """The model's predictions over all ranks' images of a part, in order, on every rank."""
-    own = predict(learner.model, loader.epoch(epoch), learner.execution, learner.normalisation)
+    own = predict(learner.model, loader.epoch(epoch), learner.execution, learner.normalisation, views)
     logits, labels = (
         gather_rows(
             torch.from_numpy(rows), loader.batches.shares, loader.batches.sizes, learner.ranks
@@ -61,10 +65,11 @@ def score_test(learner: Learner, test: Loader, state: Progress, output: Path) ->
     """Read the test part with the best weights, which `learner` then holds, and validation's thresholds.
 
     Prints the `[METRICS]` line, and writes test.json into `output`: the numbers, how many images they are of,
-    and the thresholds. All ranks take part, the first one writes.
+    the thresholds, and the views that were averaged. All ranks take part, the first one writes.
     """
     copy_tensors(learner.model, state.best_weights)
-    predictions = predict_part(learner, test, learner.config.epochs)
+    views = read_views(learner.config.test_views)
+    predictions = predict_part(learner, test, learner.config.epochs, views)
     thresholds = thresholds_of(state)
     if predictions.several:
         values = multilabel_metrics(predictions, np.array(thresholds))
@@ -72,9 +77,8 @@ def score_test(learner: Learner, test: Loader, state: Progress, output: Path) ->
         values = classification_metrics(predictions)
     found = from_first(named("test", values), learner.ranks)
     if learner.ranks.first:
-        write_json(
-            output / "test.json", {**found, "images": len(predictions.labels), "thresholds": thresholds}
-        )
+        facts = {"images": len(predictions.labels), "thresholds": thresholds, "views": list(views)}
+        write_json(output / "test.json", {**found, **facts})
         metrics.emit(found)
     return found
 
