@@ -111,7 +111,9 @@ class TrainingConfig(BaseModel):
         "auto", "mean and std of pixels; auto: those of the weights; cifar10_half: CIFAR-10's mean, std 0.5"
     )
     in_memory: bool = field(
-        False, "decode all images once, into memory (of the GPU where there is one): for small images"
+        False,
+        "decode all images once, into memory (of the GPU where there is one): for small images",
+        digest=False,
     )
     pseudo_share: float = field(0.25, "share of pseudo-labelled images in a batch, with --pseudo", gt=0, lt=1)
     pseudo_weight: float = field(0.5, "weight of a pseudo-labelled image in the loss", gt=0, le=10)
@@ -179,7 +181,7 @@ class TrainingConfig(BaseModel):
         True, "with the loss bce, find each label's threshold on validation, for test and serving"
     )
     test_views: ShellSafe = field(
-        "none", "test-time views of the test part with score_test, and of model.json: none, flip, shifts, ..."
+        "none", "test-time views of the test part and of the model: none, flip, shifts, ...", digest=False
     )
     score_test: bool = field(
         False, "read the test part once, after training, with the best weights", digest=False
