@@ -1,12 +1,22 @@
 """Training where an image may have several labels, from raw mosaics to a model with thresholds."""
 
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+import torch
 
 from common import metrics
+from common.data.loader import make_loader
+from common.data.prepared import open_prepared
 from common.models.artefact import load_model
 from common.reports.history import read_history
+from common.training.evaluation import predict
+from common.training.execution import Execution
+from common.training.multilabel import multilabel_metrics
+from tests.conftest import ENTRY_POINTS
 from tests.entry_points.jobs import QUICK, deterministic, same, tensors
 from tests.entry_points.test_train_resumed import kill_in_epoch
 from tests.mosaics import drawn_images, make_mosaics
@@ -21,8 +31,8 @@ TWO_EPOCHS = [
 def mosaics(tmp_path_factory, run_script):
     """A prepared set of 60 labelled mosaics with 5 labels. Read it only."""
     folder = tmp_path_factory.mktemp("mosaics")
-    raw = make_mosaics(drawn_images(5, 10, 16, seed=0), folder / "raw", 60, seed=0)
-    done = run_script("prepare.py", "--input", raw, "--output", folder / "prepared", "--short-side", 32)
+    raw = make_mosaics(drawn_images(5, 10, 32, seed=0), folder / "raw", 60, seed=0)
+    done = run_script("prepare.py", "--input", raw, "--output", folder / "prepared", "--short-side", 64)
     assert done.returncode == 0, done.stderr
     return folder / "prepared"
 
@@ -136,6 +146,31 @@ def test_a_killed_multi_label_job_ends_like_one_never_killed(mosaics, tmp_path, 
 
 
 @pytest.mark.slow
+def test_two_processes_score_the_whole_test_part_with_the_best_weights(mosaics, tmp_path):
+    flags = [*TWO_EPOCHS, "--precision", "fp32", "--score-test", "true", "--best-metric", "val_loss"]
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2,
+        ENTRY_POINTS / "train.py", "--prepared", mosaics, "--output", tmp_path, *flags,
+    ]  # fmt: skip
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    model, description = load_model(tmp_path / "model")
+    part = open_prepared(mosaics).part("test")
+    loader = make_loader(
+        part, chain="none", size=32, batch_size=4, seed=0, shuffle=False, workers=0, pin=False, several=5
+    )
+    execution = Execution(torch.device("cpu"), "fp32", channels_last=False)
+    expected = multilabel_metrics(
+        predict(model, loader.epoch(1), execution, description.normalisation),
+        np.array(description.thresholds),
+    )
+    tested = json.loads((tmp_path / "output" / "data" / "test.json").read_text())
+    assert tested["images"] == len(part)
+    for name in ("loss", "acc", "macro_f1", "micro_f1"):
+        assert tested[f"test_{name}"] == pytest.approx(expected[name], rel=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arch",
     ["googlenet", "resnet50", "resnext50_32x4d", "shufflenet_v2_x2_0", "efficientnet_v2_s", "regnet_x_3_2gf"],
@@ -144,7 +179,7 @@ def test_the_six_architectures_train_at_64_px(mosaics, tmp_path, run_script, arc
     auxiliary = ["--aux-weight", 0.3] if arch == "googlenet" else []
     done = run_script(
         "train.py", "--prepared", mosaics, "--output", tmp_path, *TWO_EPOCHS, "--arch", arch, "--epochs", 1,
-        *auxiliary,
+        "--image-size", 64, *auxiliary,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not any("aux" in name for name in tensors(tmp_path))
