@@ -89,6 +89,38 @@ def test_an_imagenet_head_stays_new_even_where_it_would_fit(published, offline):
     assert not torch.equal(model.fc.weight, tensors["fc.weight"])
 
 
+def written_as_published(arch, folder, **options):
+    """torchvision's own model with 1000 classes in a file under the published name; its tensors."""
+    tensors = torchvision.models.get_model(arch, weights=None, **options).state_dict()
+    torch.save(tensors, folder / torchvision.models.get_model_weights(arch).DEFAULT.url.rpartition("/")[2])
+    return tensors
+
+
+def test_auxiliary_heads_are_filled_but_for_their_last_layers(offline, tmp_path):
+    tensors = written_as_published("googlenet", tmp_path, init_weights=False)
+    model = build_model("googlenet", 3, auxiliary=True)
+    head = head_parameters("googlenet", auxiliary=True)
+    report = load_weights(model, "imagenet", arch="googlenet", head=head, cache=tmp_path)
+    assert set(report.new) == head
+    assert {name for name in head if name.startswith("aux")} == {
+        f"aux{number}.fc2.{kind}" for number in (1, 2) for kind in ("weight", "bias")
+    }
+    assert equal(model, tensors, tensors.keys() - head)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arch",
+    ["googlenet", "resnet50", "resnext50_32x4d", "shufflenet_v2_x2_0", "efficientnet_v2_s", "regnet_x_3_2gf"],
+)
+def test_the_multi_label_systems_models_take_their_weights_by_name(arch, offline, tmp_path):
+    options = {"init_weights": False} if arch == "googlenet" else {}
+    tensors, model = written_as_published(arch, tmp_path, **options), build_model(arch, 3)
+    report = load_weights(model, "imagenet", arch=arch, head=head_parameters(arch), cache=tmp_path)
+    assert set(report.new) == head_parameters(arch)
+    assert equal(model, tensors, model.state_dict().keys() - head_parameters(arch))
+
+
 def test_without_a_cache_folder_that_of_torch_hub_is_used(published, offline, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     (tmp_path / "hub").mkdir()
