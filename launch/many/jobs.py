@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.config import TrainingConfig
 from common.errors import UsageError
 from common.storage import read_json, write_json
 from launch.flags import Plan
@@ -46,13 +47,9 @@ class Many:
 
     def record(self) -> dict[str, Any]:
         """What two commands must have in common to be the same one."""
-        records = {job.label: job.plan.config.record() for job in self.jobs}
-        first = next(iter(records.values()))
-        shared = {
-            name: value
-            for name, value in first.items()
-            if all(record[name] == value for record in records.values())
-        }
+        records = {job.label: _changed_settings(job.plan.config) for job in self.jobs}
+        common = set.intersection(*(set(record.items()) for record in records.values()))
+        shared = dict(sorted(common))
         own = {
             label: {name: value for name, value in record.items() if name not in shared}
             for label, record in records.items()
@@ -61,6 +58,12 @@ class Many:
         if self.lead.backend == "aws":
             place["output"] = self.lead.output or ""
         return {**launch_record(self.lead), **place, "hyperparameters": shared, "jobs": own}
+
+
+def _changed_settings(config: TrainingConfig) -> dict[str, Any]:
+    """The hyperparameters that are not at their defaults: a later version may have more of those."""
+    defaults = TrainingConfig().record()
+    return {name: value for name, value in config.record().items() if value != defaults[name]}
 
 
 def launch_record(plan: Plan) -> dict[str, Any]:

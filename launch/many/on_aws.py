@@ -241,11 +241,10 @@ class _Fleet:
         """What happened, and what becomes of the jobs."""
         if not self.running:
             return f"{said}; no job runs; the same command goes on"
-        names = ", ".join(self.running.values())
-        stop = TRAINING.command("stop", next(iter(self.running.values())))
+        names = list(self.running.values())
         return (
-            f"{said}; {len(self.running)} jobs go on ({names}), and the same command takes them up again; "
-            f"each is stopped as with: {stop}"
+            f"{said}; what runs goes on ({', '.join(names)}), and the same command takes it up again; a job "
+            f"is stopped as with: {TRAINING.command('stop', names[0])}"
         )
 
 
