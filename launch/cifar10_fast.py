@@ -1,7 +1,13 @@
-"""CIFAR-10 in few minutes: a network of 2 million weights, ten passes over the images, about 94%.
+"""CIFAR-10 in few minutes: two million weights, about ten passes over the images, all of them in memory.
 
-python launch/cifar10_fast.py --data s3://BUCKET/cifar-10-binary.tar.gz --role ROLE
-python launch/cifar10_fast.py --backend process --data cifar-10-binary.tar.gz
+    python launch/cifar10_fast.py --data s3://BUCKET/cifar-10-binary.tar.gz --role ROLE
+    python launch/cifar10_fast.py --backend process --data cifar-10-binary.tar.gz
+
+Data: CIFAR-10's batches, binary or python, in a folder or an archive, or class folders below train/ and test/.
+One tenth of the training images validates. Network and training follow Keller Jordan, 94% on CIFAR-10 in 3.29
+Seconds on a Single GPU, 2024, whose 94% come from all 50,000 training images and a mean over many seeds: a
+whitened first layer, translations and alternating flips, a triangular schedule, smoothed labels, look-ahead
+averaging, and six views of a test image. More epochs give a little more (epochs=16).
 """
 
 from launch.experiment import Experiment, run_experiment
@@ -21,8 +27,8 @@ EXPERIMENT = Experiment(
         "optimizer": "sgd",
         "momentum": 0.85,
         "nesterov": True,
-        # Of the record: 11.5 per 1024 examples, decoupled from momentum, is 11.5 / (1 + 1 / (1 - 0.85)) of a
-        # mean loss, and its weight decay of 0.0153 becomes 0.0153 / 11.5 of the weights in the gradient.
+        # The record has 11.5 for the sum over 1024 images, divided by 1 + 1 / (1 - momentum), and decays by
+        # 0.0153 / 11.5 of the weights in the gradient.
         "lr": 1.5,
         "weight_decay": 1.33e-3,
         "norm_bias_lr_multiplier": 64,

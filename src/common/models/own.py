@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from common.models.cifar_fast import CifarFast, whiten
 from common.models.enhanced_resnet18 import enhanced_resnet18
+from common.models.resnet18_32px import resnet18_32px
 from common.models.resnet50 import ResNet50
 
 
@@ -37,6 +38,7 @@ OWN: dict[str, Architecture] = {
     "enhanced_resnet18": Architecture(
         enhanced_resnet18, head="fc.", imagenet="resnet18", channels_last_on_cuda=True
     ),
+    "resnet18_32px": Architecture(resnet18_32px, channels_last_on_cuda=True),
     "resnet50_imagenet": Architecture(ResNet50, imagenet="resnet50", channels_last_on_cuda=True),
     "resnet50_64px": Architecture(
         lambda classes: ResNet50(classes, stem=3, use_maxpool=False), channels_last_on_cuda=True
