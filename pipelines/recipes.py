@@ -7,6 +7,7 @@ from typing import Any
 from common.config import TrainingConfig, check_pseudo_share, make_config
 from common.errors import UsageError
 from common.hyperparameters import parse_value
+from common.losses import LOSSES
 from launch.experiment import Experiment
 from launch.experiments import experiment_names
 from launch.flags import PACKED_SIDE, read_pairs
@@ -63,6 +64,11 @@ def read_recipe(name: str, both: list[str], second: list[str]) -> Recipe:
     phase1 = make_config({**experiment.hyperparameters, **changes})
     if phase1.weights == PHASE1:
         raise UsageError(f"--recipe {name}: goes on from an earlier phase; name the experiment of Phase 1")
+    if LOSSES[phase1.loss].task == "multilabel":
+        raise UsageError(
+            f"--recipe {name}: Phase 2 learns from pseudo-labels, which are of one label an image, and the "
+            f"loss {phase1.loss} is of several; train with launch/ instead"
+        )
     settings = {**_second_phase(name, phase1), **_without_weights(changes), **own}
     phase2 = make_config(settings)
     check_pseudo_share(phase2)
