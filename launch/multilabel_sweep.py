@@ -167,22 +167,33 @@ def main() -> None:
     if sweep.many.lead.dry_run:
         print_requests(sweep.many)
         return
-    outcomes = run_many(sweep.many, lambda outcomes: _keep(sweep, outcomes))
+    path = sweep.many.folder / TABLE
+    seen: list[Outcome] = []
+
+    def keep(outcomes: list[Outcome]) -> None:
+        seen[:] = outcomes
+        write_table(sweep.rows(outcomes), sweep.limits, path)
+
+    try:
+        outcomes = run_many(sweep.many, keep)
+    finally:
+        _draw(sweep, seen)
     _say(sweep, sweep.rows(outcomes))
     require_all(outcomes, WHAT, sweep.many.folder)
 
 
-def _keep(sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
-    """Write table and picture of what there is so far."""
-    from common.reports.sweep_picture import draw_sweep
-
-    rows = [row for row in ranked(sweep.rows(outcomes)) if row.val_macro_f1 is not None]
-    write_table(sweep.rows(outcomes), sweep.limits, sweep.many.folder / TABLE)
+def _draw(sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
+    """Draw what there is, if anything."""
+    rows = [row for row in ranked(sweep.rows(outcomes) if outcomes else []) if row.val_macro_f1 is not None]
     if rows:
+        from common.reports.sweep_picture import draw_sweep
+
         draw_sweep(
-            [vars(row) for row in rows], sweep.many.folder / PICTURE,
-            min_test_f1=sweep.limits.min_test_f1, max_size_mb=sweep.limits.max_size_mb,
-        )  # fmt: skip
+            [vars(row) for row in rows],
+            sweep.many.folder / PICTURE,
+            min_test_f1=sweep.limits.min_test_f1,
+            max_size_mb=sweep.limits.max_size_mb,
+        )
 
 
 def _say(sweep: Sweep, rows: Sequence[Row]) -> None:

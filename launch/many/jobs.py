@@ -47,17 +47,11 @@ class Many:
 
     def record(self) -> dict[str, Any]:
         """What two commands must have in common to be the same one."""
-        records = {job.label: _changed_settings(job.plan.config) for job in self.jobs}
-        common = set.intersection(*(set(record.items()) for record in records.values()))
-        shared = dict(sorted(common))
-        own = {
-            label: {name: value for name, value in record.items() if name not in shared}
-            for label, record in records.items()
-        }
         place = {"backend": self.lead.backend, "instance_type": self.lead.instance_type}
         if self.lead.backend == "aws":
             place["output"] = self.lead.output or ""
-        return {**launch_record(self.lead), **place, "hyperparameters": shared, "jobs": own}
+        jobs = {job.label: _changed_settings(job.plan.config) for job in self.jobs}
+        return {**launch_record(self.lead), **place, "jobs": jobs}
 
 
 def _changed_settings(config: TrainingConfig) -> dict[str, Any]:
@@ -100,14 +94,17 @@ def open_folder(path: Path, said: Mapping[str, Any], what: str) -> bool:
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The names of what differs; of hyperparameters also which."""
+    """The names of what differs: of jobs that are the same which hyperparameters, else which jobs."""
     found = []
     for name, value in now.items():
         earlier = before.get(name)
         if earlier == value:
             continue
-        inner: list[str] = []
         if isinstance(earlier, dict) and isinstance(value, dict):
-            inner = sorted(key for key in {*earlier, *value} if earlier.get(key) != value.get(key))
-        found.append(f"{name} ({', '.join(inner)})" if inner else name)
+            pairs = [(earlier, value)]
+            if name == "jobs" and earlier.keys() == value.keys():
+                name, pairs = "hyperparameters", [(earlier[label], value[label]) for label in value]
+            inner = {key for old, new in pairs for key in {*old, *new} if old.get(key) != new.get(key)}
+            name += f" ({', '.join(sorted(inner))})"
+        found.append(name)
     return found
