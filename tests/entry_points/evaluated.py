@@ -15,29 +15,31 @@ PARTS = ("train", "val", "test")
 
 
 def images_and_labels(prepared, part):
-    """Normalised float32 (images, 3, side, side), and labels (images,)."""
-    packed = open_prepared(prepared, parts=[part]).part(part)
+    """Normalised float32 (images, 3, side, side), and 0 or 1 for each class, (images, classes)."""
+    opened = open_prepared(prepared, parts=[part])
+    packed, classes = opened.part(part), len(opened.description.classes)
     rows = [resize_square(decode_packed(packed.jpeg(row)), SIDE) for row in range(len(packed))]
     pixels = torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in vars(IMAGENET_NORMALISATION).values())
-    return (pixels - mean) / std, packed.labels
+    return (pixels - mean) / std, packed.label_matrix(classes)
 
 
 @torch.inference_mode()
 def write_model(prepared, folder, knows, shuffled=False, **changes):
     """Write the artefact of a small network whose last layer is fitted to the images of the parts `knows`.
 
-    `shuffled`: to wrong labels, each the next class. What it knows it gets right, so that its merit is known.
+    With one label an image or with several. `shuffled`: to wrong labels, each the next class. What it knows
+    it gets right, so that its merit is known.
     """
     torch.manual_seed(0)
     described = open_prepared(prepared, parts=[]).description
     classes = len(described.classes)
     model = build_model(ARCH, classes, image_size=SIDE).eval()
-    fit_last_layer(model, [images_and_labels(prepared, part) for part in knows], classes, shuffled)
+    fit_last_layer(model, [images_and_labels(prepared, part) for part in knows], shuffled)
     description = ModelDescription(
         **{
             "architecture": ARCH, "classes": described.classes, "image_size": SIDE,
-            "normalisation": IMAGENET_NORMALISATION, "pixels": described.pixels, "task": "multiclass",
+            "normalisation": IMAGENET_NORMALISATION, "pixels": described.pixels, "task": described.task,
             "split": described.split.kind, "configuration": {}, "versions": {}, "metrics": {},
             "data_fingerprint": described.fingerprint, "best_epoch": 1, "epochs": 1, "parameters": 1,
             "weights": {}, **changes,
@@ -47,15 +49,15 @@ def write_model(prepared, folder, knows, shuffled=False, **changes):
     return folder
 
 
-def fit_last_layer(model, known, classes, shuffled):
-    """Ridge regression of centred one-hot labels, times 4, on the features before the last layer."""
+def fit_last_layer(model, known, shuffled):
+    """Ridge regression of centred labels, times 4, on the features before the last layer."""
     layer, model.fc = model.fc, torch.nn.Identity()
     features = torch.cat([model(images) for images, _ in known])
-    labels = (np.concatenate([labels for _, labels in known]) + shuffled) % classes
+    labels = torch.from_numpy(np.roll(np.concatenate([labels for _, labels in known]), shuffled, axis=1))
     model.fc = layer
     mean, spread = features.mean(dim=0), features.std(dim=0) + 1e-6
     scaled = (features - mean) / spread
-    targets = 4 * (torch.eye(classes)[torch.from_numpy(labels)] - 1 / classes)
+    targets = 4 * (labels - labels.mean(dim=1, keepdim=True))
     gram = scaled @ scaled.T + torch.eye(len(scaled))
     weight = (scaled.T @ torch.linalg.solve(gram, targets)).T / spread
     layer.weight.copy_(weight)

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, Literal
 
 import numpy as np
@@ -65,7 +66,7 @@ def predicted(
     confidence = float(probabilities[best])
     labels = None
     if thresholds is not None:
-        labels = tuple(classes[place] for place in np.flatnonzero(probabilities >= thresholds))
+        labels = tuple(compress(classes, probabilities >= thresholds))
     return Answer(id, "ok", None, None, classes[best], confidence, tuple(map(float, probabilities)), labels)
 
 

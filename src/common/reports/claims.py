@@ -54,4 +54,10 @@ def not_claimed(report: dict[str, Any]) -> list[str]:
         ALONE: "image" in (test["interval_unit"], validation["interval_unit"]),
         f"Nothing is known of {', '.join(absent)}: no test image shows it.": absent,
     }
-    return [sentence for sentence, holds in sentences.items() if holds] + list(ALWAYS)
+    return [sentence for sentence, holds in sentences.items() if holds] + _always(report)
+
+
+def _always(report: dict[str, Any]) -> list[str]:
+    if report.get("task") != "multilabel":
+        return list(ALWAYS)
+    return [sentence.replace("views and", "views, thresholds and") for sentence in ALWAYS]

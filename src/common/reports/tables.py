@@ -3,6 +3,7 @@
 import csv
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,8 @@ def write_test_labels(
         [
             identifier or "",
             site or "",
-            joined([classes[k] for k in np.flatnonzero(true)]),
-            joined([classes[k] for k in np.flatnonzero(decided)]),
+            joined(list(compress(classes, true))),
+            joined(list(compress(classes, decided))),
             number(confidence),
             *map(number, values),
         ]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from common.errors import TraplineError
-from common.reports.answers import read_answers, write_predictions
+from common.reports.answers import read_answers, write_label_predictions, write_predictions
 
 CLASSES = ["cat", "dog", "hog"]
 GOOD = {
@@ -140,3 +140,33 @@ def test_a_class_called_like_a_column_keeps_a_column_of_its_own(tmp_path):
     answer(tmp_path, "a.jpg", content)
     row = written(tmp_path, ["label", "status"])[0]
     assert (row["label"], row["class_label"], row["class_status"]) == ("label", "0.9", "0.1")
+
+
+SEVERAL = {
+    "status": "ok",
+    "label": "dog",
+    "labels": ["hog", "dog"],
+    "probabilities": {"cat": 0.2, "dog": 0.7, "hog": 0.6},
+}
+
+
+def test_labels_of_several_are_written_as_the_sources_codes_and_empty_where_it_failed(tmp_path):
+    answer(tmp_path, "a.jpg", SEVERAL)
+    rows = index(("a.jpg", "A", "", ""), ("b.jpg", "B", "", ""))
+    answers = read_answers(tmp_path, rows, CLASSES, several=True)
+    assert answers[0].labels == ("dog", "hog")
+    for codes, expected in ((["n1", "n7", "n9"], "n7 n9"), (None, "dog hog")):
+        write_label_predictions(tmp_path / "labels.csv", answers, CLASSES, codes)
+        assert (tmp_path / "labels.csv").read_text().split() == [
+            "ImageID,Labels",
+            *f"A,{expected} B,".split(),
+        ]
+
+
+@pytest.mark.parametrize("labels", [None, "dog", ["cow"]])
+def test_an_answer_without_the_labels_of_the_classes_is_a_failed_row_where_there_may_be_several(
+    labels, tmp_path
+):
+    answer(tmp_path, "a.jpg", {**SEVERAL, "labels": labels})
+    found = read_answers(tmp_path, index(("a.jpg", "A", "", "")), CLASSES, several=True)
+    assert found[0].reason == "bad_answer"

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from common.reports.bootstrap import Resampling
-from common.reports.choices import PHASE_1, PHASE_2, Choice, choose, choose_champion
+from common.reports.choices import PHASE_1, PHASE_2, Choice, choose, choose_champion, choose_thresholds
 from common.reports.clusters import Clusters
 from common.reports.outputs import ViewLogits
+from tests.common.inference.small_models import described
 from tests.common.reports.examples import outputs
 
 VIEWS = ("plain", "horizontal_flip", "centre_crop", "vertical_flip")
@@ -105,3 +107,23 @@ def test_with_four_sites_phase_1_stays_however_large_the_gain():
 
 def test_without_a_phase_2_there_is_nothing_to_compare():
     assert choose_champion(choice([1.0]), None, SITES, QUICK).phase == PHASE_1
+
+
+def tuning(**configuration):
+    changes = {"task": "multilabel", "temperature": 2.0, "thresholds": [0.3, 0.5, 0.8]}
+    return described(**changes, configuration=configuration)
+
+
+def test_thresholds_of_labels_are_those_with_the_best_f1_at_the_temperature():
+    logits = np.array([[-3.0, 0, 4], [-1, 1, 3], [-2, 2, 1], [-4, 3, -1]])
+    labels = np.array([[0, 0, 1], [1, 1, 1], [1, 1, 0], [0, 1, 0]], dtype=np.float32)
+    found = choose_thresholds(logits, labels, 2.0, tuning())
+    assert ((expit(logits / 2) >= found) == labels).all()
+    assert choose_thresholds(logits, labels, 2.0, described()) is None
+
+
+def test_thresholds_that_were_fixed_move_with_the_temperature_and_decide_as_before():
+    logits = np.random.default_rng(0).normal(size=(50, 3)) * 3
+    found = choose_thresholds(logits, np.zeros((50, 3)), 0.7, tuning(tune_thresholds=False))
+    assert found != [0.3, 0.5, 0.8]
+    assert ((expit(logits / 0.7) >= found) == (expit(logits / 2.0) >= [0.3, 0.5, 0.8])).all()
