@@ -29,6 +29,21 @@ def lowered_after(losses, patience):
     return [epoch for epoch in range(1, len(losses) + 1) if on_plateau(losses[:epoch], patience)]
 
 
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from([0.5, 1.0, 1.5, 2.0]), max_size=20), st.integers(1, 4))
+def test_a_plateau_ends_one_epoch_before_torchs_of_the_same_patience(losses, patience):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=patience - 1, threshold=0, eps=0
+    )
+    rates = [1.0]
+    for loss in losses:
+        schedule.step(loss)
+        rates.append(optimizer.param_groups[0]["lr"])
+    lowered = [epoch for epoch, (before, after) in enumerate(pairwise(rates), 1) if after < before]
+    assert lowered_after(losses, patience) == lowered
+
+
 @pytest.mark.parametrize(
     ("losses", "patience", "epochs"),
     [
