@@ -94,7 +94,7 @@ def test_a_second_job_starts_from_the_first_ones_weights(trained, small_demo, tm
 def test_patience_ends_the_job_early(small_demo, tmp_path, call_script):
     flags = [*QUICK, "--epochs", "9", "--patience", "1", "--min-delta", "50"]
     done = call_script("train.py", "--prepared", small_demo, "--output", tmp_path, *flags)
-    assert "stopped: no better val_loss in 1 epochs" in done.stdout
+    assert "stopped: no better val_loss in 1 validations" in done.stdout
     assert len(history(tmp_path)) == 2
 
 

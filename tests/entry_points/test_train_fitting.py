@@ -24,16 +24,16 @@ def a_machine_for_16(monkeypatch):
 @pytest.fixture
 def memory_for(monkeypatch):
     """Let a forward pass of more than `images` fail as if memory had run out, from the call `first` on."""
-    forward, calls = Learner.logits, []
+    forward, calls = Learner.outputs, []
 
     def limit(images, error=None, first=0):
-        def logits(learner, batch):
+        def outputs(learner, batch):
             calls.append(len(batch))
             if len(batch) > images + 1 and len(calls) > first:  # a left-over image joins a batch
                 raise error or RuntimeError(CPU)
             return forward(learner, batch)
 
-        monkeypatch.setattr(Learner, "logits", logits)
+        monkeypatch.setattr(Learner, "outputs", outputs)
         return calls
 
     return limit

@@ -92,7 +92,7 @@ def test_a_job_killed_after_a_plateau_ends_like_one_never_killed(small_demo, tmp
     done = call_script("train.py", "--prepared", small_demo, "--output", whole, *PLATEAU)
     assert done.returncode == 0, done.stderr
     before, _, _ = done.stdout.partition("point=epoch_4_start")
-    assert "plateau: no better val_loss in 1 epochs; the learning rate is multiplied by 0.25" in before
+    assert "plateau: no better val_loss in 1 validations; the learning rate is multiplied by 0.25" in before
     kill_in_epoch(4, small_demo, killed, *PLATEAU)
     again = call_script("train.py", "--prepared", small_demo, "--output", killed, *PLATEAU)
     assert "resumed after epoch 3" in again.stdout

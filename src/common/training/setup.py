@@ -164,7 +164,7 @@ def with_loaders(
         "eval_crop": config.eval_crop,
         "several": several_of(prepared),
     }
-    where = {"workers": workers, "pin": execution.device.type == "cuda"}
+    where: dict[str, Any] = {"workers": workers, "pin": execution.device.type == "cuda"}
     make: Callable[..., Loader] = partial(make_loader, **where)
     if config.in_memory:
         make = partial(make_memory_loader, device=execution.device)
