@@ -156,7 +156,7 @@ def test_what_is_impossible_is_refused_by_its_flag(words, message):
 
 VALUES = {
     "tags": ["a=1"], "subnets": ["subnet-0a"], "security_groups": ["sg-0a"], "input_mode": ["File"],
-    "spot": [], "network_isolation": [], "encrypt_inter_container": [], "dlc": [],
+    "spot": [], "network_isolation": [], "encrypt_inter_container": [], "dlc": [], "parallel": ["2"],
 }  # fmt: skip
 
 
