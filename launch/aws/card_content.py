@@ -11,13 +11,23 @@ from typing import Any
 Evaluation = Mapping[str, Any]  # the content of evaluation.json
 
 SHORT, LONG = 1024, 2048  # characters that SageMaker takes: of observations and notes; of the other texts
-MOST_METRICS = ("log_loss", "accuracy", "macro_f1", "weighted_f1", "top3_accuracy", "site_balanced_accuracy")
+# A section has those of its task: weighted F1 is of one label an image, micro F1 of several.
+MOST_METRICS = (
+    "log_loss",
+    "accuracy",
+    "macro_f1",
+    "weighted_f1",
+    "top3_accuracy",
+    "site_balanced_accuracy",
+    "micro_f1",
+    "map",
+)
 BASELINES = ("uniform_log_loss", "prior_log_loss", "prior_accuracy")
 PARTS = {
     "test": "read once, after every choice",
     "validation": "temperature, views and champion were chosen on it, which flatters it",
 }
-PURPOSE = "Classify camera-trap photographs, or the images of another set, one label an image."
+PURPOSE = "Classify camera-trap photographs, or the images of another set."
 USES = (
     "Sorting images before a person looks at them: probabilities, a label, and a mark for those that need "
     "a look. Not for counts or absences without that look, and not for decisions about single animals."
