@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from common.console import ArgumentParser, run
 from common.errors import TraplineError, UsageError
 from launch.experiment import Experiment
-from launch.experiments import experiment_names, find_experiment
+from launch.experiments import experiment_names, find_experiment, recipe_names
 
 if TYPE_CHECKING:
     import boto3
@@ -88,11 +88,10 @@ def _report(title: str, verdict: "Verdict", looked: str) -> int:
 def all_subjects() -> list[tuple[str, list[str]]]:
     """Every experiment, and the pipeline with each experiment that can be its recipe, and with its own."""
     names = experiment_names()
-    recipes = [name for name in names if not find_experiment(name).channels]
     return [
         *((name, []) for name in names),
         (PIPELINE, ["--data", "demo"]),
-        *((PIPELINE, ["--recipe", name]) for name in recipes),
+        *((PIPELINE, ["--recipe", name]) for name in recipe_names()),
     ]
 
 

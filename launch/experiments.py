@@ -5,6 +5,7 @@ import importlib
 from pathlib import Path
 
 from common.errors import UsageError
+from common.losses import LOSSES
 from launch.experiment import Experiment
 
 FOLDER = Path(__file__).parent
@@ -14,6 +15,21 @@ MARK = "\nEXPERIMENT = Experiment("
 def experiment_names() -> list[str]:
     """The names of the scripts in launch/ that are experiments, sorted."""
     return [path.stem for path in sorted(FOLDER.glob("*.py")) if MARK in path.read_text(encoding="utf-8")]
+
+
+def recipe_names() -> list[str]:
+    """Those of them that can be a pipeline's recipe.
+
+    Not those that go on from another job's results, nor those of several labels an image: the pipeline's
+    second phase learns from pseudo-labels, which are of one.
+    """
+    experiments = {name: find_experiment(name) for name in experiment_names()}
+    return [
+        name
+        for name, experiment in experiments.items()
+        if not experiment.channels
+        and LOSSES[str(experiment.hyperparameters.get("loss", "cross_entropy"))].task == "multiclass"
+    ]
 
 
 def find_experiment(name: str) -> Experiment:

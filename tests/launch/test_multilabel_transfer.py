@@ -4,6 +4,7 @@ import pytest
 
 from common.config import make_config
 from common.errors import UsageError
+from launch.experiments import recipe_names
 from launch.multilabel_transfer import EXPERIMENT
 from pipelines.recipes import read_recipe
 
@@ -44,3 +45,4 @@ def test_its_variations_are_one_setting_each(changes):
 def test_a_pipeline_with_pseudo_labels_refuses_it():
     with pytest.raises(UsageError, match="--recipe multilabel_transfer: Phase 2 learns from pseudo-labels"):
         read_recipe("multilabel_transfer", [], [])
+    assert "multilabel_transfer" not in recipe_names()
