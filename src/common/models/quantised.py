@@ -1,10 +1,9 @@
 """Dynamic int8 quantisation: linear layers with 8-bit weights, for predictions on a CPU.
 
-The weights of a linear layer become int8 with one scale for each layer, and its inputs are quantised as they
-come, with a scale of their own for each batch; between the layers all stays float32. Convolutions and what
-else there is stay as they are. So little is gained for a ResNet, whose only linear layer is its head (45 MB
-stay 45), and more for a transformer: Swin-T takes 54 MB instead of 110, and on two cores an image takes about
-two thirds of the time in fp32. Layers whose weights are used without calling them, as the projections in the
+The weights of a linear layer become int8 with a scale for each of its outputs, and its inputs are quantised as
+they come, with a scale of their own for each batch; between the layers all stays float32. Convolutions and
+what else there is stay as they are. So nothing is gained for a ResNet, whose only linear layer is its head (45
+MB stay 45), and more for a transformer: Swin-T takes 54 MB instead of 110. Layers whose weights are used without calling them, as the projections in the
 attention of Swin and ViT, cannot be quantised this way and stay as they are too.
 
 The scales depend on what goes through the model together, so that an image's answer depends, a little, on the
@@ -46,11 +45,11 @@ def _from_torch() -> tuple[Any, Any]:
     if torch.backends.quantized.engine == "none":
         raise UsageError(MISSING.format("torch has no int8 arithmetic for this CPU"))
     try:
-        from torch.ao.quantization import default_dynamic_qconfig, quantize_dynamic
+        from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
     except ImportError:
         message = f"torch {torch.__version__} has dynamic quantisation no more"
         raise UsageError(MISSING.format(message)) from None
-    return quantize_dynamic, default_dynamic_qconfig
+    return quantize_dynamic, per_channel_dynamic_qconfig
 
 
 @torch.inference_mode()
