@@ -79,12 +79,12 @@ def make_memory_loader(
     return Loader(batches, MemoryBatches(batches, packed, decoded(packed).to(device)), num_workers=0)
 
 
-def decoded(packed: PackedImages, first: int | None = None) -> Tensor:
-    """A part's images as evaluation sees them, or the `first` of them: uint8 (images, size, size, 3)."""
-    count = len(packed) if first is None else min(first, len(packed))
-    images = np.empty((count, packed.size, packed.size, 3), dtype=np.uint8)
-    for row in range(count):
-        images[row] = evaluated_square(packed.pixels(row), packed.size, packed.eval_crop)
+def decoded(packed: PackedImages, rows: Sequence[int] | None = None) -> Tensor:
+    """A part's images as evaluation sees them, or those of `rows`: uint8 (images, size, size, 3)."""
+    rows = range(len(packed)) if rows is None else rows
+    images = np.empty((len(rows), packed.size, packed.size, 3), dtype=np.uint8)
+    for place, row in enumerate(rows):
+        images[place] = evaluated_square(packed.pixels(row), packed.size, packed.eval_crop)
     return torch.from_numpy(images)
 
 

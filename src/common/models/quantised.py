@@ -1,10 +1,11 @@
 """Dynamic int8 quantisation: linear layers with 8-bit weights, for predictions on a CPU.
 
-The weights of a linear layer become int8 with a scale for each of its outputs, and its inputs are quantised as
-they come, with a scale of their own for each batch; between the layers all stays float32. Convolutions and
-what else there is stay as they are. So nothing is gained for a ResNet, whose only linear layer is its head (45
-MB stay 45), and more for a transformer: Swin-T takes 54 MB instead of 110. Layers whose weights are used without calling them, as the projections in the
-attention of Swin and ViT, cannot be quantised this way and stay as they are too.
+The weights of a linear layer become int8 with a scale for each of its outputs, and its inputs are quantised
+as they come, with a scale of their own for each batch; between the layers all stays float32. Convolutions and
+what else there is stay as they are. So nothing is gained for a ResNet, whose only linear layer is its head
+(45 MB stay 45), and more for a transformer: Swin-T takes 54 MB instead of 110. Layers whose weights are used
+without calling them, as the projections in the attention of Swin and ViT, cannot be quantised this way and
+stay as they are too.
 
 The scales depend on what goes through the model together, so that an image's answer depends, a little, on the
 others in its batch.

@@ -17,13 +17,15 @@ MOST_IMAGES = 5000
 def start_from_data(
     model: nn.Module, config: TrainingConfig, labelled: LabelledPart, normalisation: Normalisation
 ) -> None:
-    """Set what `model` begins with from the first images of `labelled`; most architectures need none.
+    """Set what `model` begins with from images of `labelled`; most architectures need none.
 
-    It draws nothing at random, so that the other weights stay those of the seed.
+    They are taken evenly from all rows, which may be sorted by class. Nothing is drawn at random, so that the
+    other weights stay those of the seed.
     """
     start = OWN[config.arch].start_from_data if config.arch in OWN else None
     if start is None:
         return
     packed = PackedImages(labelled, "none", config.image_size, config.seed, config.eval_crop)
     here = Execution(torch.device("cpu"), "fp32", channels_last=False)
-    start(model, here.inputs(decoded(packed, MOST_IMAGES), normalisation))
+    rows = range(0, len(packed), max(1, -(-len(packed) // MOST_IMAGES)))
+    start(model, here.inputs(decoded(packed, rows), normalisation))
