@@ -12,6 +12,7 @@ from botocore import xform_name
 from common.hyperparameters import hyphenated
 from launch.experiments import experiment_names, find_experiment
 from launch.flags import read_plan
+from launch.multilabel_sweep import read_sweep
 from launch.policies import read_values
 from launch.tuning.search import read_search
 from pipelines.command_line import read_command
@@ -53,6 +54,8 @@ def parse(path, words):
         read_plan(find_experiment(name), words)
     elif name == "tune":
         read_search(find_experiment(words[0]), words[1:])
+    elif name == "multilabel_sweep":
+        read_sweep(words)
     elif name == "policies":
         read_values(vars(importlib.import_module("launch.policies").parser().parse_args(words)))
     else:

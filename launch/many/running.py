@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from common.errors import UsageError
 from launch.many.here import backend_of, one_after_another, requests_here
 from launch.many.jobs import STATE, Many, open_folder
 from launch.many.outcomes import Outcome, read_outcome
@@ -41,6 +42,10 @@ def run_many(many: Many, watch: Watch) -> list[Outcome]:
 
 
 def _open(many: Many) -> None:
+    if many.lead.fresh and many.folder.exists():
+        raise UsageError(
+            f"--fresh: {many.folder} is there already; remove it, or begin another by --job-name"
+        )
     if open_folder(many.folder / STATE, many.record(), many.what):
         print(f"{many.what}: {many.folder}/ is there; going on with it", flush=True)
     else:

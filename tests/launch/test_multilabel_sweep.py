@@ -153,7 +153,10 @@ def test_another_sweep_of_the_same_name_is_refused(call, trained):
     assert "the sweep in runs/multilabel-sweep has other hyperparameters (epochs)" in ended.err
     ended = call(*SMALL, "--no-fp32")
     assert "has other jobs (googlenet-fp32, resnet50-fp32)" in ended.err
-    assert call(*SMALL, "--set", "epochs=3", "--job-name", "longer").code == 0
+    ended = call(*SMALL, "--fresh")
+    assert ended.code == 2
+    assert "--fresh: runs/multilabel-sweep is there already" in ended.err
+    assert call(*SMALL, "--set", "epochs=3", "--job-name", "longer", "--fresh").code == 0
 
 
 @pytest.mark.parametrize(
