@@ -3,7 +3,7 @@
     python launch/cifar10_fast.py --data s3://BUCKET/cifar-10-binary.tar.gz --role ROLE
     python launch/cifar10_fast.py --backend process --data cifar-10-binary.tar.gz
 
-Data: CIFAR-10's batches, binary or python, in a folder or an archive, or class folders below train/ and test/.
+Data: CIFAR-10's batches, binary or python, in a folder or an archive, or class folders in train/ and test/.
 One tenth of the training images validates. Network and training follow Keller Jordan, 94% on CIFAR-10 in 3.29
 Seconds on a Single GPU, 2024, whose 94% come from all 50,000 training images and a mean over many seeds: a
 whitened first layer, translations and alternating flips, a triangular schedule, smoothed labels, look-ahead

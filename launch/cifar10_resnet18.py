@@ -5,7 +5,7 @@
     python launch/cifar10_resnet18.py --backend process --data cifar-10-binary.tar.gz --set arch=resnet18 \\
         normalisation=cifar10_half batch_size=cuda:128,cpu:16 lr=0.01 epochs=12 l1=1e-5
 
-Data: CIFAR-10's batches, binary or python, in a folder or an archive, or class folders below train/ and test/.
+Data: CIFAR-10's batches, binary or python, in a folder or an archive, or class folders in train/ and test/.
 One tenth of the training images validates. The third command has the original system's stem of 7x7, its
 spread of 0.5 in place of CIFAR-10's own, its batches of 128 on a GPU and 16 on a CPU, and its L1 penalty,
 which is off by default. The original reached a validation accuracy of 0.85 in 12 epochs; when it is reached

@@ -55,6 +55,16 @@ def test_squares_made_for_other_views_are_refused(pixels):
         stack_views(squares, VIEW_SETS["enhanced"])
 
 
+def test_a_shift_moves_by_a_pixel_and_mirrors_what_it_uncovers(pixels):
+    plain, up, flipped = stacked(pixels, ["plain", "shift_up_left", "shift_up_left_flip"])
+    assert np.array_equal(up[:-1, :-1], plain[1:, 1:])
+    assert np.array_equal(up[-1, :-1], plain[-2, 1:])
+    assert np.array_equal(flipped, up[:, ::-1])
+    (down,) = stacked(pixels, ["shift_down_right"])
+    assert np.array_equal(down[1:, 1:], plain[:-1, :-1])
+    assert np.array_equal(down[0, 1:], plain[1, :-1])
+
+
 def test_the_named_sets_are_those_that_the_manual_names():
     assert VIEW_SETS["none"] == ("plain",)
     assert VIEW_SETS["flip"] == ("plain", "horizontal_flip")

@@ -38,9 +38,13 @@ def enhanced():
 
 @pytest.mark.parametrize(
     ("arch", "classes", "parameters"),
-    [("resnet50_imagenet", 1000, 25_557_032), ("resnet50_64px", 200, 23_910_152)],
+    [
+        ("resnet50_imagenet", 1000, 25_557_032),
+        ("resnet50_64px", 200, 23_910_152),
+        ("resnet18_32px", 10, 11_173_962),
+    ],
 )
-def test_resnet50_has_the_published_number_of_parameters(arch, classes, parameters):
+def test_a_resnet_has_the_published_number_of_parameters(arch, classes, parameters):
     assert count_parameters(build_on_meta(arch, classes)) == parameters
 
 
@@ -54,8 +58,9 @@ def test_with_the_large_stem_it_computes_what_torchvisions_does():
         assert torch.equal(own(images), theirs(images))
 
 
-def test_the_small_stem_keeps_64_pixels_until_the_second_stage():
-    model, sides = build_on_meta("resnet50_64px", 200).eval(), []
+@pytest.mark.parametrize("arch", ["resnet50_64px", "resnet18_32px"])
+def test_the_small_stem_keeps_the_pixels_until_the_second_stage(arch):
+    model, sides = build_on_meta(arch, 200).eval(), []
     for name in ("layer1", "layer2", "layer3", "layer4"):
         model.get_submodule(name).register_forward_hook(lambda *call: sides.append(call[2].shape[-1]))
     model(torch.empty(1, 3, 64, 64, device="meta"))
@@ -179,7 +184,7 @@ def test_a_log_softmax_output_has_the_same_tensors_and_probabilities(enhanced):
         torch.testing.assert_close((outputs / temperature).softmax(1), (logits / temperature).softmax(1))
 
 
-@pytest.mark.parametrize("arch", [ENHANCED, "resnet50_64px"])
+@pytest.mark.parametrize("arch", [ENHANCED, "resnet50_64px", "cifar_fast"])
 def test_an_artefact_gives_the_model_back_with_its_output(arch, tmp_path):
     torch.manual_seed(0)
     model = build_model(arch, 3, image_size=32, output="log_softmax").eval()

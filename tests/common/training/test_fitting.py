@@ -3,7 +3,7 @@
 import pytest
 
 from common.config import make_config
-from common.errors import TraplineError
+from common.errors import TraplineError, UsageError
 from common.training import fitting
 from common.training.distributed import ALONE, Ranks
 from common.training.execution import choose_execution
@@ -21,6 +21,15 @@ def test_a_number_is_kept_and_auto_asks_the_machine(monkeypatch):
     assert asked == []
     assert first_plan(AUTO, execution, 8, ALONE) == BatchPlan(24, 2)
     assert asked == [(execution.device, 8, 1.0)]
+
+
+def test_a_batch_may_be_given_for_each_type_of_device():
+    execution = choose_execution(AUTO)
+    sized = make_config({"batch_size": f"{execution.device.type}:16"})
+    assert first_plan(sized, execution, 8, ALONE) == BatchPlan(16, 1)
+    other = "mps" if execution.device.type != "mps" else "cpu"
+    with pytest.raises(UsageError, match=f"{other}:8 says nothing of {execution.device.type}"):
+        first_plan(make_config({"batch_size": f"{other}:8"}), execution, 8, ALONE)
 
 
 def test_a_configuration_with_a_plan_holds_its_numbers_and_nothing_else_changes():

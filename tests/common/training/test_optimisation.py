@@ -9,6 +9,7 @@ from torch.nn import functional
 from common.config import make_config
 from common.errors import UsageError
 from common.training.optimisation import (
+    add_l1,
     balanced_weights,
     inverse_weights,
     make_loss,
@@ -87,6 +88,40 @@ def test_positive_weights_make_both_sides_of_a_label_count_alike():
     assert logits.grad.sum(dim=0).tolist() == pytest.approx([0, 0], abs=1e-6)
     with pytest.raises(UsageError, match=r"^positive_weights balanced: no training image has b; use none$"):
         positive_weights(labels * [1, 0], "ab")
+
+
+def test_triangle_rises_from_a_fifth_and_falls_to_a_fourteenth_along_straight_lines():
+    seen = rates(steps_per_epoch=50, schedule="triangle")  # 200 steps
+    assert seen[0] == pytest.approx(0.2 * 0.5)
+    assert max(seen) == seen[46] == pytest.approx(0.5)
+    assert seen[23] == pytest.approx(0.6 * 0.5)
+    assert seen[123] == pytest.approx(0.5 * (1 + 0.07) / 2)
+    assert 0.07 < seen[-1] / 0.5 < 0.08
+
+
+def test_nesterov_and_the_rate_of_norm_biases_reach_the_optimizer():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 2))
+    config = make_config(
+        {"optimizer": "sgd", "lr": 0.1, "nesterov": True, "norm_bias_lr_multiplier": 64, "momentum": 0.85}
+    )
+    optimizer = make_optimizer(config, model, frozenset({"2.weight", "2.bias"}))
+    apart = [group for group in optimizer.param_groups if group["lr"] > 0.1]
+    assert [group["params"] for group in apart] == [[model[1].bias]]
+    assert (apart[0]["lr"], apart[0]["weight_decay"]) == (pytest.approx(6.4), 0)
+    assert all((group["nesterov"], group["momentum"]) == (True, 0.85) for group in optimizer.param_groups)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 6
+
+
+def test_l1_adds_the_gradient_of_the_sum_of_absolute_weights_but_not_for_biases():
+    torch.manual_seed(0)
+    models = [torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)]
+    models[1].load_state_dict(models[0].state_dict())
+    ours, expected = (model(torch.ones(4, 3)).square().sum() for model in models)
+    (expected + 0.1 * models[1].weight.abs().sum()).backward()
+    ours.backward()
+    add_l1(make_optimizer(make_config({"weight_decay": 0}), models[0], frozenset()), 0.1)
+    torch.testing.assert_close(models[0].weight.grad, models[1].weight.grad)
+    assert torch.equal(models[0].bias.grad, models[1].bias.grad)
 
 
 def test_the_head_has_its_own_rate():
