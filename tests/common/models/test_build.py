@@ -28,6 +28,7 @@ from common.models.build import (
 from common.models.own import OWN
 
 ALL = architectures()
+SIDES = {"cifar_fast": 32}  # pixels; the others take 224
 SMALL = ["resnet18", "squeezenet1_0", "mobilenet_v3_small", "shufflenet_v2_x0_5"]
 
 
@@ -58,9 +59,10 @@ def test_the_list_holds_classification_architectures_only():
 
 
 def test_every_architecture_answers_with_one_logit_for_each_class(built):
-    _, model = built
+    arch, model = built
+    side = (OWN[arch].image_size if arch in OWN else None) or 224
     with torch.no_grad():
-        logits = model(torch.empty(2, 3, 224, 224, device="meta"))
+        logits = model(torch.empty(2, 3, side, side, device="meta"))
     assert logits.shape == (2, 3)
 
 
@@ -79,7 +81,8 @@ def test_every_trainable_parameter_is_in_exactly_one_group(built):
     arch, model = built
     groups = parameter_groups(model, 0.05, 1e-3, 10.0, head_parameters(arch))
     grouped = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(grouped) == sorted(id(parameter) for parameter in model.parameters())
+    trainable = [id(parameter) for parameter in model.parameters() if parameter.requires_grad]
+    assert sorted(grouped) == sorted(trainable)
     assert all(group["params"] for group in groups)
 
 
@@ -95,7 +98,7 @@ def test_norms_biases_tokens_and_position_tables_are_not_decayed(built):
         for name, module in model.named_modules()
         if isinstance(module, layers) and "cpb_mlp" not in name
         for parameter in module.parameters(recurse=False)
-        if parameter.ndim > 1
+        if parameter.ndim > 1 and parameter.requires_grad
     }
     assert decayed == kernels
 
