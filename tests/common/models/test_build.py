@@ -28,7 +28,6 @@ from common.models.build import (
 from common.models.own import OWN
 
 ALL = architectures()
-SIDES = {"cifar_fast": 32}  # pixels; the others take 224
 SMALL = ["resnet18", "squeezenet1_0", "mobilenet_v3_small", "shufflenet_v2_x0_5"]
 
 
