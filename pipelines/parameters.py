@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from common.errors import UsageError
+from common.views import VIEW_SETS, read_views
 from launch.pairs import read_pairs
 from pipelines.recipes import Recipe
 
 Value = str | int | float
 APPROVALS = ("PendingManualApproval", "Approved", "Rejected")
 UNIFORM_GUESS_OF_EIGHT = 2.0794  # log loss: ln 8
-VIEWS = ("auto", "none", "flip", "enhanced")
+AUTO_VIEWS = "auto"
+VIEWS = (AUTO_VIEWS, *VIEW_SETS)
 DEMO = "demo"
 WEIGHTS_URI = "WeightsUri"  # of the parameter, where a pipeline has it
 
@@ -136,9 +138,7 @@ def _convert(parameter: Parameter, text: str) -> Value:
 
 
 def _check_views(parameter: Parameter, text: str) -> None:
-    if parameter.name == "Views" and text not in VIEWS:
-        from common.inference.views import read_views  # late: brings torch
-
+    if parameter.name == "Views" and text != AUTO_VIEWS:
         read_views(text)
 
 

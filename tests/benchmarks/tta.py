@@ -24,7 +24,7 @@ from torchvision import transforms
 
 from common.data.demo import DemoSettings, draw_demo
 from common.inference.predictor import Predictor, average_views, load_predictor
-from common.inference.views import VIEW_SETS
+from common.views import VIEW_SETS
 
 SIDE = 224
 VIEWS = VIEW_SETS["enhanced"]

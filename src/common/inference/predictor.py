@@ -24,14 +24,15 @@ from torch.nn import functional
 
 from common.config import make_config
 from common.data.canonical import PixelSettings, canonicalise
+from common.data.views import make_squares, stack_views
 from common.environment import best_device
 from common.errors import TraplineError, UsageError
-from common.inference.views import check_views, make_squares, stack_views
 from common.models.artefact import DESCRIPTION, ModelDescription, load_model
 from common.models.build import TRANSFORMERS
 from common.models.quantised import quantised
 from common.training.execution import Execution, choose_execution
 from common.unpacking import unpack
+from common.views import check_views
 
 Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Averaging: TypeAlias = Literal["logits", "probabilities"]

@@ -34,10 +34,10 @@ from common.inference.pseudo_choice import (
     precision_thresholds,
 )
 from common.inference.temperature import fit_temperature, image_losses
-from common.inference.views import PLAIN
 from common.models.artefact import read_description
 from common.models.phase1 import WEIGHTS, opened_artefact
 from common.storage import atomic_file, file_digest, write_json
+from common.views import PLAIN
 
 NOT_A_NUMBER = "no_finite_output"  # the model's outputs for this image are no numbers
 TRANSDUCTIVE = (

@@ -42,7 +42,6 @@ from common.data.prepared import DatasetDescription, PackedPart, PreparedSet, op
 from common.errors import TraplineError, UsageError
 from common.inference.predictor import Precision, Predictor, check_int8, load_predictor
 from common.inference.temperature import log_probabilities
-from common.inference.views import VIEW_SETS, read_views
 from common.models.artefact import ModelDescription
 from common.models.phase1 import ARCHIVE, opened_artefact
 from common.reports.bootstrap import Resampling
@@ -76,6 +75,7 @@ from common.reports.tables import (
     write_test_predictions,
 )
 from common.storage import write_json
+from common.views import VIEW_SETS, read_views
 
 CHAMPION = "champion"
 AUTO = "auto"

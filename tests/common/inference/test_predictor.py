@@ -21,8 +21,8 @@ from common.inference.predictor import (
     finite_rows,
     load_predictor,
 )
-from common.inference.views import VIEW_SETS
 from common.training.evaluation import predict
+from common.views import VIEW_SETS
 from tests.common.inference.small_models import CLASSES, picture, write_small_model
 
 SIZES = [(120, 160), (200, 100), (64, 64), (97, 301), (96, 96)]

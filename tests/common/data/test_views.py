@@ -6,8 +6,9 @@ import torch
 
 from common.chains import EVAL_CROPS
 from common.data.augment import Augmentation, evaluated_square, resize_square
+from common.data.views import make_squares, stack_views
 from common.errors import UsageError
-from common.inference.views import VIEW_SETS, VIEWS, check_views, make_squares, read_views, stack_views
+from common.views import VIEW_SETS, VIEWS, check_views, read_views
 
 SIDE = 56
 
