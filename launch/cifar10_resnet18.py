@@ -9,8 +9,8 @@ Data: CIFAR-10's batches, binary or python, in a folder or an archive, or class 
 One tenth of the training images validates. The third command has the original system's stem of 7x7, its
 spread of 0.5 in place of CIFAR-10's own, its batches of 128 on a GPU and 16 on a CPU, and its L1 penalty,
 which is off by default. The original reached a validation accuracy of 0.85 in 12 epochs; when it is reached
-here is printed. Five epochs are for a CPU, where one takes 14 minutes of one core; on re-encoded images (class
-folders of JPEG files) they reached a test accuracy of 0.841, seed 0. More epochs are better (epochs=12 or 30).
+here is printed. Five epochs are for a CPU, where one takes 14 minutes of one core; on re-encoded images (in
+class folders, JPEG), seed 0, they reached a test accuracy of 0.841. More are better (epochs=12, or 30).
 """
 
 from launch.experiment import Experiment, run_experiment

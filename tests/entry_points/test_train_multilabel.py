@@ -145,7 +145,7 @@ def test_a_killed_multi_label_job_ends_like_one_never_killed(mosaics, tmp_path, 
     assert deterministic(one[::2]) == deterministic(other[::2])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_score_the_whole_test_part_with_the_best_weights(mosaics, tmp_path):
     flags = [*TWO_EPOCHS, "--precision", "fp32", "--score-test", "true", "--best-metric", "val_loss"]
     command = [

@@ -10,7 +10,6 @@ from tests.launch.launching import Place, same, tiny, wait_for, weights
 from tests.mosaics import drawn_images, make_mosaics
 
 pytest.importorskip("sagemaker_training")
-pytestmark = pytest.mark.slow
 
 ARCHS, OPTIMIZER = ["resnet18", "shufflenet_v2_x0_5"], "sgd"
 
@@ -41,6 +40,7 @@ def table(folder, name="sweep.csv"):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_sweep_ranks_what_it_has_trained(undisturbed):
     rows = table(undisturbed)
     assert {row["arch"] for row in rows} == set(ARCHS)
@@ -56,6 +56,7 @@ def test_a_sweep_ranks_what_it_has_trained(undisturbed):
     assert len(list((undisturbed / "prepared").iterdir())) == 1
 
 
+@pytest.mark.long
 def test_a_sweep_that_was_killed_goes_on_and_ends_with_the_same_models(undisturbed, mosaics, tmp_path):
     place = Place(tmp_path)
     output = place.folder / "output.txt"
@@ -89,6 +90,7 @@ def log_of(arch):
     return f"runs/multilabel-sweep/{arch.replace('_', '-')}-sgd/log.txt"
 
 
+@pytest.mark.slow
 def test_folds_are_trained_and_averaged_and_the_average_is_measured_on_the_test_part(
     small_demo, run_script, tmp_path
 ):
