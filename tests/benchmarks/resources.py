@@ -87,6 +87,7 @@ def measure(prepared: Path, setting: str, arch: str) -> float:
     import time
 
     import torch
+    from torch.utils.data import DataLoader
 
     from common.config import make_config
     from common.data.loader import make_loader
@@ -107,8 +108,8 @@ def measure(prepared: Path, setting: str, arch: str) -> float:
         part, chain="heavy", size=SIZE, batch_size=BATCH, seed=0, shuffle=True, workers=workers,
         pin=execution.device.type == "cuda",
     )  # fmt: skip
-    if setting == EVERY and workers:
-        loader.loader.worker_init_fn = _ManyThreads(cores)
+    if setting == EVERY and isinstance(loader.source, DataLoader):
+        loader.source.worker_init_fn = _ManyThreads(cores)
     classes = open_prepared(prepared).description.classes
     model = execution.place(build_model(arch, len(classes)))
     optimizer = make_optimizer(config, model, frozenset())
