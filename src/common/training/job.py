@@ -50,7 +50,7 @@ from common.training.fitting import (
 from common.training.label_report import write_label_report
 from common.training.loop import Learner, train_epoch
 from common.training.progress import Progress, Weights, copy_weights
-from common.training.resources import choose_resources, keep_freed_memory, use_threads
+from common.training.resources import choose_resources, use_threads
 from common.training.resuming import batch_of, find_checkpoint, random_states, restore, snapshot
 from common.training.setup import (
     Data,
@@ -105,8 +105,6 @@ def _train(
         print(f"staged weights: not used, for weights is {config.weights}", flush=True)
     fetch_data(config, paths, ranks)
     cores = available_cores()
-    if execution.device.type == "cpu":
-        keep_freed_memory()
     use_threads(choose_resources(execution.device.type, cores, ranks.local_count).threads)
     sized = with_batches(config, first_plan(config, execution, cores, ranks))
     data = setup_data(sized, paths, execution, ranks)

@@ -1,6 +1,5 @@
 """What of this machine a training job takes: loader processes, threads, images per batch."""
 
-import ctypes
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +8,6 @@ MOST_WORKERS = 16
 LEAST_CORES_TO_SHARE = 4  # below, a core for the loader alone is too much of what trains
 LARGEST_ON_GPU, SMALLEST_ON_GPU, PER_GIB = 64, 16, 8
 LARGEST_ON_CPU, PER_WORKER = 32, 4
-MOST_PIECES_OF_SYSTEM, MOST_KEPT = -4, -1  # M_MMAP_MAX and M_TRIM_THRESHOLD of glibc's malloc.h
-LARGEST_INT = 2**31 - 1
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "DefaultCPUAllocator")  # CUDA and MPS; CPU
 
 
@@ -43,20 +40,6 @@ def choose_resources(device_type: str, cores: int, ranks_here: int = 1) -> Resou
 def use_threads(threads: int) -> None:
     """Let torch calculate with that many threads, or fewer where OMP_NUM_THREADS or torchrun says so."""
     torch.set_num_threads(min(threads, torch.get_num_threads()))
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep the memory that tensors have freed for those of the next step.
-
-    It would return every large piece to the system at once and get it again as pages of zeros. With two
-    threads in bf16, forwards and backwards, resnet18 at 224 px goes from 28 to 32 images/s without that, and
-    cifar_fast in batches of 1024 from 424 to 501; the most memory that is held stays what it was. Does
-    nothing with another C library.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(MOST_PIECES_OF_SYSTEM, 0)
-        mallopt(MOST_KEPT, LARGEST_INT)
 
 
 @dataclass(frozen=True)

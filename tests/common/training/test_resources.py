@@ -1,8 +1,5 @@
 """The machine is used once over, and batches are chosen and halved by rule."""
 
-import platform
-import resource
-
 import pytest
 import torch
 from hypothesis import given
@@ -13,7 +10,6 @@ from common.training.resources import (
     BatchPlan,
     automatic_batch_size,
     choose_resources,
-    keep_freed_memory,
     out_of_memory,
     use_threads,
 )
@@ -39,18 +35,6 @@ def test_beside_a_gpu_every_core_loads_up_to_16(cores, ranks):
     own = choose_resources("cuda", cores, ranks)
     assert own.workers == min(16, max(1, cores // ranks))
     assert own.threads == max(1, cores // ranks - own.workers)
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc alone")
-def test_memory_that_a_step_has_freed_is_there_for_the_next():
-    def step():
-        return torch.ones(32 * 2**20).sum()  # 128 MiB, in pages of 4 KiB
-
-    keep_freed_memory()
-    step()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    step()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000
 
 
 def test_threads_are_lowered_and_never_raised():
