@@ -5,6 +5,8 @@ Images: those of CIFAR-10 in TRAPLINE_REAL_DATA, else drawn ones, packed without
 and training step together.
 """
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -44,8 +46,9 @@ def training(prepared: Path, **settings: object) -> Callable[[], int]:
     execution = choose_execution(config)
     nowhere = prepared / "nothing is written here"
     paths = TrainingPaths(prepared, nowhere, nowhere, nowhere)
-    data = setup_data(config, paths, execution, ALONE)
-    learner, _ = setup_learner(config, data, paths, execution, ALONE)
+    with contextlib.redirect_stdout(io.StringIO()):  # what a job says of its weights and memory
+        data = setup_data(config, paths, execution, ALONE)
+        learner, _ = setup_learner(config, data, paths, execution, ALONE)
     learner.lookahead = None  # its training has an end, and this one goes round
 
     def epoch() -> int:
