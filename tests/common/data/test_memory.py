@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 FIELDS = ("images", "labels", "weights", "labelled")
 
 
-def compare(part, epoch=2, **settings):
+def assert_same_batches(part, epoch=2, **settings):
     shared = {"size": 32, "batch_size": 8, "seed": 3, **settings}
     one = make_loader(part, workers=0, pin=False, **shared)
     other = make_memory_loader(part, device=CPU, **shared)
@@ -32,17 +32,21 @@ def compare(part, epoch=2, **settings):
 
 @pytest.mark.parametrize("chain", ["none", "shift_flip", "crop_flip"])
 def test_the_batches_are_those_of_the_loader_that_decodes_one_by_one(small_demo, chain):
-    compare(open_prepared(small_demo).part("val"), chain=chain, shuffle=chain != "none", eval_crop="centre")
+    assert_same_batches(
+        open_prepared(small_demo).part("val"), chain=chain, shuffle=chain != "none", eval_crop="centre"
+    )
 
 
 def test_with_several_ranks_the_padding_is_the_same(small_demo):
-    compare(open_prepared(small_demo).part("val"), chain="crop_flip", shuffle=True, rank=2, ranks=3)
+    assert_same_batches(
+        open_prepared(small_demo).part("val"), chain="crop_flip", shuffle=True, rank=2, ranks=3
+    )
 
 
 def test_pseudo_labelled_images_lie_in_memory_too(small_demo):
     prepared = open_prepared(small_demo)
     part = MixedPart(prepared.part("val"), prepared.part("unlabeled"), np.array([3, 0, 7]), np.arange(3), 0.5)
-    compare(part, chain="shift_flip", shuffle=True, pseudo_share=0.25)
+    assert_same_batches(part, chain="shift_flip", shuffle=True, pseudo_share=0.25)
 
 
 def test_an_epoch_is_augmented_anew_and_again_alike(small_demo):

@@ -44,4 +44,7 @@ def test_a_small_part_is_shown_whole(small_demo, monkeypatch):
 
 
 def test_other_architectures_need_no_images():
-    start_from_data(nn.Identity(), make_config({"arch": "resnet18"}), None, WHITE)
+    model = nn.Linear(2, 2)
+    before = model.weight.clone()
+    start_from_data(model, make_config({"arch": "resnet18"}), None, WHITE)
+    assert torch.equal(model.weight, before)
