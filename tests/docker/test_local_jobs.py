@@ -15,14 +15,13 @@ from common import metrics
 from common.errors import TraplineError
 from launch.local.docker_engine import IMAGE, LABEL, find_engine
 from tests.docker.conftest import missing
-from tests.launch.launching import Place, only_run, record, rows, same, tiny, wait_for, weights
+from tests.launch.launching import Place, only_run, record, repeatable, rows, same, tiny, wait_for, weights
 from tests.object_store import BUCKET, serve
 
 pytest.importorskip("sagemaker_training")
 pytestmark = pytest.mark.docker
 
 LOCAL, PROCESS = ["--backend", "local"], ["--backend", "process"]
-DETERMINISTIC = [metric.name for metric in metrics.REGISTRY if metric.deterministic]
 ARCH = "shufflenet_v2_x0_5"
 EPOCHS = 25  # more than a job ends while the next command starts
 SECRETS = {
@@ -88,7 +87,7 @@ def nothing_is_left(place, engine):
 
 
 def values(run):
-    return [[float(row[name]) for name in DETERMINISTIC] for row in rows(run / "metrics.csv")]
+    return [{name: float(value) for name, value in row.items()} for row in repeatable(run)]
 
 
 def newest(place):

@@ -16,6 +16,7 @@ import torch
 from common.unpacking import unpack
 from launch.local.workspace import MARKER
 from tests.conftest import ROOT
+from tests.entry_points.jobs import deterministic
 
 SETTINGS = {
     "weights": "none",
@@ -105,6 +106,11 @@ def rows(path):
     """The rows of a metrics.csv, as text."""
     with path.open() as file:
         return list(csv.DictReader(file))
+
+
+def repeatable(run):
+    """The rows of a run's metrics.csv, as text, without the columns that a clock or the machine decides."""
+    return deterministic(rows(run / "metrics.csv"))
 
 
 def wait_for(text, path, process, seconds=120):

@@ -8,8 +8,7 @@ import time
 import psutil
 import pytest
 
-from common import metrics
-from tests.launch.launching import Place, only_run, record, rows, same, tiny, wait_for, weights
+from tests.launch.launching import Place, only_run, record, repeatable, rows, same, tiny, wait_for, weights
 
 pytest.importorskip("sagemaker_training")
 pytestmark = pytest.mark.slow
@@ -53,13 +52,7 @@ def test_at_random_moments_nothing_is_left_after_the_next_command(place, small_d
     assert done.returncode == 0, done.stderr
     assert place.leftovers() == []
     finished = [run for run in (place.folder / "runs").glob("resnet18-*") if (run / "model.tar.gz").exists()]
-    histories = [
-        [
-            {metric.name: row[metric.name] for metric in metrics.REGISTRY if metric.deterministic}
-            for row in table
-        ]
-        for table in (rows(run / "metrics.csv") for run in finished)
-    ]
+    histories = [repeatable(run) for run in finished]
     assert all(history == histories[0] for history in histories)
     if SIGNALS[how] == signal.SIGINT:
         states = {record(run)["status"] for run in (place.folder / "runs").glob("resnet18-*")}

@@ -10,7 +10,7 @@ import pytest
 
 from common import metrics
 from common.models.artefact import load_model
-from tests.launch.launching import Place, only_run, record, rows, tiny, unpacked, wait_for
+from tests.launch.launching import Place, only_run, record, repeatable, rows, tiny, unpacked, wait_for
 from tests.object_store import BUCKET, serve
 
 pytest.importorskip("sagemaker_training")
@@ -72,9 +72,7 @@ def test_the_bare_entry_point_has_the_same_metrics(finished, small_demo, run_scr
     options = [f"--{pair}" for pair in [*tiny(epochs=2)[1:], "augment=none", "best_metric=val_acc"]]
     done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, *options)
     assert done.returncode == 0, done.stderr
-    names = [metric.name for metric in metrics.REGISTRY if metric.deterministic]
-    ours, bare = rows(finished[2] / "metrics.csv"), rows(tmp_path / "output" / "data" / "metrics.csv")
-    assert [[row[name] for name in names] for row in ours] == [[row[name] for name in names] for row in bare]
+    assert repeatable(finished[2]) == repeatable(tmp_path / "output" / "data")
 
 
 def test_a_failing_script_shows_its_own_message(place, small_demo):
@@ -107,10 +105,7 @@ def test_a_killed_job_is_a_failure_and_a_killed_launcher_leaves_a_checkpoint_to_
     assert "resumed after epoch 1" in again.stdout
     assert place.leftovers() == []
     run = max((place.folder / "runs").glob("resnet18-*"))
-    names = [metric.name for metric in metrics.REGISTRY if metric.deterministic]
-    assert [[row[name] for name in names] for row in rows(run / "metrics.csv")] == [
-        [row[name] for name in names] for row in rows(finished[2] / "metrics.csv")
-    ]
+    assert repeatable(run) == repeatable(finished[2])
     assert not (place.folder / "runs" / "checkpoints").exists()
 
 
@@ -221,12 +216,10 @@ def test_two_launches_of_the_same_job_do_not_disturb_each_other(place, small_dem
     launchers = [place.start("resnet18_baseline", *arguments, output=output) for output in outputs]
     assert [launcher.wait(300) for launcher in launchers] == [0, 0], "".join(o.read_text() for o in outputs)
     assert sum("the same job is running already" in output.read_text() for output in outputs) <= 1
-    names = [metric.name for metric in metrics.REGISTRY if metric.deterministic]
-    expected = [[row[name] for name in names] for row in rows(finished[2] / "metrics.csv")]
     runs = sorted((place.folder / "runs").glob("resnet18-*"))
     assert len(runs) == 2
     for run in runs:
-        assert [[row[name] for name in names] for row in rows(run / "metrics.csv")] == expected
+        assert repeatable(run) == repeatable(finished[2])
     assert place.leftovers() == []
 
 
