@@ -7,7 +7,8 @@ from typing import Any
 from common.errors import TraplineError, UsageError
 from common.s3 import is_s3
 from launch.local.docker_engine import IMAGE
-from launch.local.processes import PROCESSES, Kind, local_path
+from launch.local.processes import PROCESSES, Kind
+from launch.local.sources import local_path
 from launch.local.trial_s3 import trial_s3
 from pipelines.command_line import Command
 from pipelines.definition import make_pipeline, quiet_sdk

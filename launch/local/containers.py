@@ -9,7 +9,8 @@ from pathlib import Path
 from launch.flags import Plan
 from launch.jobs import Image
 from launch.local.docker_engine import find_engine
-from launch.local.processes import Kind, check_sources, print_requests, run_jobs
+from launch.local.processes import Kind, print_requests, run_jobs
+from launch.local.sources import check_sources
 
 GPU_INSTANCE = "local_gpu"  # what local mode calls a machine whose containers get its GPUs
 CPU_INSTANCE = "local"

@@ -11,7 +11,6 @@ checkpoints in <output>/checkpoints/ until the run is complete: the same command
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import threading
@@ -20,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.data.archives import is_archive
 from common.errors import TraplineError, UsageError
 from common.s3 import is_s3
-from common.storage import folder_digest, read_json
+from common.storage import folder_digest
 from launch.flags import Plan
 from launch.jobs import PSEUDO, WEIGHTS, Image, Machines, PrepareJob, TrainingJob, prepare_job_name
 from launch.local.records import Record
+from launch.local.sources import KEY_LENGTH, check_sources, local_path, prepared_identity, prepared_key
 from launch.local.stopping import stop_on_signals
 from launch.local.trial_s3 import trial_s3
 from launch.local.workspace import Workspace, end_processes, locked_folder, open_workspace
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from launch.local.docker_engine import Engine
     from launch.sdk.internals import JobSession
 
-KEY_LENGTH = 16
 RESULTS = ("model.tar.gz", "metrics.csv", "curves.png", "classification_report.txt", "log.txt")
 STOP_PATIENCE = 15.0  # seconds for the supervisor to end its processes
 INSTANCE = "local"  # what local mode calls this machine
@@ -124,37 +122,6 @@ def requests_of(plan: Plan, kind: Kind) -> list[dict[str, Any]]:
     return recorder.requests
 
 
-def check_sources(plan: Plan) -> None:
-    """Raise UsageError where a local folder or file that the plan names does not exist."""
-    for name, source in plan.channels.items():
-        if not is_s3(source) and not Path(local_path(source)).exists():
-            raise UsageError(f"--{name} {source}: no such folder or file")
-    staged = plan.channels.get(WEIGHTS)
-    if staged and not is_s3(staged) and not (Path(local_path(staged)) / "weights.json").is_file():
-        raise UsageError(
-            f"--{WEIGHTS} {staged}: holds no weights.json; launch/stage_weights.py makes such a folder, and "
-            "--set weights=FILE takes a file of your own"
-        )
-    for flag, value in (("--data", plan.data), ("--prepared", plan.prepared)):
-        if value and value != "demo" and not is_s3(value) and not Path(local_path(value)).is_dir():
-            a_file = Path(local_path(value)).is_file()
-            if not (flag == "--data" and a_file and is_archive(value)):
-                what = "a file; give a folder, .zip, .tar or .tar.gz" if a_file else "no such folder"
-                raise UsageError(f"{flag} {value}: {what}")
-    if plan.prepared and not is_s3(plan.prepared):
-        described = Path(local_path(plan.prepared)) / "dataset.json"
-        if not described.is_file():
-            raise UsageError(f"--prepared {plan.prepared}: holds no dataset.json; --data takes raw images")
-    sites = plan.prepare_options.get("site-csv")
-    if sites and not Path(sites).is_file():
-        raise UsageError(f"--prepare site-csv={sites}: no such file")
-
-
-def local_path(text: str) -> str:
-    """The path of a `file://` URI, or the text itself."""
-    return text.removeprefix("file://")
-
-
 def _make_run_folder(output: Path, name: str) -> Path:
     folder = output / name
     try:
@@ -168,7 +135,7 @@ def _make_run_folder(output: Path, name: str) -> Path:
 
 def _prepared_set(run: Run) -> Path:
     """The prepared set of the plan's data: an earlier one where nothing has changed, else a new one."""
-    target = run.output / "prepared" / _prepared_key(run.plan, run.kind)
+    target = run.output / "prepared" / prepared_key(run.plan, run.kind.key)
     if (target / "dataset.json").is_file():
         print(f"prepared data: {target} (same data, options and code as then)", flush=True)
         return target
@@ -195,31 +162,6 @@ def _prepared_set(run: Run) -> Path:
         made.resolve().rename(target)
     print(f"prepared data: {target}", flush=True)
     return target
-
-
-def _prepared_key(plan: Plan, kind: Kind) -> str:
-    """A name for the prepared set: a digest of code, options, and the names, sizes and times of the files."""
-    digest = hashlib.sha256(folder_digest([ENTRY_POINTS, COMMON / "data"]).encode())
-    digest.update(json.dumps([plan.data, sorted(plan.prepare_options.items()), *kind.key]).encode())
-    for source in (plan.data, plan.prepare_options.get("site-csv")):
-        if source and source != "demo" and not is_s3(source):
-            for path in _files_below(Path(local_path(source))):
-                state = path.stat(follow_symlinks=False)
-                digest.update(
-                    f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="surrogateescape")
-                )
-    if plan.data and is_s3(plan.data):
-        digest.update(plan.job_name.encode())  # what lies in S3 may have changed: prepared anew each time
-    return f"{Path(plan.data or '').name or 'data'}-{digest.hexdigest()[:KEY_LENGTH]}"
-
-
-def _files_below(root: Path) -> Iterator[Path]:
-    if root.is_file():
-        yield root
-        return
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        yield from (Path(folder, name) for name in sorted(names))
 
 
 def _source_uri(run: Run, source: str | None) -> str | None:
@@ -326,7 +268,7 @@ def _fetch_further(name: str, source: str, folder: Path, arch: str) -> None:
 def _checkpoint_folder(run: Run, prepared: str) -> Iterator[Path]:
     """The folder that the same command would use again, or one of its own where that is in use."""
     code = folder_digest([ENTRY_POINTS, COMMON])
-    settings = [code, run.plan.config.digest(), _identity(prepared), run.plan.instance_count]
+    settings = [code, run.plan.config.digest(), prepared_identity(prepared), run.plan.instance_count]
     settings += [run.plan.channels] if run.plan.channels else []
     settings += run.kind.key
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:KEY_LENGTH]
@@ -346,13 +288,6 @@ def _checkpoint_folder(run: Run, prepared: str) -> Iterator[Path]:
         yield run.workspace.link("checkpoints", folder)
     with contextlib.suppress(OSError):  # not empty: other jobs have some
         shared.parent.rmdir()
-
-
-def _identity(prepared: str) -> str:
-    """What makes a prepared set the same wherever it lies: what it was made of; else its URI."""
-    described = Path(local_path(prepared)) / "dataset.json"
-    here = not is_s3(prepared) and described.is_file()
-    return str(read_json(described)["fingerprint"]) if here else prepared
 
 
 def _session(run: Run, output: JobOutput, checkpoints: Path | None = None) -> "JobSession":

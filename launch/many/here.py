@@ -19,8 +19,9 @@ def backend_of(plan: Plan) -> Backend:
     """What runs one job here. Raises UsageError where a folder or file that the plan names does not exist."""
     from launch.local import containers as local_backend
     from launch.local import processes as process_backend
+    from launch.local.sources import check_sources
 
-    process_backend.check_sources(plan)
+    check_sources(plan)
     return local_backend.launch if plan.backend == "local" else process_backend.launch
 
 

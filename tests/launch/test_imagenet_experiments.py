@@ -10,7 +10,7 @@ from common.config import make_config
 from common.errors import UsageError
 from launch import imagenet_resnet50, tiny_imagenet_resnet50
 from launch.flags import read_plan
-from launch.local.processes import check_sources
+from launch.local.sources import check_sources
 from tests.conftest import write_jpeg
 from tests.launch.launching import Place, only_run, record, rows, tiny
 
