@@ -9,8 +9,9 @@ Data: CIFAR-10's batches, binary or python, in a folder or an archive, or class 
 One tenth of the training images validates. The third command has the original system's stem of 7x7, its
 spread of 0.5 in place of CIFAR-10's own, its batches of 128 on a GPU and 16 on a CPU, and its L1 penalty,
 which is off by default. The original reached a validation accuracy of 0.85 in 12 epochs; when it is reached
-here is printed. Five epochs are for a CPU, where one takes 14 minutes of one core; on re-encoded images (in
-class folders, JPEG), seed 0, they reached a test accuracy of 0.841. More are better (epochs=12, or 30).
+here is printed: with CIFAR-10 in class folders of JPEG files (quality about 75), --prepare quality=lossless
+val-share=0.02 and seed 0 in epoch 10. The 12 epochs then ended with a test accuracy of 0.903 on 2,000
+images, after 96 minutes on two cores.
 """
 
 from launch.experiment import Experiment, run_experiment
@@ -24,9 +25,9 @@ EXPERIMENT = Experiment(
         "image_size": 32,
         "normalisation": "cifar10",
         "in_memory": True,
-        "augment": "crop_flip",
+        "augment": "shift_flip",
         "batch_size": 128,
-        "epochs": 5,
+        "epochs": 12,
         "optimizer": "sgd",
         "momentum": 0.9,
         "nesterov": True,
@@ -36,7 +37,7 @@ EXPERIMENT = Experiment(
         "label_smoothing": 0.1,
         "best_metric": "val_acc",
         "target_accuracy": 0.85,
-        "test_views": "flip",
+        "test_views": "shifts",
         "score_test": True,
     },
     instance_type="ml.g4dn.xlarge",
