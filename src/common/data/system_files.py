@@ -1,0 +1,28 @@
+"""What file managers, network drives, cameras and office programs leave beside people's files: no inputs."""
+
+import fnmatch
+
+# Compared without case. Whatever begins with a dot is hidden, and no input either: macOS's ._ twins of files,
+# .DS_Store, .thumbnails, QNAP's .@__thumb, LibreOffice's .~lock files.
+FOLDERS = (
+    "@eadir", "@tmp", "@recycle", "@recently-snapshot", "@snapshots", "@sharebin",  # Synology, QNAP
+    "#recycle", "#snapshot", "~snapshot",  # Synology, NetApp
+    "$recycle.bin", "recycler", "recycled", "$extend", "system volume information", "found.[0-9][0-9][0-9]",
+    "__macosx", "lost+found", "lost.dir", "*.lrdata", "*.photoslibrary",
+)  # fmt: skip
+FILES = ("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "~$*", "*@synoeastream", "*@synoresource")
+
+
+def is_system_folder(name: str) -> bool:
+    """Whether a folder of this name holds nothing that a person put there."""
+    return name.startswith(".") or _matches(name, FOLDERS)
+
+
+def is_system_file(name: str) -> bool:
+    """Whether a file of this name is none that a person put there."""
+    return name.startswith(".") or _matches(name, FILES)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    lowered = name.lower()
+    return any(fnmatch.fnmatchcase(lowered, pattern) for pattern in patterns)

@@ -1,0 +1,133 @@
+"""Names as people write them: one key for a site, a class, an id, a sequence or a path, however it is spelt.
+
+A trailing blank, another Unicode form, a no-break space or an invisible character makes no new camera. What is
+compared is the key; what is written is the commonest spelling, and what was merged is said.
+"""
+
+import enum
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+class Kind(enum.StrEnum):
+    """What a name is the name of."""
+
+    SITE = "site"
+    CLASS = "class"
+    SEQUENCE = "sequence"
+    ID = "id"
+    PATH = "path"
+
+
+FOLDED = (Kind.SITE, Kind.CLASS)  # case makes no difference
+WHOLE_NUMBER = re.compile(r"([+-]?[0-9]+)(?:\.0+)?")
+# Characters that show nothing though their category is another than "format" (Unicode's
+# Default_Ignorable_Code_Point, and the braille pattern blank).
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+HIDDEN = ("Cf", "Cc")  # Unicode's categories "format" and "control"
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Names after merging: `names`, one for each value (None where it is empty or None), and what was merged.
+
+    `spellings`: for each name that was written in several ways, every way with its number of values.
+    """
+
+    names: list[str | None]
+    spellings: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def clean(text: str) -> str:
+    """`text` in Unicode's composed form (NFC), without invisible characters, its blanks trimmed and single."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
+    visible = (
+        letter
+        for letter in unicodedata.normalize("NFC", text)
+        if letter.isspace() or unicodedata.category(letter) not in HIDDEN
+    )
+    return " ".join(INVISIBLE.sub("", "".join(visible)).split())
+
+
+def key(text: str, kind: Kind) -> str:
+    """What two spellings of one name have in common. `keys` also knows numbers, which need a whole column."""
+    if kind is Kind.PATH:
+        return _path_key(text)
+    cleaned = clean(text)
+    return clean(cleaned.casefold()) if kind in FOLDED else cleaned
+
+
+def _path_key(text: str) -> str:
+    parts = (clean(part) for part in text.replace("\\", "/").split("/"))
+    absolute = "/" if text.startswith(("/", "\\")) else ""
+    return absolute + "/".join(part for part in parts if part not in ("", "."))
+
+
+def keys(values: Iterable[str | None], kind: Kind) -> list[str | None]:
+    """The key of each value of a column; None for an empty one.
+
+    Where every value is a whole number, with or without .0 (as a table that once had empty cells spells
+    them), 2 and 2.0 are one; else 2.1 and 2.10 stay two.
+    """
+    column = list(values)
+    of_value = {value: key(value, kind) for value in {value for value in column if value}}
+    held = [WHOLE_NUMBER.fullmatch(each) for each in of_value.values() if each]
+    if kind is not Kind.PATH and held and all(held):
+        of_value = {value: _whole(each) for value, each in of_value.items()}
+    return [of_value.get(value) or None if value else None for value in column]
+
+
+def _whole(text: str) -> str:
+    found = WHOLE_NUMBER.fullmatch(text)
+    return found.group(1) if found else text
+
+
+def merged(values: Sequence[str | None], kind: Kind) -> Merged:
+    """The values with one spelling for each key: the commonest, cleaned; of equally common ones the first."""
+    column = list(values)
+    column_keys = keys(column, kind)
+    spelt: dict[str, Counter[str]] = {}
+    for value, own in zip(column, column_keys, strict=True):
+        if own is not None and value is not None:
+            spelt.setdefault(own, Counter())[value] += 1
+    names = {own: _commonest(found) for own, found in spelt.items()}
+    several = {
+        names[own]: dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+        for own, found in sorted(spelt.items())
+        if len(found) > 1
+    }
+    return Merged([None if own is None else names[own] for own in column_keys], several)
+
+
+def _commonest(spellings: Mapping[str, int]) -> str:
+    cleaned: Counter[str] = Counter()
+    for spelling, count in spellings.items():
+        cleaned[clean(spelling)] += count
+    return min(cleaned, key=lambda spelling: (-cleaned[spelling], spelling))
+
+
+def told(kind: Kind, spellings: Mapping[str, Mapping[str, int]], most: int = 5) -> list[str]:
+    """A sentence that says what was merged, with its spellings quoted; none where nothing was."""
+    if not spellings:
+        return []
+    shown = [f"{' = '.join(map(ascii_quoted, found))}" for found in list(spellings.values())[:most]]
+    more = f" and {len(spellings) - most} more" if len(spellings) > most else ""
+    plural = {"class": "classes"}.get(kind.value, f"{kind.value}s")
+    return [f"{plural} spelt in several ways are one each: {'; '.join(shown)}{more}"]
+
+
+def ascii_quoted(text: str) -> str:
+    """`text` in quotes, with an escape for each character that cannot be told by looking at it."""
+    plain = unicodedata.is_normalized("NFC", text)
+    letters = (
+        letter if letter == " " or (letter.isprintable() and plain and not INVISIBLE.match(letter))
+        else letter.encode("ascii", "backslashreplace").decode()
+        for letter in text
+    )  # fmt: skip
+    return f"'{''.join(letters)}'"
