@@ -10,6 +10,7 @@ from common.console import ArgumentParser, run
 from common.errors import TraplineError
 from common.unpacking import FILE_MODE, unpack
 from launch.fetching import Run, add_runs_argument, downloaded, find_run, require_finished
+from launch.local.user_files import printable, walk
 from launch.unpacked_folder import ensure_free, staging_folder
 
 if TYPE_CHECKING:  # needs torch, which takes seconds
@@ -67,17 +68,15 @@ def fetch_model(source: Run, target: Path) -> "tuple[int, ModelDescription]":
 
 def _copy_folder(source: Path, target: Path) -> int:
     """Copy the files of a model folder; links are refused as they are in an archive."""
-    files = 0
-    for path in sorted(source.rglob("*")):
-        if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            raise TraplineError(f"{path}: is no plain file; a model has nothing else")
-        if path.is_file():
-            copy = target / path.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-            os.chmod(copy, FILE_MODE)  # noqa: PTH101
-            files += 1
-    return files
+    entries = list(walk(source, skips=lambda name: False))
+    for found in entries:
+        if found.link or found.kind != "file":
+            raise TraplineError(f"{printable(found.path)}: is no plain file; a model has nothing else")
+        copy = target / found.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(found.path, copy)
+        os.chmod(copy, FILE_MODE)  # noqa: PTH101
+    return len(entries)
 
 
 def _checked_model(folder: Path, shown_as: str) -> "ModelDescription":

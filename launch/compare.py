@@ -1,6 +1,5 @@
 """Compare runs: one line each, at the best epoch of each, the best run first."""
 
-import csv
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
@@ -8,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.cells import write_table
 from common.console import ArgumentParser, run, table
 from common.errors import TraplineError
 from common.metrics import format_value
-from common.storage import atomic_file
 from launch.fetching import add_runs_argument, find_run, local_runs, require_finished
 from launch.results import Result, read_result
 
@@ -144,12 +143,10 @@ def _cell(result: Result, column: Column) -> str:
 
 def write_csv(results: Sequence[Result], path: Path) -> None:
     """Write all columns, with an empty cell for what is not known. Raises OSError."""
-    with atomic_file(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([column.title for column in COLUMNS])
-        for result in results:
-            values = [getattr(result, column.title) for column in COLUMNS]
-            writer.writerow([format_value(value) if isinstance(value, float) else value for value in values])
+    titles = [column.title for column in COLUMNS]
+    values = ([getattr(result, title) for title in titles] for result in results)
+    rows = ([format_value(value) if isinstance(value, float) else value for value in row] for row in values)
+    write_table(path, titles, rows)
 
 
 if __name__ == "__main__":

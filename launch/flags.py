@@ -1,14 +1,13 @@
 """The command line that all launchers share, checked before anything is loaded or costs money."""
 
 import argparse
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 from common.config import TrainingConfig, check_pseudo_share, make_config
 from common.console import ArgumentParser
+from common.data.archives import READ_ARCHIVES, unread_archive
 from common.errors import UsageError
 from common.hyperparameters import parse_value
 from common.s3 import is_s3
@@ -20,8 +19,18 @@ from launch.jobs import PHASE1, PSEUDO, WEIGHTS, Image, check_job_name, job_name
 from launch.local.docker_engine import IMAGE
 from launch.local.trial_s3 import URI as TRIAL_URI
 from launch.local.trial_s3 import trial_folder
+from launch.pairs import options_as_words, refuse_flags_as_values, require_text
 from launch.pairs import read_pairs as read_pairs
-from launch.staging import ENTRY_POINTS
+from launch.prepare_options import (
+    LABEL_NAMES,
+    SITE_CSV,
+    check_prepare_options,
+    follows_links,
+    label_names_here,
+    own_prepare_options,
+    read_prepare_options,
+    refuse_for_s3,
+)
 
 FRAMEWORK_VERSION, PY_VERSION = "2.8.0", "py312"  # the newest training image that the SDK knows
 PREPARE_INSTANCE = "ml.m5.2xlarge"
@@ -38,6 +47,7 @@ NOT_WITH_MANY = {
     "no-wait": "jobs are started as others end; Ctrl-C leaves those that run, and the same command goes on",
     "checkpoints": "each of the jobs has a place of its own; leave it out",
 }
+DECIDED = dict.fromkeys(("input", "output"), "the launcher decides it; use --data and --output")
 PACKED_SIDE = 256  # prepare.py's default short side, px
 CHANNEL_HELP = {
     PSEUDO: "pseudo-labels; entry_points/pseudo_label.py makes them",
@@ -75,9 +85,20 @@ class Plan:
     parallel: int | None = None  # of many jobs on AWS, so many at a time
 
     def prepare_arguments(self) -> tuple[str, ...]:
-        """The options of prepare.py as its command line, in fixed order; the CSV of sites is an input."""
-        options = {name: value for name, value in sorted(self.prepare_options.items()) if name != "site-csv"}
-        return tuple(word for name, value in options.items() for word in (f"--{name}", value))
+        """The options of prepare.py as its command line, in fixed order; files of this machine are inputs."""
+        inputs = {SITE_CSV, *([LABEL_NAMES] if self.label_names else [])}
+        options = {name: value for name, value in sorted(self.prepare_options.items()) if name not in inputs}
+        return tuple(options_as_words(options))
+
+    @property
+    def label_names(self) -> Path | None:
+        """The file of this machine that names the labels, where there is one."""
+        return None if self.backend == "aws" else label_names_here(self.prepare_options)
+
+    @property
+    def follows_links(self) -> bool:
+        """Whether links that lead out of the data are followed."""
+        return follows_links(self.prepare_options)
 
 
 def parser(experiment: Experiment) -> ArgumentParser:
@@ -92,7 +113,8 @@ def parser(experiment: Experiment) -> ArgumentParser:
     add("--backend", choices=["process", "local", "aws"], default="aws",
         help="aws: SageMaker (default); process: here, without Docker or account; local: Docker")  # fmt: skip
     data = arguments.add_mutually_exclusive_group(required=True)
-    data.add_argument("--data", metavar="URI|DIR|FILE|demo", help="raw images: a prepare job runs first")
+    data.add_argument("--data", metavar="URI|DIR|FILE|demo",
+        help=f"raw images, in a folder or as {READ_ARCHIVES}: a prepare job runs first")  # fmt: skip
     data.add_argument("--prepared", metavar="URI|DIR", help="a data set prepared earlier")
     add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="hyperparameters")
     add("--prepare", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
@@ -153,20 +175,24 @@ def positive(text: str) -> int:
 
 def read_plan(experiment: Experiment, command_line: Sequence[str]) -> Plan:
     """The plan from the command line. Raises UsageError naming the flag or the key."""
+    require_text(command_line)
     flags = parser(experiment).parse_args(command_line)
+    _check_sources(flags)
     _check_backend(flags)
-    folder = trial_folder(flags.data, flags.backend) if flags.trial_s3 else None
     _check_folds(flags)
     changes = {name: parse_value(name, text) for name, text in read_pairs("--set", flags.set).items()}
     config = make_config({**experiment.hyperparameters, **changes})
+    refuse_flags_as_values(config.record())
     channels = _channels(experiment, config, flags)
+    options = _prepare_options(experiment, config, flags)
+    folder = trial_folder(flags.data, flags.backend, follows_links(options)) if flags.trial_s3 else None
     return Plan(
         experiment=experiment,
         config=config,
         backend=flags.backend,
         data=TRIAL_URI if folder else flags.data,
         prepared=flags.prepared,
-        prepare_options=_prepare_options(experiment, config, flags),
+        prepare_options=options,
         output=flags.output,
         job_name=_job_name(experiment, flags),
         instance_type=flags.instance_type or experiment.instance_type,
@@ -214,6 +240,20 @@ def refuse_with_many(flags: argparse.Namespace) -> None:
     for name, why in NOT_WITH_MANY.items():
         if getattr(flags, name.replace("-", "_")):
             raise UsageError(f"--{name}: not with many jobs; {why}")
+
+
+def _check_sources(flags: argparse.Namespace) -> None:
+    """Raise UsageError for an archive in S3 that is not read, and for a place without a name.
+
+    An empty path would be the folder one stands in.
+    """
+    for name in ("data", "prepared", "output", *CHANNEL_HELP):
+        if getattr(flags, name) == "":
+            raise UsageError(f"--{name}: is empty; name a place, or leave the flag out")
+    in_s3 = flags.data and is_s3(flags.data) and not flags.data.endswith("/")
+    unread = unread_archive(Path(flags.data)) if in_s3 else None
+    if unread:
+        raise UsageError(f"--data {flags.data}: {unread}")
 
 
 def _check_backend(flags: argparse.Namespace) -> None:
@@ -292,34 +332,15 @@ def _channels(experiment: Experiment, config: TrainingConfig, flags: argparse.Na
 def _prepare_options(
     experiment: Experiment, config: TrainingConfig, flags: argparse.Namespace
 ) -> dict[str, str]:
-    given = {name.replace("_", "-"): text for name, text in read_pairs("--prepare", flags.prepare).items()}
+    given = read_prepare_options(flags.prepare)
     if flags.prepared:
         if given:
             raise UsageError("--prepare: has no effect with --prepared; the set is what it is")
         return {}
-    own: Mapping[str, object] = experiment.prepare
-    options = {name.replace("_", "-"): str(value) for name, value in own.items()} | given
+    options = own_prepare_options(experiment.prepare) | given
     if config.image_size > PACKED_SIDE:
         options.setdefault("short-side", str(config.image_size))
-    _check_with_script(options)
+    check_prepare_options(options, DECIDED)
+    if flags.backend == "aws":
+        refuse_for_s3(options)
     return options
-
-
-def _check_with_script(options: Mapping[str, str]) -> None:
-    """Let prepare.py's own parser judge, so that there is one list of its options."""
-    for name in ("input", "output"):
-        if name in options:
-            raise UsageError(f"--prepare {name}: the launcher decides it; use --data and --output")
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    script = _load_script("prepare")
-    script.parser().parse_args(["--input", "x", "--output", "x", *words])
-
-
-def _load_script(name: str) -> ModuleType:
-    path = Path(ENTRY_POINTS) / f"{name}.py"
-    specification = importlib.util.spec_from_file_location(f"entry_point_{name}", path)
-    if specification is None or specification.loader is None or not path.exists():
-        raise UsageError(f"{path}: no such file; run the launcher from a checkout of Trapline")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module

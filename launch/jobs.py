@@ -51,13 +51,15 @@ class PrepareJob:
     installs: bool  # first what the image lacks, from requirements.txt beside the code
     arguments: tuple[str, ...]  # of prepare.py, without input and output
     source_name: str  # what the set names as its source
-    input: str | None  # None: prepare.py draws the demo, or reads S3, by the source's name
+    input: str | None  # None: prepare.py finds it by itself, as the demo, S3, or a path that it can open
     site_csv: str | None
     output: str  # gets the prepared set
     machines: Machines
     image: Image
     role: str | None
     options: AwsOptions | None = None  # None: not on AWS
+    label_names: str | None = None  # a file of this machine that the job is given
+    reads: str | None = None  # what prepare.py finds by itself, where that is not the source's name
 
 
 @dataclass(frozen=True)

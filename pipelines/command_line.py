@@ -18,7 +18,16 @@ from launch.jobs import check_job_name, job_name
 from launch.local.docker_engine import IMAGE
 from launch.local.trial_s3 import URI as TRIAL_URI
 from launch.local.trial_s3 import trial_folder
-from launch.pairs import read_pairs
+from launch.pairs import require_text
+from launch.prepare_options import (
+    LABEL_NAMES,
+    SITE_CSV,
+    check_prepare_options,
+    follows_links,
+    label_names_here,
+    read_prepare_options,
+    refuse_for_s3,
+)
 from launch.staging import COMMON, ENTRY_POINTS
 from pipelines.definition import Design
 from pipelines.parameters import DEMO, Defaults, Value, declare, read_values, settled
@@ -39,8 +48,10 @@ COMMANDS = {
 REGION = "us-east-1"  # of a definition where the environment names none
 DIGEST_LENGTH = 16
 STATE = "pipeline.json"
-# Options of prepare.py that the pipeline decides itself, or that are no plain values.
-DECIDED = ("input", "output", "source-name")
+# Options of prepare.py that are not to be given, and why.
+DECIDED = dict.fromkeys(
+    ("input", "output", "source-name"), "the pipeline decides it; use --data and --output"
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,7 @@ class Command:
     values: dict[str, Value]
     data: str | None
     sites: str | None
+    labels: Path | None  # a file of this machine that names the labels
     weights: str | None  # where staged ImageNet weights lie
     output: str | None
     image: str | None
@@ -115,18 +127,16 @@ def read_command(words: Sequence[str]) -> Command:
     """The command of a command line. Raises UsageError naming the flag, the key or the parameter."""
     flags, said = _read_flags(words)
     _check_flags(flags)
-    folder = trial_folder(flags.data, flags.backend) if flags.trial_s3 else None
-    if folder:
-        flags.data = TRIAL_URI
     recipe = read_recipe(
         flags.recipe or (SMALL if flags.data == DEMO else DEFAULT),
         _latest(flags.set),
         _latest(flags.set_phase2),
     )
-    options = recipe.prepare | read_pairs("--prepare", _latest(flags.prepare))
-    sites = options.pop("site-csv", None)
-    _check_prepare(options)
-    design = _design(flags, recipe, options, sites)
+    options, files = _prepare_options(flags, recipe)
+    folder = trial_folder(flags.data, flags.backend, follows_links(options)) if flags.trial_s3 else None
+    if folder:
+        flags.data = TRIAL_URI
+    design = _design(flags, recipe, options, files)
     values = read_values(design.parameters, _latest(flags.param))
     _check_schedule(recipe, settled(design.parameters, values))
     return Command(
@@ -135,7 +145,8 @@ def read_command(words: Sequence[str]) -> Command:
         design=design,
         values=values,
         data=flags.data,
-        sites=sites,
+        sites=files.get(SITE_CSV),
+        labels=Path(files[LABEL_NAMES]) if LABEL_NAMES in files else None,
         weights=_weights(flags, recipe),
         output=flags.output.rstrip("/") if flags.output else None,
         image=_image(flags),
@@ -151,6 +162,7 @@ def read_command(words: Sequence[str]) -> Command:
 
 def _read_flags(words: Sequence[str]) -> tuple[argparse.Namespace, list[list[str]]]:
     """The flags, and the command lines that they come from: of a run that is continued, the earlier ones."""
+    require_text(words)
     flags, said = parser().parse_args(words), [list(words)]
     if flags.resume:
         said = [*_earlier_commands(flags.resume), *said]
@@ -160,8 +172,21 @@ def _read_flags(words: Sequence[str]) -> tuple[argparse.Namespace, list[list[str
     return flags, said
 
 
-def _design(flags: argparse.Namespace, recipe: Recipe, options: dict[str, str], sites: str | None) -> Design:
-    aws = flags.backend == "aws"
+def _prepare_options(flags: argparse.Namespace, recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:
+    """The options of prepare.py, and apart from them those that are files which a parameter stands for."""
+    options = recipe.prepare | read_prepare_options(_latest(flags.prepare))
+    check_prepare_options(options, DECIDED)
+    if flags.backend == "aws":
+        refuse_for_s3(options)
+    here = flags.backend != "aws" and label_names_here(options)
+    names = [SITE_CSV, *([LABEL_NAMES] if here else [])]
+    return options, {name: options.pop(name) for name in names if name in options}
+
+
+def _design(
+    flags: argparse.Namespace, recipe: Recipe, options: dict[str, str], files: Mapping[str, str]
+) -> Design:
+    aws, sites, labels = flags.backend == "aws", files.get(SITE_CSV), files.get(LABEL_NAMES)
     defaults = Defaults(
         data=flags.data if flags.data and (flags.data == DEMO or is_s3(flags.data)) else None,
         site_csv=sites if sites and is_s3(sites) else None,
@@ -172,11 +197,14 @@ def _design(flags: argparse.Namespace, recipe: Recipe, options: dict[str, str], 
     )
     return Design(
         recipe=recipe,
-        parameters=declare(recipe, defaults, sites=bool(sites), weights=bool(flags.weights)),
+        parameters=declare(
+            recipe, defaults, sites=bool(sites), weights=bool(flags.weights), labels=bool(labels)
+        ),
         code=folder_digest([ENTRY_POINTS, COMMON])[:DIGEST_LENGTH],
         region=_region() or REGION,
         drawn=_prepare_finds_it(flags),
         sites=sites.rpartition("/")[2] if sites else None,
+        labels=Path(labels).name if labels else None,
         registers=aws,
         part=_gate_part(flags.gate_part, options),
         prepare=options,
@@ -301,20 +329,3 @@ def _check_schedule(recipe: Recipe, values: Mapping[str, Value]) -> None:
     """Raise UsageError for epochs or rates that the training would refuse."""
     epochs = (int(values["EpochsPhase1"]), int(values["EpochsPhase2"]))
     with_schedule(recipe, epochs, (float(values["LearningRatePhase1"]), float(values["LearningRatePhase2"])))
-
-
-def _check_prepare(options: Mapping[str, str]) -> None:
-    """Let prepare.py's own parser judge, so that there is one list of its options."""
-    import importlib.util
-
-    for name in DECIDED:
-        if name in options:
-            raise UsageError(f"--prepare {name}: the pipeline decides it; use --data and --output")
-    path = ENTRY_POINTS / "prepare.py"
-    specification = importlib.util.spec_from_file_location("entry_point_prepare", path)
-    if specification is None or specification.loader is None or not path.exists():
-        raise UsageError(f"{path}: no such file; run the pipeline from a checkout of Trapline")
-    script = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(script)
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    script.parser().parse_args(["--input", "x", "--output", "x", *words])

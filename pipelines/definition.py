@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from common.config import TrainingConfig
 from launch.aws.options import DEFAULTS_FILE, AwsOptions, check_isolation
 from launch.aws.registry import MODELS
-from pipelines.parameters import WEIGHTS_URI, Parameter
+from pipelines.parameters import LABEL_NAMES, SITE_CSV, WEIGHTS_URI, Parameter
 from pipelines.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ PREFIX = "trapline"
 class Design:
     """What is decided when a definition is made.
 
-    drawn: prepare.py draws or finds the images itself. sites: file name of a CSV of sites. registers: the
-    champion is registered, which a process backend cannot. part: what the quality gate looks at. options:
-    of the jobs on AWS; None where the pipeline runs here.
+    drawn: prepare.py draws or finds the images itself. sites, labels: file names of CSVs of sites and of the
+    labels' names. registers: the champion is registered, which a process backend cannot. part: what the
+    quality gate looks at. options: of the jobs on AWS; None where the pipeline runs here.
     """
 
     recipe: Recipe
@@ -38,6 +38,7 @@ class Design:
     part: Literal["test", "validation"] = "test"
     prepare: dict[str, str] = field(default_factory=dict)  # options of prepare.py
     options: AwsOptions | None = None
+    labels: str | None = None
 
     @property
     def name(self) -> str:
@@ -94,7 +95,8 @@ def _check_isolation(design: Design) -> None:
 def _steps(design: Design, frame: Any) -> list[Any]:
     from pipelines import gate, steps
 
-    prepare = steps.prepare_step(frame, design.prepare, drawn=design.drawn, sites=design.sites)
+    files = {SITE_CSV: design.sites, LABEL_NAMES: design.labels}
+    prepare = steps.prepare_step(frame, design.prepare, drawn=design.drawn, files=files)
     phase1 = steps.phase1_step(frame, design.phases[0], prepare)
     labels = steps.pseudo_label_step(frame, prepare, phase1)
     phase2 = steps.phase2_step(frame, design.phases[1], prepare, phase1, labels)

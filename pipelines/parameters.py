@@ -20,7 +20,8 @@ UNIFORM_GUESS_OF_EIGHT = 2.0794  # log loss: ln 8
 AUTO_VIEWS = "auto"
 VIEWS = (AUTO_VIEWS, *VIEW_SETS)
 DEMO = "demo"
-WEIGHTS_URI = "WeightsUri"  # of the parameter, where a pipeline has it
+# Of parameters that not every pipeline has.
+SITE_CSV, LABEL_NAMES, WEIGHTS_URI = "SiteCsv", "LabelNames", "WeightsUri"
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,21 @@ class Defaults:
     image: str | None = None
 
 
-def declare(recipe: Recipe, defaults: Defaults, *, sites: bool, weights: bool = False) -> list[Parameter]:
+def declare(
+    recipe: Recipe, defaults: Defaults, *, sites: bool, weights: bool = False, labels: bool = False
+) -> list[Parameter]:
     """The parameters of a pipeline, in the order of its definition.
 
-    `sites`: a CSV of sites is read. `weights`: staged ImageNet weights are.
+    `sites`: a CSV of sites is read. `weights`: staged ImageNet weights are. `labels`: a CSV of this machine
+    that names the labels is.
     """
-    csv = [Parameter("SiteCsv", "String", defaults.site_csv, "CSV with filepath and site")]
+    csv = [Parameter(SITE_CSV, "String", defaults.site_csv, "CSV with filepath and site")]
+    names = [Parameter(LABEL_NAMES, "String", None, "CSV with Label and Name")]
     staged = [Parameter(WEIGHTS_URI, "String", defaults.weights, "ImageNet weights of stage_weights.py")]
     return [
         Parameter("InputData", "String", defaults.data, "raw images"),
         *(csv if sites else []),
+        *(names if labels else []),
         *(staged if weights else []),
         Parameter("OutputPrefix", "String", defaults.output, "gets a folder for each execution"),
         Parameter("RoleArn", "String", defaults.role, "execution role of the jobs"),
@@ -122,6 +128,8 @@ def _convert(parameter: Parameter, text: str) -> Value:
     shown = f"--param {parameter.name}={text}"
     if not text:
         raise UsageError(f"{shown}: must not be empty")
+    if parameter.kind == "String" and text.startswith("-"):
+        raise UsageError(f"{shown}: must not begin with a dash; the jobs would take it for a flag")
     if parameter.choices and text not in parameter.choices:
         raise UsageError(f"{shown}: must be one of {', '.join(parameter.choices)}")
     if parameter.kind == "String":

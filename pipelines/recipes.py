@@ -10,8 +10,10 @@ from common.hyperparameters import parse_value
 from common.losses import LOSSES
 from launch.experiment import Experiment
 from launch.experiments import experiment_names
-from launch.flags import PACKED_SIDE, read_pairs
+from launch.flags import PACKED_SIDE
 from launch.jobs import PHASE1
+from launch.pairs import read_pairs, refuse_flags_as_values
+from launch.prepare_options import own_prepare_options
 
 SMALL = "small"
 DEFAULT = "resnet18_baseline"
@@ -71,9 +73,11 @@ def read_recipe(name: str, both: list[str], second: list[str]) -> Recipe:
         )
     settings = {**_second_phase(name, phase1), **_without_weights(changes), **own}
     phase2 = make_config(settings)
+    for config in (phase1, phase2):
+        refuse_flags_as_values(config.record())
     check_pseudo_share(phase2)
     _check_agreement(phase1, phase2)
-    prepare = {key.replace("_", "-"): str(value) for key, value in experiment.prepare.items()}
+    prepare = own_prepare_options(experiment.prepare)
     if phase1.image_size > PACKED_SIDE:
         prepare.setdefault("short-side", str(phase1.image_size))
     return Recipe(name, phase1, phase2, prepare, experiment.views)

@@ -8,11 +8,12 @@ from common.errors import TraplineError, UsageError
 from common.s3 import is_s3
 from launch.local.docker_engine import IMAGE
 from launch.local.processes import PROCESSES, Kind
-from launch.local.sources import local_path
+from launch.local.sources import local_path, refuse_links_for_containers
 from launch.local.trial_s3 import trial_s3
+from launch.prepare_options import check_files, follows_links
 from pipelines.command_line import Command
 from pipelines.definition import make_pipeline, quiet_sdk
-from pipelines.parameters import DEMO, settled
+from pipelines.parameters import DEMO, LABEL_NAMES, SITE_CSV, settled
 
 RESULTS = {  # what a person looks for, by its place in the run's folder
     "predictions": "Collect/predictions.csv",
@@ -29,7 +30,7 @@ RESULTS = {  # what a person looks for, by its place in the run's folder
 def run(command: Command) -> None:
     """Run the pipeline to its end. Raises TraplineError in the words of the step that failed."""
     started = time.monotonic()
-    data, sites, weights = _local(command.data), _sites(command), _weights(command)
+    data, files, weights = _data(command), _files(command), _weights(command)
     kind = _kind(command)
     folder = command.resume or _new_folder(command)
     from launch.sdk import objects as sdk
@@ -45,8 +46,9 @@ def run(command: Command) -> None:
     inputs = Inputs(
         data=data,
         data_name=command.data or "",
-        site_csv=sites,
+        files=files,
         weights=weights,
+        follow_links=follows_links(design.prepare),
         code_path=f"code/{design.code}/{SOURCE}",
         archive=ARCHIVE,
     )
@@ -59,7 +61,7 @@ def run(command: Command) -> None:
 
     print(f"run: {folder}/ (interrupted or failed, it goes on with: run --resume {folder})", flush=True)
     try:
-        with quiet_sdk(), trial_s3(command.trial_s3):
+        with quiet_sdk(), trial_s3(command.trial_s3, follow_links=inputs.follow_links):
             run_pipeline(make, folder, inputs, values, epochs=epochs, record=record, kind=kind)
     except TraplineError as error:
         raise type(error)(_explained(str(error), folder)) from None
@@ -77,23 +79,32 @@ def _kind(command: Command) -> Kind:
     return containers(command.image or IMAGE, design.phases[0].weights, count)
 
 
-def _local(text: str | None) -> Path | None:
+def _data(command: Command) -> Path | None:
+    """The folder of raw images; None for what prepare.py finds by itself. Raises as `check_sources` does."""
+    text = command.data
     if text is None or text == DEMO or is_s3(text):
+        check_files(command.design.prepare, command.trial_s3)
         return None
     path = Path(local_path(text))
     if not path.is_dir():
         what = "a file; unpack it, a pipeline reads folders" if path.is_file() else "no such folder"
         raise UsageError(f"--data {text}: {what}")
+    check_files(command.design.prepare, path)
+    if command.backend == "local":
+        refuse_links_for_containers(command.design.prepare, path)
     return path
 
 
-def _sites(command: Command) -> Path | None:
-    text = command.sites
-    if text is None or is_s3(text):
-        return None
-    if not Path(text).is_file():
-        raise UsageError(f"--prepare site-csv={text}: no such file")
-    return Path(text).absolute()
+def _files(command: Command) -> dict[str, Path]:
+    """The files of this machine that parameters stand for."""
+    files = {}
+    if command.labels is not None:
+        files[LABEL_NAMES] = command.labels.absolute()
+    if command.sites is not None and not is_s3(command.sites):
+        if not Path(command.sites).is_file():
+            raise UsageError(f"--prepare site-csv={command.sites}: no such file")
+        files[SITE_CSV] = Path(command.sites).absolute()
+    return files
 
 
 def _weights(command: Command) -> Path | None:

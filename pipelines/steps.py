@@ -4,7 +4,7 @@ Nothing here depends on where the pipeline runs: places are parameters, or what 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,15 +29,18 @@ from common.config import TrainingConfig
 from common.metrics import definitions
 from launch.aws.options import AwsOptions
 from launch.jobs import PHASE1, PREPARED, PSEUDO, WEIGHTS
+from launch.pairs import options_as_words
 from launch.sdk.objects import CODE, PROCESSING
 from pipelines import step_options
-from pipelines.parameters import WEIGHTS_URI
+from pipelines.parameters import LABEL_NAMES, SITE_CSV, WEIGHTS_URI
 
 INPUT, OUTPUT = f"{PROCESSING}/input", f"{PROCESSING}/output"
 SOURCE, ARCHIVE = "files", "sourcedir.tar.gz"  # of the code, for processing and for training
 MODEL = "model.tar.gz"
 EVALUATION, EVALUATION_FILE = "evaluation", "evaluation.json"
 TRANSFORM_IMAGES = ("transform", "images")
+# Parameters that are files which prepare.py reads: its flag, and the folder in which the job finds them.
+PREPARE_FILES = {SITE_CSV: ("--site-csv", "sites"), LABEL_NAMES: ("--label-names", "labels")}
 CACHE = CacheConfig(enable_caching=True, expire_after="P30D")
 PAYLOAD_MB, CONCURRENT = 20, 4  # of batch transform; their product is at most 100 on AWS
 CHECKPOINTS, KEY_LENGTH = "checkpoints", 16
@@ -220,19 +223,23 @@ def training_step(
     )
 
 
-def prepare_step(frame: Frame, options: dict[str, str], *, drawn: bool, sites: str | None) -> ProcessingStep:
+def prepare_step(
+    frame: Frame, options: dict[str, str], *, drawn: bool, files: Mapping[str, str | None]
+) -> ProcessingStep:
     """Raw images become the prepared set.
 
-    `drawn`: prepare.py makes the demo's images itself. `sites`: the file name of the CSV of sites.
+    `drawn`: prepare.py makes the demo's images itself. `files`: the names of the files that the parameters
+    of PREPARE_FILES stand for; None where a pipeline has none.
     """
     label = Label("Prepare", "Prepare images", "Decode, check and split raw images; split by site if known")
     data = frame.values["InputData"]
-    words = [word for name, value in sorted(options.items()) for word in (f"--{name}", value)]
+    words = options_as_words(dict(sorted(options.items())))
     inputs: dict[str, Any] = {} if drawn else {"data": data}
     source: list[Any] = ["--input", data if drawn else f"{INPUT}/data", "--source-name", data]
-    if sites:
-        inputs["sites"] = frame.values["SiteCsv"]
-        words += ["--site-csv", f"{INPUT}/sites/{sites}"]
+    for parameter, (flag, folder) in PREPARE_FILES.items():
+        if name := files.get(parameter):
+            inputs[folder] = frame.values[parameter]
+            words += [flag, f"{INPUT}/{folder}/{name}"]
     return processing_step(
         frame, label, "prepare.py", [*source, *words],
         inputs=inputs, output=PREPARED, instance="PrepareInstanceType",

@@ -16,7 +16,7 @@ from launch.aws.errors import explained
 from launch.aws.options import DEFAULTS_FILE, check_isolation
 from launch.aws.requirements import missing_from_aws_image
 from launch.aws.sources import WITHOUT_ACCOUNT as WITHOUT_ACCOUNT
-from launch.aws.sources import as_folder, check_sources
+from launch.aws.sources import as_data, as_folder, check_sources
 from launch.aws.waiting import Interrupted, follow_command, interruptible, wait_for_job
 from launch.flags import Plan
 from launch.jobs import PREPARED, WEIGHTS, Image, Machines, PrepareJob, TrainingJob, prepare_job_name
@@ -250,7 +250,7 @@ def _prepare(plan: Plan, account: Account, code: Path, *, installs: bool) -> Non
         installs=installs,
         arguments=plan.prepare_arguments(),
         source_name=plan.data or "",
-        input=None if plan.data == "demo" else as_folder(plan.data or ""),
+        input=None if plan.data == "demo" else as_data(plan.data or ""),
         site_csv=plan.prepare_options.get("site-csv"),
         output=_output_of_prepare(plan, account),
         machines=Machines(plan.prepare_instance_type, volume_gb=plan.aws.volume_gb),

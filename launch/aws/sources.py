@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from common.data.archives import is_archive
 from common.errors import UsageError
-from common.s3 import split_uri
+from common.s3 import is_s3, split_uri
 from launch.aws.errors import explained
 from launch.flags import Plan
+from launch.prepare_options import LABEL_NAMES
 
 if TYPE_CHECKING:
     import boto3
@@ -23,6 +25,7 @@ def check_sources(boto_session: "boto3.Session", plan: Plan) -> None:
         "--data": None if plan.data == "demo" else plan.data,
         "--prepared": plan.prepared,
         "--prepare site-csv": sites,
+        "--prepare label-names": _label_names(plan),
         **{f"--{name}": uri for name, uri in plan.channels.items()},
     }
     for flag, uri in flags.items():
@@ -30,6 +33,15 @@ def check_sources(boto_session: "boto3.Session", plan: Plan) -> None:
             with explained(f"{flag} {uri}", WITHOUT_ACCOUNT):
                 _check_bucket(s3, flag, uri, boto_session.region_name)
                 _check_content(s3, flag, uri)
+
+
+def _label_names(plan: Plan) -> str | None:
+    """The URI of the CSV of names; None where there is none, or the data cannot be looked into for it."""
+    names = plan.prepare_options.get(LABEL_NAMES)
+    if not names or is_s3(names):
+        return names
+    looks = plan.data and plan.data != "demo" and not is_archive(plan.data)
+    return as_folder(str(plan.data)) + names if looks else None
 
 
 def _check_bucket(s3: Any, flag: str, uri: str, region: str) -> None:
@@ -46,9 +58,9 @@ def _check_content(s3: Any, flag: str, uri: str) -> None:
     if flag in ("--output", "--code-output"):
         return
     bucket, _ = split_uri(uri)
-    names = {"--data": "", "--prepared": "dataset.json", "--pseudo": "pseudo_labels.csv"}
-    name = {**names, "--weights": "weights.json"}.get(flag)
-    if flag == "--phase1" and not uri.endswith(".tar.gz"):
+    names = {"--prepared": "dataset.json", "--pseudo": "pseudo_labels.csv", "--weights": "weights.json"}
+    name = names.get(flag)
+    if (flag == "--data" and not is_archive(uri)) or (flag == "--phase1" and not uri.endswith(".tar.gz")):
         name = ""
     wanted = split_uri(uri if name is None else as_folder(uri) + name)[1]
     found = s3.list_objects_v2(Bucket=bucket, Prefix=wanted, MaxKeys=1).get("Contents", [])
@@ -56,6 +68,11 @@ def _check_content(s3: Any, flag: str, uri: str) -> None:
         known = {"--data": "nothing there", "--prepared": "no dataset.json there"}
         missing = {**known, "--weights": "no weights.json there"}.get(flag, "no such file")
         raise UsageError(f"{flag} {uri}: {missing}; look with: aws s3 ls {uri}")
+
+
+def as_data(uri: str) -> str:
+    """The URI of raw images as a job is given it: one object where it is an archive, else a folder."""
+    return uri if is_archive(uri) else as_folder(uri)
 
 
 def as_folder(uri: str) -> str:

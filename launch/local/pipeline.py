@@ -26,6 +26,7 @@ from launch.local.processes import PROCESSES, ROLE, Kind, follow
 from launch.local.step_cache import SCHEME, StepCache
 from launch.local.stopping import Signals, stop_on_signals
 from launch.local.workspace import Workspace, locked_folder, open_workspace
+from launch.pairs import as_words
 from launch.prefixed import Prefixed
 from launch.sdk.internals import OPT_ML, Job
 from launch.sdk.pipeline_internals import PipelineJobSession, Watcher, local_steps
@@ -48,15 +49,17 @@ class Inputs:
     """What a run reads of this machine.
 
     data: a folder of raw images; None where prepare.py knows itself where they are. data_name: what the set
-    names as its source. code_path: where below OutputPrefix the steps look for the code.
+    names as its source. files: parameters that are a file. code_path: where below OutputPrefix the steps look
+    for the code. follow_links: of the data, where they lead out of their folder.
     """
 
     data: Path | None
     data_name: str
-    site_csv: Path | None
+    files: dict[str, Path]
     code_path: str
     archive: str  # the code's name for training jobs, which lies beside code_path
     weights: Path | None = None  # a folder of staged weights
+    follow_links: bool = False
 
 
 @dataclass
@@ -137,7 +140,7 @@ class PipelineRun:
     @property
     def cache(self) -> StepCache:
         """The steps that are done."""
-        return StepCache(self.folder / CACHE, self.workspace.entry)
+        return StepCache(self.folder / CACHE, self.workspace.entry, self.inputs.follow_links)
 
     def local_values(self) -> dict[str, str | None]:
         """The parameters that have the same meaning everywhere and a place on this machine."""
@@ -150,9 +153,8 @@ class PipelineRun:
             values |= dict.fromkeys(INSTANCE_TYPES, self.kind.instance)
         if self.inputs.data:
             values["InputData"] = f"{SCHEME}{self.workspace.link('data', self.inputs.data)}"
-        if self.inputs.site_csv:
-            folder = self.workspace.link("sites", self.inputs.site_csv.parent)
-            values["SiteCsv"] = f"{SCHEME}{folder}/{self.inputs.site_csv.name}"
+        for name, file in self.inputs.files.items():
+            values[name] = f"{SCHEME}{self.workspace.link(name, file.parent)}/{file.name}"
         if self.inputs.weights:
             values["WeightsUri"] = f"{SCHEME}{self.workspace.link('weights', self.inputs.weights)}"
         return values
@@ -231,7 +233,8 @@ class StepClient(LocalSagemakerClient):
         """Give prepare.py the name of the data as the user wrote it, not that of a link."""
         words = request["AppSpecification"]["ContainerArguments"]
         if "--source-name" in words:
-            words[words.index("--source-name") + 1] = self.run.inputs.data_name
+            place = words.index("--source-name")
+            words[place : place + 2] = as_words("source-name", self.run.inputs.data_name)
 
     def _once(
         self,

@@ -94,7 +94,8 @@ def run_jobs(plan: Plan, kind: Kind) -> None:
     output = Path(plan.output or "runs")
     folder = _make_run_folder(output, plan.job_name)
     with Record(folder / "job.json", plan).kept() as record, stop_on_signals() as signals:
-        with open_workspace(folder / ".work") as workspace, trial_s3(plan.trial_s3):
+        served = trial_s3(plan.trial_s3, follow_links=plan.follows_links)
+        with open_workspace(folder / ".work") as workspace, served:
             run = Run(plan, output, folder, workspace, stage_code(workspace.entry / "code"), kind)
             prepared = plan.prepared or str(_prepared_set(run))
             record.note(prepared=prepared)
@@ -148,7 +149,9 @@ def _prepared_set(run: Run) -> Path:
         arguments=run.plan.prepare_arguments(),
         source_name=run.plan.data or "",
         input=_source_uri(run, run.plan.data),
-        site_csv=_site_csv_uri(run),
+        reads=_own_archive(run, run.plan.data),
+        site_csv=_copied(run, "sites", run.plan.prepare_options.get("site-csv"), "sites.csv"),
+        label_names=_copied(run, "labels", run.plan.label_names, "labels.csv"),
         output=f"file://{made}",
         machines=Machines(run.kind.instance),
         image=run.kind.image,
@@ -165,32 +168,38 @@ def _prepared_set(run: Run) -> Path:
 
 
 def _source_uri(run: Run, source: str | None) -> str | None:
-    """The URI of a folder with the data; None for the demo and S3, which prepare.py reads itself."""
-    if source is None or source == "demo" or is_s3(source):
+    """The URI of a folder with the data; None for what prepare.py finds by itself."""
+    if source is None or source == "demo" or is_s3(source) or _own_archive(run, source):
         return None
     path = Path(local_path(source))
     return f"file://{run.workspace.link('data', path if path.is_dir() else _folder_with(run, path))}"
 
 
+def _own_archive(run: Run, source: str | None) -> str | None:
+    """The path of an archive that a process opens where it lies; None where it cannot, or there is none."""
+    if run.plan.backend != "process" or not source or is_s3(source):
+        return None
+    path = Path(local_path(source))
+    return str(path.resolve()) if path.is_file() else None
+
+
 def _folder_with(run: Run, archive: Path) -> Path:
-    """A folder that holds `archive` alone: jobs are given folders. A container could not follow a link."""
+    """A folder that holds a copy of `archive` alone: containers see folders, and no link leads out of one."""
     folder = run.workspace.root / "archive"
     folder.mkdir()
-    if run.kind.engine is None:
-        (folder / archive.name).symlink_to(archive.resolve())
-    else:
+    if run.recorder is None:
         shutil.copyfile(archive, folder / archive.name)
     return folder
 
 
-def _site_csv_uri(run: Run) -> str | None:
-    given = run.plan.prepare_options.get("site-csv")
-    if given is None:
+def _copied(run: Run, folder: str, file: str | Path | None, name: str) -> str | None:
+    """The URI of a copy of `file` by itself, for jobs are given folders; None where there is no such file."""
+    if file is None:
         return None
-    folder = run.workspace.root / "sites"
-    folder.mkdir()
-    shutil.copy(given, folder / "sites.csv")
-    return f"file://{folder}/sites.csv"
+    place = run.workspace.root / folder
+    place.mkdir()
+    shutil.copy(file, place / name)
+    return f"file://{place}/{name}"
 
 
 def _run_processing(run: Run, job: PrepareJob) -> None:

@@ -2,23 +2,34 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.data.archives import is_archive
+from common.data.archives import READ_ARCHIVES, is_archive, unread_archive
 from common.errors import UsageError
 from common.s3 import is_s3
 from common.storage import folder_digest, read_json
 from launch.flags import Plan
 from launch.jobs import WEIGHTS
+from launch.local.user_files import printable, walk
+from launch.prepare_options import FOLLOW_LINKS, SITE_CSV, check_files, follows_links
 from launch.staging import COMMON, ENTRY_POINTS
 
 KEY_LENGTH = 16
 
 
 def check_sources(plan: Plan) -> None:
-    """Raise UsageError where a local folder or file that the plan names does not exist."""
+    """Raise UsageError where a local folder or file that the plan names is not there, or cannot be read."""
+    _check_channels(plan)
+    _check_data(plan.data)
+    _check_prepared(plan.prepared)
+    folder = data_folder(plan.data)
+    check_files(plan.prepare_options, plan.trial_s3 or folder)
+    if plan.backend == "local":
+        refuse_links_for_containers(plan.prepare_options, folder)
+
+
+def _check_channels(plan: Plan) -> None:
     for name, source in plan.channels.items():
         if not is_s3(source) and not Path(local_path(source)).exists():
             raise UsageError(f"--{name} {source}: no such folder or file")
@@ -28,19 +39,48 @@ def check_sources(plan: Plan) -> None:
             f"--{WEIGHTS} {staged}: holds no weights.json; launch/stage_weights.py makes such a folder, and "
             "--set weights=FILE takes a file of your own"
         )
-    for flag, value in (("--data", plan.data), ("--prepared", plan.prepared)):
-        if value and value != "demo" and not is_s3(value) and not Path(local_path(value)).is_dir():
-            a_file = Path(local_path(value)).is_file()
-            if not (flag == "--data" and a_file and is_archive(value)):
-                what = "a file; give a folder, .zip, .tar or .tar.gz" if a_file else "no such folder"
-                raise UsageError(f"{flag} {value}: {what}")
-    if plan.prepared and not is_s3(plan.prepared):
-        described = Path(local_path(plan.prepared)) / "dataset.json"
-        if not described.is_file():
-            raise UsageError(f"--prepared {plan.prepared}: holds no dataset.json; --data takes raw images")
-    sites = plan.prepare_options.get("site-csv")
-    if sites and not Path(sites).is_file():
-        raise UsageError(f"--prepare site-csv={sites}: no such file")
+
+
+def _check_data(data: str | None) -> None:
+    if not data or data == "demo" or is_s3(data) or data_folder(data):
+        return
+    path = Path(local_path(data))
+    if not path.is_file():
+        raise UsageError(f"--data {data}: no such folder")
+    unread = unread_archive(path)
+    if unread or not is_archive(path.name):
+        raise UsageError(f"--data {data}: {unread or f'a file; give a folder, {READ_ARCHIVES}'}")
+
+
+def _check_prepared(prepared: str | None) -> None:
+    if not prepared or is_s3(prepared):
+        return
+    folder = Path(local_path(prepared))
+    if not folder.is_dir():
+        raise UsageError(
+            f"--prepared {prepared}: {'a file; give a folder' if folder.is_file() else 'no such folder'}"
+        )
+    if not (folder / "dataset.json").is_file():
+        raise UsageError(f"--prepared {prepared}: holds no dataset.json; --data takes raw images")
+
+
+def refuse_links_for_containers(options: Mapping[str, str], data: Path | None) -> None:
+    """Raise UsageError where links that are to be followed lead where no container can."""
+    if data is None or not follows_links(options):
+        return
+    links = [found.name for found in walk(data) if found.kind == "outside" or found.link.startswith("/")]
+    if links:
+        raise UsageError(
+            f"--prepare {FOLLOW_LINKS}=true: a container sees nothing but the folder {data}, out of which "
+            f"links lead ({len(links)}, the first {printable(links[0])}); use --backend process, or put what "
+            "they lead to into the folder"
+        )
+
+
+def data_folder(data: str | None) -> Path | None:
+    """The folder of this machine that `--data` names; None where it is something else, or not there."""
+    path = None if not data or data == "demo" or is_s3(data) else Path(local_path(data))
+    return path if path and path.is_dir() else None
 
 
 def local_path(text: str) -> str:
@@ -51,29 +91,18 @@ def local_path(text: str) -> str:
 def prepared_key(plan: Plan, image: Sequence[str]) -> str:
     """A name for the prepared set: a digest of code, options, and the names, sizes and times of the files.
 
-    `image`: what the set is prepared in, where that is a container (`Kind.key`).
+    `image`: what the set is prepared in, where that is a container (`Kind.key`). Raises TraplineError naming
+    a folder of the data that cannot be opened.
     """
     digest = hashlib.sha256(folder_digest([ENTRY_POINTS, COMMON / "data"]).encode())
     digest.update(json.dumps([plan.data, sorted(plan.prepare_options.items()), *image]).encode())
-    for source in (plan.data, plan.prepare_options.get("site-csv")):
-        if source and source != "demo" and not is_s3(source):
-            for path in _files_below(Path(local_path(source))):
-                state = path.stat(follow_symlinks=False)
-                digest.update(
-                    f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="surrogateescape")
-                )
+    for source in (plan.data, plan.prepare_options.get(SITE_CSV), plan.label_names):
+        if source and source != "demo" and not is_s3(str(source)):
+            for found in walk(Path(local_path(str(source))), follow_links=plan.follows_links):
+                digest.update(found.line)
     if plan.data and is_s3(plan.data):
         digest.update(plan.job_name.encode())  # what lies in S3 may have changed: prepared anew each time
-    return f"{Path(plan.data or '').name or 'data'}-{digest.hexdigest()[:KEY_LENGTH]}"
-
-
-def _files_below(root: Path) -> Iterator[Path]:
-    if root.is_file():
-        yield root
-        return
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        yield from (Path(folder, name) for name in sorted(names))
+    return f"{printable(Path(plan.data or '').name) or 'data'}-{digest.hexdigest()[:KEY_LENGTH]}"
 
 
 def prepared_identity(prepared: str) -> str:

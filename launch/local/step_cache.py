@@ -6,15 +6,15 @@ the same; the code is among the files. Files are known by name, size and time of
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.data.system_files import is_system_folder
 from common.storage import read_json, write_json
 from common.versions import versions
+from launch.local.user_files import walk
 
 SCHEME = "file://"
 BYTECODE = "__pycache__"  # comes when the code first runs
@@ -27,14 +27,19 @@ RUN_BY = (
 
 @dataclass(frozen=True)
 class StepCache:
-    """The steps of one run: a file for each in `folder`. Paths below `workspace` count as the same."""
+    """The steps of one run: a file for each in `folder`. Paths below `workspace` count as the same.
+
+    follow_links: what steps read includes what links lead to that are in it.
+    """
 
     folder: Path
     workspace: Path
+    follow_links: bool = False
 
     def digest(self, request: Any, reads: list[str]) -> str:
         """SHA-256 of a request, the state of the files at the URIs that it `reads`, and the versions."""
-        asked = [request, [tree_state(uri) for uri in sorted(reads)], versions(*RUN_BY)]
+        states = [tree_state(uri, follow_links=self.follow_links) for uri in sorted(reads)]
+        asked = [request, states, versions(*RUN_BY)]
         return hashlib.sha256(self._portable(json.dumps(asked, sort_keys=True, default=str))).hexdigest()
 
     def recall(self, step: str, digest: str) -> dict[str, Any] | None:
@@ -66,23 +71,20 @@ class StepCache:
         return text.replace(str(self.workspace), PLACE).encode()
 
 
-def tree_state(uri: str) -> str:
-    """A digest of the names, sizes and times of the files at a `file://` URI; else of the text itself."""
+def tree_state(uri: str, *, follow_links: bool = False) -> str:
+    """A digest of the names, sizes and times of the files at a `file://` URI; else of the text itself.
+
+    `follow_links`: also of what lies where links lead that lead out of the folder. Raises TraplineError
+    naming a folder that cannot be opened.
+    """
     digest = hashlib.sha256()
     if not uri.startswith(SCHEME):
         return hashlib.sha256(uri.encode()).hexdigest()
     root = Path(uri.removeprefix(SCHEME))
-    for path in _files(root):
-        state = path.stat()
-        name = os.path.relpath(path, root)
-        digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    for found in walk(root, follow_links=follow_links, skips=_does_not_count):
+        digest.update(found.line)
     return digest.hexdigest()
 
 
-def _files(root: Path) -> Iterator[Path]:
-    if root.is_file():
-        yield root
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if name != BYTECODE)
-        paths = (Path(folder, name) for name in sorted(names))
-        yield from (path for path in paths if path.exists())  # a dangling link is the reader's business
+def _does_not_count(folder: str) -> bool:
+    return folder == BYTECODE or is_system_folder(folder)

@@ -1,6 +1,7 @@
 """S3 for trial runs: a folder of this machine, served as S3 to its jobs, which read it as they will on AWS.
 
 moto keeps the objects in memory as long as the command runs; nothing leaves the machine, no account is asked.
+What is served is what lies in the folder: a link that leads out of it is none of its files.
 """
 
 import contextlib
@@ -9,13 +10,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.errors import UsageError
+from common.errors import TraplineError, UsageError
 from common.s3 import is_s3
+from launch.local.user_files import Found, printable, walk
 
 BUCKET = "trapline-trial"
 PREFIX = "data"
 URI = f"s3://{BUCKET}/{PREFIX}"
 REGION = "us-east-1"
+LEFT_OUT = {
+    "outside": "a link that leads out of the folder; --prepare follow-links=true follows it",
+    "special": "no regular file",
+    "nowhere": "a link to nowhere",
+}
 LARGEST = 4 * 2**30  # bytes of a folder; they lie in memory
 # Credentials for a server that asks for some and knows none. A user's own profile must not come between.
 SETTINGS = {
@@ -28,8 +35,11 @@ SETTINGS = {
 HIDDEN = ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ENDPOINT_URL")
 
 
-def trial_folder(data: str | None, backend: str) -> Path:
-    """The folder that `--data` names, checked. Raises UsageError where --trial-s3 makes no sense."""
+def trial_folder(data: str | None, backend: str, follow_links: bool = False) -> Path:
+    """The folder that `--data` names, checked. Raises UsageError where --trial-s3 makes no sense.
+
+    Raises TraplineError for a folder in it that cannot be opened.
+    """
     if backend == "aws":
         raise UsageError("--trial-s3: only with --backend process or local; jobs on AWS read S3 itself")
     if not data or data == "demo" or is_s3(data):
@@ -37,7 +47,7 @@ def trial_folder(data: str | None, backend: str) -> Path:
     folder = Path(data.removeprefix("file://"))
     if not folder.is_dir():
         raise UsageError(f"--data {data}: no such folder")
-    size = sum(path.stat().st_size for path in _files(folder))
+    size = sum(found.size for found in walk(folder, follow_links=follow_links) if found.kind == "file")
     if size > LARGEST:
         raise UsageError(
             f"--trial-s3: {data} has {size / 2**30:.1f} GiB, which would lie in memory; at most "
@@ -49,10 +59,11 @@ def trial_folder(data: str | None, backend: str) -> Path:
 
 
 @contextlib.contextmanager
-def trial_s3(folder: Path | None) -> Iterator[None]:
+def trial_s3(folder: Path | None, *, follow_links: bool = False) -> Iterator[None]:
     """Serve `folder` at `URI` on loopback until the block ends, to this process and those that it starts.
 
-    None: there is nothing to serve.
+    None: there is nothing to serve. `follow_links`: what links outside of the folder lead to is served, too.
+    Raises TraplineError naming what cannot be read.
     """
     if folder is None:
         yield
@@ -64,8 +75,11 @@ def trial_s3(folder: Path | None) -> Iterator[None]:
     try:
         host, port = server.get_host_and_port()
         with _environment(f"http://{host}:{port}"):
-            count = _upload(folder)
-            print(f"trial S3: {count} files of {folder} are {URI}/ until this command ends", flush=True)
+            count = _upload(folder, follow_links)
+            print(
+                f"trial S3: {count} files of {printable(folder)} are {URI}/ until this command ends",
+                flush=True,
+            )
             yield
     finally:
         server.stop()
@@ -84,20 +98,39 @@ def _environment(endpoint: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _upload(folder: Path) -> int:
+def _upload(folder: Path, follow_links: bool) -> int:
+    """Copy the files to S3 and say what is left out. Returns how many there are."""
     import boto3
 
     client = boto3.client("s3")
     client.create_bucket(Bucket=BUCKET)
-    count = 0
-    for path in _files(folder):
-        key = f"{PREFIX}/{path.relative_to(folder).as_posix()}"
-        client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
-        count += 1
-    return count
+    entries = [found for found in walk(folder, follow_links=follow_links) if found.kind != "folder"]
+    files = [found for found in entries if _why_not(found) is None]
+    _say_left_out([found for found in entries if _why_not(found) is not None])
+    for found in files:
+        client.put_object(Bucket=BUCKET, Key=f"{PREFIX}/{found.name}", Body=_content(found))
+    return len(files)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for top, folders, names in os.walk(folder):
-        folders.sort()
-        yield from (path for name in sorted(names) if (path := Path(top, name)).is_file())
+def _why_not(found: Found) -> str | None:
+    """Why an entry cannot be an object; None where it can."""
+    if found.kind == "file" and printable(found.name) != found.name:
+        return "its name is not UTF-8, as the keys of S3 are"
+    return LEFT_OUT.get(found.kind)
+
+
+def _say_left_out(entries: list[Found]) -> None:
+    if entries:
+        count = f"{len(entries)} entries" if len(entries) > 1 else "1 entry"
+        first = f"{printable(entries[0].name)}: {_why_not(entries[0])}"
+        print(f"trial S3: {count} left out, first {first}", flush=True)
+
+
+def _content(found: Found) -> bytes:
+    try:
+        return found.path.read_bytes()
+    except OSError as error:
+        raise TraplineError(
+            f"{printable(found.path)}: cannot be read ({error.strerror}), and would be lost; make it "
+            "readable, or move it elsewhere"
+        ) from None

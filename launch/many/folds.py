@@ -4,16 +4,15 @@ folds.csv has a row for each fold, at the epoch whose weights are kept, and afte
 standard deviation (of a sample: divided by one less than the folds). The test part is not read.
 """
 
-import csv
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from common.cells import write_table
 from common.config import make_config
 from common.console import table
 from common.metrics import BY_NAME, format_value
-from common.storage import atomic_file
 from launch.fetching import DESCRIPTION
 from launch.flags import Plan
 from launch.many.jobs import RUNS, Job, Many
@@ -72,10 +71,7 @@ def _cell(value: float | None) -> str:
 
 def _write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
     header, rows = _rows(outcomes)
-    with atomic_file(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    write_table(path, header, rows, line_end="\n")
 
 
 def _average(many: Many, outcomes: Sequence[Outcome]) -> None:

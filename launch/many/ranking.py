@@ -3,16 +3,15 @@
 The test part is reported and is one of the limits; what is ranked by is validation alone.
 """
 
-import csv
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.cells import write_table as write_cells
 from common.config import TrainingConfig
 from common.metrics import format_value
-from common.storage import atomic_file
 from launch.many.outcomes import Outcome
 from launch.pricing.gpus import gpus_of
 from launch.pricing.prices import HOURLY
@@ -157,7 +156,4 @@ def _cell(value: Any) -> str:
 
 def write_table(rows: Sequence[Row], limits: Limits, path: Path) -> None:
     """Write the ranked rows as CSV, atomically."""
-    with atomic_file(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(cells(row, limits) for row in ranked(rows))
+    write_cells(path, COLUMNS, (cells(row, limits) for row in ranked(rows)), line_end="\n")

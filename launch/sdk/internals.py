@@ -32,6 +32,7 @@ from launch.local.docker_engine import Engine
 from launch.local.workspace import MARKER, Workspace
 
 OPT_ML = "/opt/ml"
+PROCESSING = f"{OPT_ML}/processing/"  # below it lies all that a processing job's own words name
 SUPERVISOR = Path(__file__).parents[1] / "local" / "supervisor.py"
 FOLDERS = {"train": {"output", "output/data", "input"}, "process": {"output", "config"}}  # below /opt/ml
 TORCHRUN = {"SAGEMAKER_TRAINING_MODULE": "sagemaker_pytorch_container.training:main"}  # has `train` start it
@@ -265,18 +266,22 @@ class NodeProcesses(NodeJob):
         base = self._nodes_file.parent / host
         for file in base.rglob("*.json"):
             file.write_text(file.read_text().replace(OPT_ML, str(base)).replace('"eth0"', '"lo"'))
-        own = [sys.executable, "-m", "sagemaker_training.cli.train"]
-        given = [*(self.container_entrypoint or []), *(self.container_arguments or [])]
-        words = (
-            own if command == "train" else [sys.executable if word == "python3" else word for word in given]
-        )
+        toolkit = [sys.executable, "-m", "sagemaker_training.cli.train"]
         return {
             "name": f"node {self.hosts.index(host) + 1}",
-            "command": [word.replace(OPT_ML, str(base)) for word in words],
+            "command": toolkit if command == "train" else self._command(base),
             "environment": self._environment(base, environment),
             "folder": str(base),
             "links": _links(base, volumes),
         }
+
+    def _command(self, base: Path) -> list[str]:
+        """A processing job's command line; the words of a user, who may name /opt/ml, stay as they are."""
+        program = [sys.executable if word == "python3" else word for word in self.container_entrypoint or []]
+        words = [*program, *(self.container_arguments or [])]
+        return [
+            str(base) + word.removeprefix(OPT_ML) if word.startswith(PROCESSING) else word for word in words
+        ]
 
     def _environment(self, base: Path, given: dict[str, str]) -> dict[str, str]:
         endpoint = "AWS_ENDPOINT_URL_S3"  # the SDK names the region's own; S3 libraries know it better

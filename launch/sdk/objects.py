@@ -12,6 +12,7 @@ from common.errors import UsageError
 from common.metrics import definitions
 from launch.aws.options import AwsOptions
 from launch.jobs import PREPARED, Image, Machines, PrepareJob, TrainingJob
+from launch.pairs import as_words
 
 if TYPE_CHECKING:
     import boto3
@@ -242,19 +243,23 @@ def start_processing(processor: "Processor", job: PrepareJob) -> None:
 
 def processing_arguments(job: PrepareJob) -> list[str]:
     """The command line of prepare.py inside the container."""
-    data = f"{PROCESSING}/input/data" if job.input else job.source_name
-    sites = (
-        ["--site-csv", f"{PROCESSING}/input/sites/{job.site_csv.rpartition('/')[2]}"] if job.site_csv else []
-    )
-    own = ["--input", data, "--output", f"{PROCESSING}/output/{PREPARED}", "--source-name", job.source_name]
-    return [*own, *sites, *job.arguments]
+    data = f"{PROCESSING}/input/data" if job.input else job.reads or job.source_name
+    own = ["--input", data, "--output", f"{PROCESSING}/output/{PREPARED}"]
+    files = {"--site-csv": ("sites", job.site_csv), "--label-names": ("labels", job.label_names)}
+    given = [
+        (flag, f"{PROCESSING}/input/{name}/{uri.rpartition('/')[2]}")
+        for flag, (name, uri) in files.items()
+        if uri
+    ]
+    named = as_words("source-name", job.source_name)
+    return [*own, *named, *(word for pair in given for word in pair), *job.arguments]
 
 
 def processing_inputs(job: PrepareJob) -> list[Any]:
     """The inputs of a prepare job: the code, and the images where they are not drawn."""
     from sagemaker.processing import ProcessingInput
 
-    sources = {"code": job.code, "data": job.input, "sites": job.site_csv}
+    sources = {"code": job.code, "data": job.input, "sites": job.site_csv, "labels": job.label_names}
     return [
         ProcessingInput(source=source, destination=f"{PROCESSING}/input/{name}", input_name=name)
         for name, source in sources.items()

@@ -4,19 +4,18 @@ The search's folder holds tuning.json, what is searched; tuning.csv, the runs so
 for each run, with all that a launch leaves.
 """
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common.cells import write_table
 from common.config import TrainingConfig
 from common.console import table
 from common.errors import TraplineError
 from common.metrics import format_value, is_better
 from common.reports.history import read_history
-from common.storage import atomic_file
 from launch.fetching import COMPLETED, METRICS
 from launch.flags import Plan
 from launch.many.here import Backend, backend_of, is_complete, one_after_another
@@ -130,10 +129,7 @@ def _cell(value: float | None) -> str:
 
 def _write_table(search: Search, folder: Path, trials: Sequence[Trial]) -> None:
     header, rows = _rows(search, trials)
-    with atomic_file(folder / TABLE, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    write_table(folder / TABLE, header, rows, line_end="\n")
 
 
 def _say_best(search: Search, folder: Path, trials: Sequence[Trial]) -> None:

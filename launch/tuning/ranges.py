@@ -10,7 +10,7 @@ from typing import Any, get_args
 from common.config import TrainingConfig, make_config
 from common.errors import UsageError
 from common.hyperparameters import parse_value
-from launch.pairs import read_pairs
+from launch.pairs import read_pairs, refuse_flags_as_values
 
 SCALES = ("linear", "log")
 MOST_CORNERS = 4096  # combinations of ends that are tried; where there are more, each end by itself
@@ -129,7 +129,7 @@ def _check(ranges: Sequence[Range], base: TrainingConfig) -> None:
         corners = [{item.name: value} for item in ranges for value in item.ends]
     for corner in corners:
         try:
-            make_config({**record, **corner})
+            refuse_flags_as_values(make_config({**record, **corner}).record())
         except UsageError as error:
             shown = " ".join(f"{name}={value}" for name, value in corner.items())
             raise UsageError(f"--range: {shown} is not possible: {error}") from None

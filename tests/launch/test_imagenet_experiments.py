@@ -46,12 +46,14 @@ def checked(data):
 
 
 def test_data_may_be_an_archive_but_no_other_file(tmp_path):
-    for name in ("set.zip", "set.tar", "set.tar.gz", "set.tgz"):
+    for name in ("set.zip", "set.tar", "set.tar.gz", "set.tgz", "set.tar.bz2", "set.tar.xz"):
         (tmp_path / name).touch()
         checked(tmp_path / name)
-    (tmp_path / "set.rar").touch()
-    with pytest.raises(UsageError, match=r"--data .*set\.rar: a file; give a folder, \.zip, \.tar or"):
-        checked(tmp_path / "set.rar")
+    for name, message in (("set.rar", r"is a RAR archive, which is not read"),
+                          ("set.txt", r"a file; give a folder, \.zip, \.tar")):  # fmt: skip
+        (tmp_path / name).touch()
+        with pytest.raises(UsageError, match=rf"--data .*{name}: {message}"):
+            checked(tmp_path / name)
     with pytest.raises(UsageError, match=r"absent\.zip: no such folder"):
         checked(tmp_path / "absent.zip")
 

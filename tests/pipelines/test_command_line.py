@@ -36,6 +36,9 @@ PROCESS = ["run", "--backend", "process", "--data", "demo"]
         ([*PROCESS, "--param", "QualityGate=nan"], "--param QualityGate=nan: must be a number from 0"),
         ([*PROCESS, "--param", "ApprovalStatus=Yes"], "--param ApprovalStatus=Yes: must be one of Pending"),
         ([*PROCESS, "--param", "Views=sideways"], "views: 'sideways' is neither a set"),
+        ([*PROCESS, "--param", "InputData=-x"], "--param InputData=-x: must not begin with a dash"),
+        ([*PROCESS, "--param", "EpochsPhase1=-1"], "--param EpochsPhase1=-1: must be a number from 1"),
+        ([*PROCESS, "--set", "lr=-1"], "hyperparameter lr: "),
         ([*PROCESS, "--name", "a_b"], "--name a_b: must be 1 to 63 letters"),
     ],
 )  # fmt: skip
@@ -80,6 +83,11 @@ def test_the_gate_looks_at_validation_where_a_random_split_leaves_no_test_part()
     with_test = [*PROCESS, "--prepare", "split=random", "shares=0.6,0.2,0.2"]
     assert read_command(with_test).design.part == "test"
     assert read_command([*with_test, "--gate-part", "validation"]).design.part == "validation"
+
+
+def test_options_of_prepare_py_may_be_written_with_underscores():
+    command = read_command([*PROCESS, "--prepare", "crop_bottom=0.1"])
+    assert command.design.prepare["crop-bottom"] == "0.1"
 
 
 def test_help_and_a_typing_error_load_no_sdk():

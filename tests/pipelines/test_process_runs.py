@@ -41,6 +41,26 @@ def test_every_image_is_asked_for_and_collected(finished):
     assert {answer["batch"] for answer in answers.values()} == {"True"}
 
 
+def test_options_reach_the_preparation_unharmed_and_so_does_a_file_of_this_machine(place):
+    place.data().rename(place.folder / "-raw")
+    (place.folder / "names.csv").write_text("Label,Name\na,b\n")
+    options = ["site-regex=-(cam.)- 'a=b' \"c\" $HOME", "seed=7", "label-names=names.csv"]
+    words = run_words("", "dashes", "--prepare", *options)
+    words[words.index("--data") : words.index("--data") + 2] = ["--data=-raw"]
+    done = place.pipeline(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    prepared = place.folder / "runs" / "dashes" / "Prepare"
+    given = json.loads((prepared / "words.json").read_text())
+    assert "--source-name=-raw" in given
+    assert "--site-regex=-(cam.)- 'a=b' \"c\" $HOME" in given
+    assert given[given.index("--seed") + 1] == "7"
+    assert (prepared / "names.csv").read_text() == "Label,Name\na,b\n"
+    (place.folder / "names.csv").write_text("Label,Name\na,c\n")
+    again = place.pipeline("run", "--backend", "process", "--resume", "runs/dashes")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert place.states("dashes")["Prepare"] == "Completed"
+
+
 def test_the_history_of_a_training_lies_where_collect_looks_for_it(finished):
     place, _ = finished
     assert any(name.endswith("metrics.csv") for name in place.result("one")["history"])

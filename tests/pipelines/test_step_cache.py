@@ -85,3 +85,21 @@ def test_the_bytecode_of_the_code_does_not_count(workspace):
     (workspace / "in" / "__pycache__").mkdir()
     (workspace / "in" / "__pycache__" / "x.pyc").touch()
     assert tree_state(f"file://{workspace}/in") == before
+
+
+def test_the_folders_of_systems_do_not_count(workspace):
+    before = tree_state(f"file://{workspace}/in")
+    (workspace / "in" / "lost+found").mkdir()
+    (workspace / "in" / "lost+found" / "x").touch()
+    assert tree_state(f"file://{workspace}/in") == before
+
+
+def test_what_a_link_out_of_the_data_leads_to_counts_where_it_is_followed(workspace):
+    (workspace / "in" / "linked").symlink_to(workspace / "out")
+    following = StepCache(workspace.parent / "cache", workspace, follow_links=True)
+    caches = (cache_of(workspace), following)
+    before = [cache.digest(REQUEST, [f"file://{workspace}/in"]) for cache in caches]
+    (workspace / "out" / "file.txt").write_text("longer")
+    after = [cache.digest(REQUEST, [f"file://{workspace}/in"]) for cache in caches]
+    assert after[0] == before[0]
+    assert after[1] != before[1]

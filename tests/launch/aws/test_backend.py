@@ -47,6 +47,15 @@ def test_a_launch_ends_with_the_model_and_the_way_to_fetch_it(account):
     ]
 
 
+def test_an_archive_is_given_to_the_job_as_the_object_that_it_is(account):
+    boto3.client("s3").put_object(Bucket=BUCKET, Key="traps.tar.xz", Body=b"x")
+    ended = account.launch("resnet18_baseline", "--data", f"s3://{BUCKET}/traps.tar.xz", *COMMON_FLAGS)
+    assert (ended.code, ended.err) == (0, "")
+    inputs = account.jobs()[0]["CreateProcessingJob"]["ProcessingInputs"]
+    places = {item["InputName"]: item["S3Input"]["S3Uri"] for item in inputs}
+    assert places["data"] == f"s3://{BUCKET}/traps.tar.xz"
+
+
 def test_no_wait_does_not_look_at_the_training_job(account):
     ended = account.launch(*PREPARED, "--no-wait")
     assert ended.code == 0

@@ -130,6 +130,18 @@ def test_a_role_that_does_not_exist_is_named(account):
             f"--prepare site-csv s3://{BUCKET}/sites: no such file",
         ),
         ([*RAW[1:], "--prepare", "site-csv=sites.csv"], "site-csv=sites.csv: must be an s3:// URI"),
+        (
+            [*RAW[1:], "--prepare", f"label-names=s3://{BUCKET}/names.csv"],
+            f"--prepare label-names s3://{BUCKET}/names.csv: no such file",
+        ),
+        (
+            [*RAW[1:], "--prepare", "label-names=names.csv"],
+            f"--prepare label-names s3://{BUCKET}/raw/names.csv: no such file",
+        ),
+        (
+            ["--data", f"s3://{BUCKET}/traps.zip", *COMMON_FLAGS],
+            f"--data s3://{BUCKET}/traps.zip: nothing there",
+        ),
     ],
 )
 def test_what_is_not_in_s3_is_named_before_anything_is_sent(account, command, message):

@@ -192,6 +192,14 @@ def composed(made):
     return json.loads(made._compose_file.read_text())
 
 
+def test_the_words_of_a_job_reach_its_container_as_they_are_but_for_what_compose_reads(containers):
+    words = ["--source-name=-x", "", "-1", " a 'b' \"c\" ", "$HOME", "python3", "/opt/ml/x"]
+    made = containers(command=("python3", "prepare.py"), arguments=words)
+    made._generate_compose_file("process")
+    (service,) = composed(made)["services"].values()
+    assert service["entrypoint"] == ["python3", "prepare.py", *(word.replace("$", "$$") for word in words)]
+
+
 IN_S3 = '{"input": "s3://traps/raw"}'
 
 

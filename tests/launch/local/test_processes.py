@@ -1,5 +1,6 @@
 """The process backend: AWS's own toolkit runs the training script here, and nothing is left behind."""
 
+import json
 import os
 import shutil
 import signal
@@ -139,6 +140,24 @@ def test_raw_images_in_a_strangely_named_folder_are_prepared_once(place, class_f
     assert len(prepared) == 1
     assert (prepared[0] / "dataset.json").exists()
     assert not (place.folder / "runs of #1: today" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_an_archive_is_prepared_with_options_of_any_form_and_named_labels(place, class_folders):
+    shutil.make_archive(str(place.folder / "-traps"), "xztar", class_folders)
+    (place.folder / "names.csv").write_text("Label,Name\ncat,Wildcat\n")
+    options = ["site-regex=-?(?P<site>s\\d)_", "label-names=names.csv", 'source-name=- "a" b=c /opt/ml/x']
+    done = place.run(
+        "resnet18_baseline", *BACKEND, "--data=-traps.tar.xz",
+        "--prepare", *options, "short-side=32", "shares=0.5,0.25,0.25", *tiny(batch_size=4),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "24 inputs: 24 labelled" in done.stdout
+    (description,) = (place.folder / "runs" / "prepared").glob("*/dataset.json")
+    said = json.loads(description.read_text())
+    assert said["source"] == '- "a" b=c /opt/ml/x'
+    assert "Wildcat" in said["classes"]
+    assert said["split"]["kind"] == "site"
 
 
 @pytest.mark.slow

@@ -3,11 +3,13 @@
 import os
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import boto3
+import moto.backends
 import pytest
 
-from common.errors import UsageError
+from common.errors import TraplineError, UsageError
 from launch.experiment import Experiment
 from launch.flags import read_plan
 from launch.local import trial_s3 as module
@@ -43,6 +45,67 @@ def test_without_a_folder_nothing_is_served():
     before = dict(os.environ)
     with trial_s3(None):
         assert dict(os.environ) == before
+
+
+@pytest.fixture
+def linked(class_folders):
+    """The folder with links to a file and a folder outside of it, a pipe, and a name that is not UTF-8."""
+    other = class_folders.with_name("other")
+    other.mkdir()
+    (other / "secret.jpg").write_bytes(b"secret")
+    (class_folders / "cat" / "inside.jpg").symlink_to("s0_0.jpg")
+    (class_folders / "cat" / "secret.jpg").symlink_to(other / "secret.jpg")
+    (class_folders / "cat" / "zero.jpg").symlink_to("/dev/zero")
+    (class_folders / "dog" / "whole").symlink_to(other)
+    os.mkfifo(class_folders / "dog" / "pipe.jpg")
+    (class_folders / "dog" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"jpeg")
+    return class_folders
+
+
+def served(folder, **how):
+    """The keys of what is served, without the prefix; moto remembers what an earlier test had there."""
+    moto.backends.get_backend("s3")["123456789012"]["aws"].reset()
+    with trial_s3(folder, **how):
+        listed = boto3.client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]
+    return {entry["Key"].removeprefix("data/") for entry in listed}
+
+
+def test_what_links_outside_of_the_folder_lead_to_is_not_served_and_said(linked, capsys):
+    keys = served(linked)
+    assert "cat/inside.jpg" in keys
+    assert not [key for key in keys if "secret" in key]
+    assert capsys.readouterr().out.startswith(
+        "trial S3: 5 entries left out, first cat/secret.jpg: a link that leads out of the folder; "
+        f"--prepare follow-links=true follows it\ntrial S3: 25 files of {linked} are {URI}/"
+    )
+
+
+def test_where_links_are_to_be_followed_it_is_served_and_still_no_device(linked, capsys):
+    keys = served(linked, follow_links=True)
+    said = capsys.readouterr().out
+    assert {"cat/secret.jpg", "dog/whole/secret.jpg"} <= keys
+    assert "trial S3: 3 entries left out, first cat/zero.jpg: no regular file\ntrial S3: 27 files" in said
+
+
+def test_what_is_not_served_does_not_count_towards_the_size(class_folders, monkeypatch, tmp_path):
+    (tmp_path / "large").write_bytes(bytes(10_000_000))
+    (class_folders / "cat" / "large.jpg").symlink_to(tmp_path / "large")
+    monkeypatch.setattr(module, "LARGEST", 5_000_000)
+    trial_folder(str(class_folders), "process")
+    following = ["--backend", "process", "--data", str(class_folders), "--trial-s3"]
+    with pytest.raises(UsageError, match=r"which would lie in memory"):
+        read_plan(EXPERIMENT, [*following, "--prepare", "follow-links=true"])
+
+
+def test_a_file_that_cannot_be_read_is_named(class_folders, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(
+        TraplineError, match=r"s0_0.jpg: cannot be read \(Permission denied\), and would be lost"
+    ):
+        served(class_folders)
 
 
 def test_the_plan_names_s3_and_keeps_the_folder(class_folders):

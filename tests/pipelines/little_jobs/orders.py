@@ -8,8 +8,12 @@ from pathlib import Path
 
 
 def option(name):
-    """The value of a flag of the command line."""
-    return Path(sys.argv[sys.argv.index(name) + 1])
+    """The value of a flag of the command line, in the next word or after an equals sign."""
+    for number, word in enumerate(sys.argv):
+        flag, equals, value = word.partition("=")
+        if flag == name:
+            return Path(value if equals else sys.argv[number + 1])
+    raise ValueError(f"no {name} in {sys.argv}")
 
 
 def obey(folder, job):

@@ -1,6 +1,8 @@
 """A preparation that copies: transform/images gets the images."""
 
+import json
 import shutil
+import sys
 
 from orders import obey, option
 
@@ -13,3 +15,6 @@ else:
     if (data / "orders.json").exists():
         shutil.copy(data / "orders.json", output)
 (output / "source.txt").write_text(str(option("--source-name")))
+(output / "words.json").write_text(json.dumps(sys.argv[1:]))
+if "--label-names" in sys.argv:
+    shutil.copy(option("--label-names"), output / "names.csv")
