@@ -5,7 +5,6 @@ The model looks at the plain image, without augmentation or test-time views, at 
 validation part. Nothing here reads the labels of the test part.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.cells import write_table
 from common.channels import ensure_writable
 from common.config import DEFAULT_THRESHOLD
 from common.console import progress, table
@@ -36,7 +36,7 @@ from common.inference.pseudo_choice import (
 from common.inference.temperature import fit_temperature, image_losses
 from common.models.artefact import read_description
 from common.models.phase1 import WEIGHTS, opened_artefact
-from common.storage import atomic_file, file_digest, write_json
+from common.storage import file_digest, write_json
 from common.views import PLAIN
 
 NOT_A_NUMBER = "no_finite_output"  # the model's outputs for this image are no numbers
@@ -207,10 +207,7 @@ def _row(name: str, place: int, classes: list[str], made: Made) -> list[Any]:
 
 
 def _write_table(path: Path, rows: list[list[Any]]) -> None:
-    with atomic_file(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
+    write_table(path, COLUMNS, rows)
 
 
 def _summary(

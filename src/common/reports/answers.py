@@ -14,10 +14,11 @@ from typing import Any
 
 import pandas as pd
 
+from common.cells import write_table
 from common.data.transform_input import INDEX, TRANSFORM_FOLDER
 from common.errors import TraplineError
 from common.inference.answers import joined
-from common.reports.tables import number, probability_columns, read_strings, some, write_rows
+from common.reports.tables import number, probability_columns, read_strings, some
 
 SUFFIX = ".out"
 OK, FAILED = "ok", "failed"
@@ -59,7 +60,7 @@ def read_index(prepared: Path) -> pd.DataFrame:
     path = prepared / TRANSFORM_FOLDER / INDEX
     if not path.is_file():
         raise TraplineError(f"{path}: no such file; entry_points/prepare.py makes a prepared data set")
-    return read_strings(path, ["name", "id", "reason", "detail"])
+    return read_strings(path, ["name", "id", "reason", "detail"], exact=None)
 
 
 def read_answers(
@@ -165,7 +166,7 @@ def write_predictions(
     """
     columns = COLUMNS_FOR_SEVERAL if several else COLUMNS
     rows = (_row(answer, len(classes), review_below, several) for answer in answers)
-    write_rows(path, [*columns, *probability_columns(classes, columns)], rows)
+    write_table(path, [*columns, *probability_columns(classes, columns)], rows)
 
 
 def write_label_predictions(
@@ -177,7 +178,7 @@ def write_label_predictions(
     """
     code_of = dict(zip(classes, codes or classes, strict=True))
     rows = ([answer.id, joined([code_of[name] for name in answer.labels or ()])] for answer in answers)
-    write_rows(path, LABEL_COLUMNS, rows)
+    write_table(path, LABEL_COLUMNS, rows, exact=None)
 
 
 def _row(answer: Answer, classes: int, review_below: float, several: bool) -> list[str]:

@@ -1,8 +1,13 @@
 """What the numbers of an evaluation say, and what they do not, in sentences."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from common.names import ascii_quoted
+from common.reports.tables import some
+
 UNSEEN = "Nothing can be claimed about unseen cameras: the parts may share cameras."
+SHARED = "Cameras in more than one of train, validation and test: {count} ({some}). Prepare the data again."
 DRAWN = "The images are drawn, not photographs: the numbers show that all works, not what it reaches."
 ALONE = "The intervals take every image for itself: where some are alike, as in a burst, they are too narrow."
 FOLDS = (
@@ -13,6 +18,17 @@ ALWAYS = (
     "Temperature, views and champion were chosen on validation: its numbers are flattered by that.",
     "The test speaks of cameras like those in it, not of another region, season or make of camera.",
 )
+
+
+def with_claims(report: dict[str, Any], shared_sites: Sequence[str]) -> dict[str, Any]:
+    """evaluation.json with its claims; `shared_sites` are those that parts share though they should not.
+
+    With any, nothing is claimed about unseen cameras, whatever the data set says of itself.
+    """
+    unseen = report["data"]["unseen_sites"] and not shared_sites
+    data = {**report["data"], "unseen_sites": unseen, "shared_sites": list(shared_sites)}
+    checked = {**report, "data": data}
+    return checked | {"claimed": claimed(checked), "not_claimed": not_claimed(checked)}
 
 
 def claimed(report: dict[str, Any]) -> list[str]:
@@ -45,7 +61,9 @@ def not_claimed(report: dict[str, Any]) -> list[str]:
     data, test, validation = report["data"], report["test"], report["validation"]
     missing_interval = test["available"] and test["interval_reason"]
     absent = [row["class"] for row in test["per_class"] or [] if not row["support"]]
+    shared = [ascii_quoted(site) for site in data.get("shared_sites", [])]
     sentences = {
+        SHARED.format(count=len(shared), some=some(shared)): shared,
         f"Nothing is known of a test: {test['reason']}.": not test["available"],
         UNSEEN: not data["unseen_sites"],
         DRAWN: data["drawn"],

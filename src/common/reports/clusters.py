@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.data.prepared import PackedPart
+from common.names import Kind, Merged, merged
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,17 @@ class Clusters:
 
 
 def clusters_of(part: PackedPart) -> Clusters:
-    """The sites of a part where every image has one, else each image for itself."""
-    sites = part.table["site"].to_pylist()
+    """The sites of a part where every image has one, else each image for itself.
+
+    A site that is spelt in several ways is one, under its commonest spelling.
+    """
+    sites = merged_sites(part).names
     if any(site is None for site in sites):
         return Clusters(np.arange(len(sites)), None)
     names, numbers = np.unique(np.asarray(sites, dtype=str), return_inverse=True)
     return Clusters(numbers.astype(np.int64), names.tolist())
+
+
+def merged_sites(part: PackedPart) -> Merged:
+    """The site of each image, (images,), in one spelling each; None where it is not known."""
+    return merged(part.table["site"].to_pylist(), Kind.SITE)

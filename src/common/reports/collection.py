@@ -23,6 +23,7 @@ from common.reports.answers import (
     write_label_predictions,
     write_predictions,
 )
+from common.reports.claims import with_claims
 from common.reports.history import History, parse_history, read_history
 from common.reports.measured import class_prior
 from common.reports.page import PageContent, write_page
@@ -30,6 +31,7 @@ from common.reports.pictures import Mistake, most_confident_errors
 from common.reports.results import RESULTS, result_lines
 from common.reports.submission import Submission, read_format, write_submission
 from common.reports.tables import EVALUATION, TEST_PREDICTIONS, read_strings, remove_stale, some
+from common.reports.unseen import shared_sites
 from common.storage import read_json
 from common.unpacking import read_text
 
@@ -101,7 +103,8 @@ def _read_evaluation(options: Collection, data: DatasetDescription) -> dict[str,
         raise TraplineError(
             f"{path}: is of another data set than {options.prepared}; evaluate on this one, or give that one"
         )
-    return evaluation
+    shared = shared_sites(options.prepared)  # an older evaluation has not looked for them
+    return with_claims(evaluation, shared) if shared else evaluation
 
 
 def _evaluation_file(options: Collection) -> Path:

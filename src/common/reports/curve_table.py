@@ -1,15 +1,14 @@
 """The curves of runs as text and as a file: a row for each epoch, a summary of each run, one value a line."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.cells import write_table
 from common.console import table
 from common.metrics import format_value
 from common.reports.history import best_row
 from common.reports.run_logs import Curves
-from common.storage import atomic_file
 
 UNKNOWN = "-"
 MOST_EPOCHS = 24  # rows of a run in the table; more are thinned out, never the best or the last
@@ -113,11 +112,7 @@ def _shown(form: str, value: float | None) -> str:
 def write_long_csv(runs: Sequence[Curves], path: Path) -> None:
     """Write one value a line: run, epoch, step (the batch within the epoch, empty for an epoch's own value),
     metric, value. The metrics of batches are batch_loss, batch_accuracy and batch_lr. Raises OSError."""
-    with atomic_file(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for curves in runs:
-            writer.writerows(_records(curves))
+    write_table(path, COLUMNS, (record for curves in runs for record in _records(curves)))
 
 
 def _records(curves: Curves) -> Iterator[tuple[str, str, str, str, str]]:

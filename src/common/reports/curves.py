@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import TraplineError
 from common.reports.axes import INK, furnish
+from common.reports.fonts import NOT_DRAWN, drawn
 from common.reports.history import History, best_row, read_history
 from common.storage import atomic_file
 
@@ -56,9 +57,14 @@ def write_curves(
     _choose_loss_scale(loss, rows)
     _draw_panel(scores, rows, SCORE_LINES, best, "Accuracy and macro F1")
     scores.set_ylim(-0.02, 1.02)
-    heading = "\n".join([*textwrap.wrap(title, LONGEST_LINE), _summary(rows, best)])
+    named = drawn([title] if title else [], "a run")
+    titles = [f"name left out ({NOT_DRAWN})"] if named.replaced else named.texts
+    lines = [line for text in titles for line in textwrap.wrap(text, LONGEST_LINE)]
     # Names of runs are no formulas, whatever dollar signs are in them.
-    figure.suptitle(heading, x=0.01, ha="left", fontsize=11, color=INK, parse_math=False)
+    figure.suptitle(
+        "\n".join([*lines, _summary(rows, best)]), x=0.01, ha="left", fontsize=11, color=INK,
+        parse_math=False, fontfamily=named.families,
+    )  # fmt: skip
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").quantize(COLOURS)
     with atomic_file(path) as file:

@@ -5,7 +5,8 @@
 format_version   1
 task             multiclass, or multilabel: images may have several labels
 classes          in the order of the model's outputs
-data             fingerprint, split (site or random), unseen_sites, drawn, images of val and test
+data             fingerprint, split (site or random), unseen_sites (as the data set says, and as was found),
+                 shared_sites (in several parts, though it says none is), drawn, images of val and test
 champion         phase (phase1 or phase2), reason, training_job, architecture, temperature, views, averaging,
                  thresholds (of several labels, else null), seen_validation: whether it was trained on images
                  of validation too, as models of folds are
@@ -44,6 +45,7 @@ from common.inference.predictor import Precision, Predictor, check_int8, load_pr
 from common.inference.temperature import log_probabilities
 from common.models.artefact import ModelDescription
 from common.models.phase1 import ARCHIVE, opened_artefact
+from common.names import Kind, told
 from common.reports.bootstrap import Resampling
 from common.reports.champion import (
     described,
@@ -59,8 +61,8 @@ from common.reports.choices import (
     choose_champion,
     choose_thresholds,
 )
-from common.reports.claims import claimed, not_claimed
-from common.reports.clusters import Clusters, clusters_of
+from common.reports.claims import with_claims
+from common.reports.clusters import Clusters, clusters_of, merged_sites
 from common.reports.int8 import compare_logits, int8_section
 from common.reports.label_scores import labels_scored
 from common.reports.measured import class_prior, measure, unmeasured
@@ -74,6 +76,7 @@ from common.reports.tables import (
     write_test_labels,
     write_test_predictions,
 )
+from common.reports.unseen import shared_sites
 from common.storage import write_json
 from common.views import VIEW_SETS, read_views
 
@@ -124,6 +127,7 @@ def evaluate(options: Evaluation) -> dict[str, Any]:
     remove_stale(options.output, [EVALUATION, CHAMPION, TEST_PREDICTIONS, RESULTS])
     prepared = open_prepared(options.prepared, parts=("val",))
     validation = _usable(prepared)
+    _say_merged(validation)
     clusters = clusters_of(validation)
     with contextlib.ExitStack() as stack:
         phases = {
@@ -153,6 +157,11 @@ def _usable(prepared: PreparedSet) -> PackedPart:
             f"{prepared.folder / 'val'}: holds no image; prepare the data with other --shares"
         )
     return validation
+
+
+def _say_merged(part: PackedPart) -> None:
+    for sentence in told(Kind.SITE, merged_sites(part).spellings):
+        print(f"note: {sentence}", flush=True)
 
 
 def _choose(
@@ -210,7 +219,7 @@ def _report(
         "validation": validation,
         "int8": _int8_section(options, champion, measured, data) if options.int8 else None,
     }
-    report |= {"claimed": claimed(report), "not_claimed": not_claimed(report)}
+    report = with_claims(report, shared_sites(options.prepared))
     write_json(options.output / EVALUATION, report)
     return report
 
@@ -292,6 +301,7 @@ def _test_section(
             "their own name, and are no test"
         )
         return empty(reason), {}
+    _say_merged(part)
     choice = champion.choice
     predictor = load_predictor(champion.artefact, precision=options.precision, views=choice.views)
     logits = view_logits(predictor, part, "champion on test").averaged(choice.views)
@@ -303,7 +313,7 @@ def _test_section(
 def _write_test_table(
     path: Path, part: PackedPart, logits: np.ndarray, choice: Choice, data: DatasetDescription
 ) -> None:
-    facts = {name: part.table[name].to_pylist() for name in ("id", "site")}
+    facts = {"id": part.table["id"].to_pylist(), "site": merged_sites(part).names}
     labels, temperature = truth(part, data), choice.temperature
     if choice.thresholds is None:
         probabilities = np.exp(log_probabilities(logits, temperature))

@@ -1,12 +1,17 @@
-"""The figures of the report, as PNG bytes: confusion matrix, reliability, scores by class and by site."""
+"""The figures of the report, as PNG bytes: confusion matrix, reliability, scores by class and by site.
+
+A class or a site whose name no font here can show is drawn by its number, as `common.reports.fonts` says.
+"""
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from common.reports.axes import FAINT, INK, unframe
+from common.reports.fonts import Drawn, drawn, followed, shortened
 
 if TYPE_CHECKING:  # matplotlib takes most of a second to import
     from matplotlib.axes import Axes
@@ -16,6 +21,8 @@ DOTS_PER_INCH = 110
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito, as in the curves
 MOST_NUMBERED_CLASSES = 20  # above this, counts in the cells cannot be read
 MOST_SITES = 40
+LONGEST_NAME = 22  # characters
+CLASS, SITE = "class", "site"  # columns of the report's tables
 
 
 def confusion_figure(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> bytes:
@@ -25,8 +32,10 @@ def confusion_figure(matrix: Sequence[Sequence[int]], classes: Sequence[str]) ->
     side = min(12.0, 2.6 + 0.5 * len(classes))
     figure, axes = _figure(side, side * 0.86)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for labels, ticks in ((classes, axes.set_xticks), (classes, axes.set_yticks)):
-        ticks(range(len(labels)), labels=[_short(name) for name in labels], parse_math=False)
+    shown = drawn(classes, CLASS)
+    labels = [shortened(name, LONGEST_NAME) for name in shown.texts]
+    for ticks in (axes.set_xticks, axes.set_yticks):
+        ticks(range(len(labels)), labels=labels, parse_math=False, fontfamily=shown.families)
     axes.tick_params(axis="x", rotation=60)
     for label in axes.get_xticklabels():
         label.set(ha="right", rotation_mode="anchor")
@@ -35,8 +44,8 @@ def confusion_figure(matrix: Sequence[Sequence[int]], classes: Sequence[str]) ->
     if len(classes) <= MOST_NUMBERED_CLASSES:
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.55 else INK
-            shown = str(count) if count else ""
-            axes.text(column, row, shown, ha="center", va="center", fontsize=9, color=colour)
+            number = str(count) if count else ""
+            axes.text(column, row, number, ha="center", va="center", fontsize=9, color=colour)
     axes.spines[:].set_visible(False)
     return _png(figure)
 
@@ -62,38 +71,52 @@ def reliability_figure(bins: dict[str, list[dict[str, Any]]]) -> bytes:
 
 def class_figure(rows: Sequence[dict[str, Any]]) -> bytes:
     """F1 of each class as bars, in the order of the classes, with its test images."""
-    names = [f"{_short(row['class'])} ({row['support']})" for row in rows]
+    names = _counted(rows, CLASS, "support")
     return _bars(names, [row["f1"] or 0.0 for row in rows], "F1 (number of images)", (0, 1))
 
 
 def average_precision_figure(rows: Sequence[dict[str, Any]]) -> bytes:
     """The average precision of each label as bars, in the order of the classes, with its test images."""
-    names = [f"{_short(row['class'])} ({row['support']})" for row in rows]
     values = [row["average_precision"] or 0.0 for row in rows]
-    return _bars(names, values, "average precision (number of images)", (0, 1))
+    return _bars(_counted(rows, CLASS, "support"), values, "average precision (number of images)", (0, 1))
 
 
 def site_figure(rows: Sequence[dict[str, Any]], average: float) -> bytes:
-    """The log loss of the sites with the most images as bars, worst first, and that of all images."""
-    most = sorted(rows, key=lambda row: -row["images"])[:MOST_SITES]
-    shown = sorted(most, key=lambda row: -row["log_loss"])
-    names = [f"{_short(row['site'])} ({row['images']})" for row in shown]
-    return _bars(names, [row["log_loss"] for row in shown], "log loss (number of images)", None, average)
+    """The log loss of the sites with the most images as bars, worst first, and that of all images.
+
+    A site is numbered by its place in `rows`.
+    """
+    names = _counted(rows, SITE, "images")
+    most = sorted(range(len(rows)), key=lambda row: -rows[row]["images"])[:MOST_SITES]
+    shown = sorted(most, key=lambda row: -rows[row]["log_loss"])
+    losses = [rows[row]["log_loss"] for row in shown]
+    chosen = replace(names, texts=[names.texts[row] for row in shown])
+    return _bars(chosen, losses, "log loss (number of images)", None, average)
+
+
+def _counted(rows: Sequence[dict[str, Any]], what: str, count: str) -> Drawn:
+    """The names of the rows, each with its number of images in brackets."""
+    names = drawn([row[what] for row in rows], what)
+    shown = [
+        f"{followed(shortened(name, LONGEST_NAME))} ({row[count]})"
+        for name, row in zip(names.texts, rows, strict=True)
+    ]
+    return replace(names, texts=shown)
 
 
 def _bars(
-    names: Sequence[str],
+    names: Drawn,
     values: Sequence[float],
     label: str,
     limits: tuple[float, float] | None,
     mark: float | None = None,
 ) -> bytes:
-    figure, axes = _figure(5.6, 1.1 + 0.24 * len(names))
-    places = np.arange(len(names))
+    figure, axes = _figure(5.6, 1.1 + 0.24 * len(values))
+    places = np.arange(len(values))
     axes.barh(places, values, color=BLUE, height=0.7)
-    axes.set_yticks(places, labels=names, parse_math=False)
+    axes.set_yticks(places, labels=names.texts, parse_math=False, fontfamily=names.families)
     axes.invert_yaxis()
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_ylim(len(values) - 0.4, -0.6)
     axes.set_xlabel(label, color=INK)
     if limits:
         axes.set_xlim(*limits)
@@ -126,7 +149,3 @@ def _png(figure: "Figure") -> bytes:
     # Without the version of matplotlib in it, equal figures are equal bytes.
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
-
-
-def _short(name: str, longest: int = 22) -> str:
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"

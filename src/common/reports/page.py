@@ -11,12 +11,15 @@ from typing import Any
 from common.reports.answers import FAILED, OK, Answer
 from common.reports.curves import write_curves
 from common.reports.figures import (
+    CLASS,
+    SITE,
     average_precision_figure,
     class_figure,
     confusion_figure,
     reliability_figure,
     site_figure,
 )
+from common.reports.fonts import drawn, why
 from common.reports.history import History
 from common.reports.page_template import TEMPLATE
 from common.reports.pictures import Mistake
@@ -112,6 +115,7 @@ def _context(content: PageContent) -> dict[str, Any]:
         "notes": list(content.notes),
         "results": list(content.results),
         "figures": _figures(shown, evaluation["classes"]),
+        "numbered": _numbered(shown, evaluation["classes"]),
         "curves": [(name, _encoded(_curves(name, rows))) for name, rows in content.histories],
         "mistakes": _mistakes(content.mistakes),
         "answers": _answer_counts(content.answers, content.review_below),
@@ -132,6 +136,12 @@ def _figures(shown: dict[str, Any], classes: Sequence[str]) -> dict[str, str]:
     if shown["per_site"]:
         figures["sites"] = site_figure(shown["per_site"], shown["log_loss"])
     return {name: _encoded(figure) for name, figure in figures.items()}
+
+
+def _numbered(shown: dict[str, Any], classes: Sequence[str]) -> str:
+    """Which names the figures show by a number, and why; empty where none."""
+    sites = [row[SITE] for row in shown["per_site"] or []]
+    return why(drawn(classes, CLASS).replaced | drawn(sites, SITE).replaced)
 
 
 def _curves(name: str, rows: History) -> bytes:

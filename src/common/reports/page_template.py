@@ -137,6 +137,7 @@ summary { cursor: pointer; }
 {{ picture(figures.average_precisions, "average precision by label, " ~ shown_part) }}
 {% endif %}
 </p>
+{% if numbered %}<p class="soft">{{ numbered }}. The numbers count the rows of the tables.</p>{% endif %}
 
 <h2>Calibration, {{ shown_part }}</h2>
 {{ picture(figures.reliability, "reliability, " ~ shown_part) }}

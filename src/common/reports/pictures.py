@@ -11,6 +11,7 @@ import pandas as pd
 from common.data.canonical import decode_packed, encode_jpeg
 from common.data.prepared import PackedPart
 from common.errors import TraplineError
+from common.names import Kind, keys
 from common.reports.tables import TEST_COLUMNS, read_strings
 
 MOST_PICTURES = 12
@@ -64,7 +65,8 @@ def most_confident_errors(table: Path, part: PackedPart, most: int = MOST_PICTUR
 
 def _one_of_each_sequence(wrong: pd.DataFrame, part: PackedPart) -> pd.DataFrame:
     """The first row of each burst of frames, which look alike and are mistaken alike."""
-    names, sequences = (part.table[column].to_pylist() for column in ("id", "sequence"))
+    names = part.table["id"].to_pylist()
+    sequences = keys(part.table["sequence"].to_pylist(), Kind.SEQUENCE)
     sequence_of = {name: sequence or name for name, sequence in zip(names, sequences, strict=True)}
     return wrong[~wrong["id"].map(sequence_of).duplicated()]
 

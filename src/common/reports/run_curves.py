@@ -9,6 +9,7 @@ from common.batch_lines import BatchPoint
 from common.errors import TraplineError
 from common.reports.axes import INK, furnish
 from common.reports.curve_table import summarise
+from common.reports.fonts import NOT_DRAWN, Drawn, drawn, followed
 from common.reports.history import best_row
 from common.reports.run_logs import Curves
 from common.storage import atomic_file
@@ -43,20 +44,21 @@ def draw_runs(runs: Sequence[Curves], path: Path) -> None:
     rates = any("lr" in row for run in runs for row in run.epochs) or any(
         point.lr is not None for run in runs for point in run.batches
     )
-    # Figure and canvas alone: pyplot would keep global state, and might open a window.
-    key = LEGEND_LINE * (len(runs) + 5)
+    names = drawn([run.name for run in runs], "run")
+    key = LEGEND_LINE * (len(runs) + 5 + bool(names.replaced))
     size = (WIDTH, PANEL_HEIGHT + (max(PANEL_HEIGHT - 0.6, key) if rates else key))
+    # Figure and canvas alone: pyplot would keep global state, and might open a window.
     figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
     canvas = FigureCanvasAgg(figure)
-    names: Any = [["loss", "accuracy"], ["lr" if rates else "key", "key"]]
+    layout: Any = [["loss", "accuracy"], ["lr" if rates else "key", "key"]]
     panels: dict[str, Axes] = figure.subplot_mosaic(
-        names, height_ratios=[PANEL_HEIGHT, size[1] - PANEL_HEIGHT]
+        layout, height_ratios=[PANEL_HEIGHT, size[1] - PANEL_HEIGHT]
     )
     _draw_loss(panels["loss"], runs)
     _draw_accuracy(panels["accuracy"], runs)
     if rates:
         _draw_rate(panels["lr"], runs)
-    _draw_key(panels["key"], runs)
+    _draw_key(panels["key"], runs, names)
     canvas.draw()
     with atomic_file(path) as file:
         figure.savefig(file, format="png")
@@ -119,7 +121,7 @@ def _draw_rate(axes: "Axes", runs: Sequence[Curves]) -> None:
     axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
 
 
-def _draw_key(axes: "Axes", runs: Sequence[Curves]) -> None:
+def _draw_key(axes: "Axes", runs: Sequence[Curves], names: Drawn) -> None:
     """The names of the runs with their best epochs, and what the kinds of lines mean."""
     from matplotlib.lines import Line2D
 
@@ -127,7 +129,8 @@ def _draw_key(axes: "Axes", runs: Sequence[Curves]) -> None:
     handles = []
     for number, run in enumerate(runs):
         colour, marker = _look(number)
-        handles.append(Line2D([], [], color=colour, marker=marker, linewidth=2, label=_label(run)))
+        label = _label(names.texts[number], run)
+        handles.append(Line2D([], [], color=colour, marker=marker, linewidth=2, label=label))
     kinds: list[dict[str, Any]] = [
         {"color": DIM, "linewidth": 2.0, "label": "validation"},
         {"color": DIM, "linewidth": 1.3, "linestyle": "--", "label": "training"},
@@ -137,20 +140,24 @@ def _draw_key(axes: "Axes", runs: Sequence[Curves]) -> None:
     ]  # fmt: skip
     if not any(run.batches for run in runs):
         del kinds[2]
+    if names.replaced:
+        kinds.append({"linestyle": "", "label": f"numbered: {NOT_DRAWN}"})
     handles += [Line2D([], [], **kind) for kind in kinds]
     legend = axes.legend(handles=handles, loc="upper left", frameon=False, fontsize=9, labelcolor=INK)
     legend.set_in_layout(False)  # a long name must not squeeze the panels
     for text in legend.get_texts():
         text.set_parse_math(False)  # names of runs are no formulas, whatever dollar signs are in them
+        if names.families:
+            text.set_fontfamily(names.families)
 
 
-def _label(run: Curves) -> str:
-    name, summary = run.name, summarise(run)
+def _label(name: str, run: Curves) -> str:
+    summary = summarise(run)
     if len(name) > LONGEST_NAME:  # both ends tell runs apart, the middle seldom
         name = f"{name[: LONGEST_NAME // 2]}...{name[-LONGEST_NAME // 2 :]}"
     if summary.best_val_loss is None:
         return name
-    return f"{name}: {summary.best_val_loss:.3f} in epoch {summary.best_epoch:g}"
+    return f"{followed(name)}: {summary.best_val_loss:.3f} in epoch {summary.best_epoch:g}"
 
 
 def _furnish(axes: "Axes", title: str) -> None:

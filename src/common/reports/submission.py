@@ -1,14 +1,17 @@
 """submission.csv: the predictions in the form that a competition asks for, checked against its example."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from common.cells import write_table
 from common.errors import TraplineError
+from common.names import Kind
 from common.reports.answers import Answer
-from common.reports.tables import number, read_strings, some, write_rows
+from common.reports.matching import matched
+from common.reports.tables import number, read_strings, some
 
 ID = "id"
 SUM_TOLERANCE = 1e-6
@@ -16,11 +19,15 @@ SUM_TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class SubmissionFormat:
-    """What a submission must look like: its ids in order, and its class columns in order."""
+    """What a submission must look like: its ids in order, and its columns in order, as they are spelt there.
+
+    class_of: the class of each column that the format spells otherwise.
+    """
 
     path: Path
     ids: list[str]
     columns: list[str]
+    class_of: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,17 +40,33 @@ class Submission:
 
 
 def read_format(path: Path, classes: Sequence[str]) -> SubmissionFormat:
-    """Read an example of a submission. Raises TraplineError when it is not one for these classes."""
-    table = read_strings(path, [ID])
+    """Read an example of a submission. Raises TraplineError when it is not one for these classes.
+
+    Its columns may spell the classes otherwise, as long as each is one class and no other.
+    """
+    table = read_strings(path, [ID], exact=None)
     columns = [str(name) for name in table.columns]
-    if sorted(columns) != sorted([ID, *classes]):
+    own = [name for name in columns if name != ID]
+    class_of = _found(path, own, classes, Kind.CLASS, "give each class one column")
+    if len(own) != len(classes) or class_of.keys() != set(own):
         raise TraplineError(
             f"{path}: its columns ({', '.join(columns)}) are not {ID} and the classes ({', '.join(classes)})"
         )
     repeated = table[ID][table[ID].duplicated()].tolist()
     if repeated:
         raise TraplineError(f"{path}: {len(repeated)} ids are there twice ({some(repeated)})")
-    return SubmissionFormat(path, table[ID].tolist(), columns)
+    return SubmissionFormat(path, table[ID].tolist(), columns, class_of)
+
+
+def _found(
+    path: Path, wanted: Sequence[str], given: Sequence[str], kind: Kind, remedy: str
+) -> dict[str, str]:
+    try:
+        return matched(wanted, given, kind)
+    except ValueError as error:
+        raise TraplineError(
+            f"{path}: {kind} {error}, and which one is meant is not clear; {remedy}"
+        ) from None
 
 
 def write_submission(
@@ -51,31 +74,38 @@ def write_submission(
 ) -> Submission:
     """Write the answers in the wanted form, the class prior (classes,) in the rows that failed, and check it.
 
-    Predictions for ids that the form does not ask for are left out. Raises TraplineError when it asks for an
-    id that is no input.
+    An id that no input has, as it is spelt, is that of the input which spells it otherwise; it is written as
+    the form has it. Predictions for ids that the form does not ask for are left out. Raises TraplineError
+    when it asks for an id that is no input, or that may be either of two.
     """
     # Of rows with the same id the first is the one that counts, as when data are prepared.
     answer_of = {answer.id: answer for answer in reversed(answers)}
-    missing = [name for name in wanted.ids if name not in answer_of]
+    inputs = [*dict.fromkeys(answer.id for answer in answers)]
+    input_of = _found(wanted.path, wanted.ids, inputs, Kind.ID, "write ids there as the data have them")
+    missing = [name for name in wanted.ids if name not in input_of]
     if missing:
         raise TraplineError(
             f"{wanted.path}: asks for {len(missing)} ids that are no inputs ({some(missing)}); "
             "prepare the data that it belongs to"
         )
-    place = {name: column for column, name in enumerate(classes)}
-    given = [answer_of[name].probabilities for name in wanted.ids]
-    rows = [
-        _row(name, prior if values is None else values, wanted, place)
-        for name, values in zip(wanted.ids, given, strict=True)
-    ]
-    write_rows(path, wanted.columns, rows)
+    given = [answer_of[input_of[name]].probabilities for name in wanted.ids]
+    rows = _rows(wanted, [prior if values is None else values for values in given], classes)
+    write_table(path, wanted.columns, rows, exact=None)
     check_submission(path, wanted)
     by_prior = sum(values is None for values in given)
-    return Submission(len(rows), by_prior, len(answer_of.keys() - set(wanted.ids)))
+    return Submission(len(rows), by_prior, len(inputs) - len(wanted.ids))
+
+
+def _rows(
+    wanted: SubmissionFormat, given: Sequence[Sequence[float] | np.ndarray], classes: Sequence[str]
+) -> list[list[str]]:
+    number_of = {name: number for number, name in enumerate(classes)}
+    place = {name: number_of[wanted.class_of.get(name, name)] for name in wanted.columns if name != ID}
+    return [_row(name, values, wanted, place) for name, values in zip(wanted.ids, given, strict=True)]
 
 
 def _row(
-    name: str, values: Sequence[float] | np.ndarray, wanted: SubmissionFormat, place: dict[str, int]
+    name: str, values: Sequence[float] | np.ndarray, wanted: SubmissionFormat, place: Mapping[str, int]
 ) -> list[str]:
     total = float(np.sum(values))  # answers are rounded; what is handed in sums to 1
     return [name if column == ID else number(values[place[column]] / total) for column in wanted.columns]
@@ -86,7 +116,7 @@ def check_submission(path: Path, wanted: SubmissionFormat) -> None:
 
     Checked: columns and their order, ids and their order, numbers that are finite and from 0 to 1, row sums.
     """
-    table = read_strings(path, [ID])
+    table = read_strings(path, [ID], exact=None)
     if [str(name) for name in table.columns] != wanted.columns:
         raise TraplineError(f"{path}: its columns are not those of {wanted.path.name}, in that order")
     if table[ID].tolist() != wanted.ids:

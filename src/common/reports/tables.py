@@ -1,18 +1,17 @@
 """The CSV tables of evaluation and collection: a row for each image, a probability column for each class."""
 
-import csv
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from common.cells import IDS, restored_table, write_table
 from common.errors import TraplineError
 from common.inference.answers import joined
 from common.reports.label_scores import LabelsScored
-from common.storage import atomic_file
 
 EVALUATION = "evaluation.json"
 TEST_PREDICTIONS = "test_predictions.csv"
@@ -27,14 +26,6 @@ def probability_columns(classes: Sequence[str], fixed: Sequence[str]) -> list[st
 def number(value: float) -> str:
     """A probability for a CSV file: nine significant digits, so that eight classes sum to 1 within 1e-8."""
     return f"{value:.9g}"
-
-
-def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a CSV file atomically; names that are not valid UTF-8 are written with escapes."""
-    with atomic_file(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
 
 
 def write_test_predictions(
@@ -58,7 +49,7 @@ def write_test_predictions(
             facts["id"], facts["site"], labels, probabilities, strict=True
         )
     )
-    write_rows(path, [*TEST_COLUMNS, *probability_columns(classes, TEST_COLUMNS)], rows)
+    write_table(path, [*TEST_COLUMNS, *probability_columns(classes, TEST_COLUMNS)], rows)
 
 
 def write_test_labels(
@@ -90,17 +81,21 @@ def write_test_labels(
             predictions.probabilities, strict=True,
         )
     )  # fmt: skip
-    write_rows(path, [*TEST_COLUMNS, *probability_columns(classes, TEST_COLUMNS)], rows)
+    write_table(path, [*TEST_COLUMNS, *probability_columns(classes, TEST_COLUMNS)], rows)
 
 
-def read_strings(path: Path, required: Sequence[str]) -> pd.DataFrame:
-    """A CSV file with every cell as it is written. Raises TraplineError naming the file and what it lacks."""
+def read_strings(path: Path, required: Sequence[str], exact: Collection[str] | None = IDS) -> pd.DataFrame:
+    """A CSV file with every cell as text, as it was before `write_table` wrote it with the same `exact`.
+
+    Raises TraplineError naming the file and what it lacks.
+    """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        written = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except FileNotFoundError:
         raise TraplineError(f"{path}: no such file") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise TraplineError(f"{path}: not a CSV file ({' '.join(str(error).split())[:120]})") from None
+    table = restored_table(written, exact)
     missing = [name for name in required if name not in table.columns]
     if missing:
         raise TraplineError(

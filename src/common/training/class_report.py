@@ -1,6 +1,5 @@
 """How well each class is told from the others: accuracy, precision, recall and F1, counted on one epoch."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
+from common.cells import write_table
 from common.console import table
 from common.metrics import format_value
 from common.storage import atomic_file
@@ -90,10 +90,8 @@ def write_class_report(counts: np.ndarray, classes: Sequence[str], epoch: int, f
     Raises OSError when they cannot be written.
     """
     scores = class_scores(counts, classes)
-    with atomic_file(folder / f"{STEM}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows([*_cells(score)[:4], *map(format_value, _shares(score))] for score in scores)
+    rows = ([*_cells(score)[:4], *map(format_value, _shares(score))] for score in scores)
+    write_table(folder / f"{STEM}.csv", COLUMNS, rows)
     text = report_text(scores, epoch)
     with atomic_file(folder / f"{STEM}.txt", "w", encoding="utf-8") as file:
         file.write(text)

@@ -1,12 +1,12 @@
 """How well each label of images with several is found, counted on one epoch of validation."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from common.cells import write_table
 from common.console import table
 from common.metrics import format_value
 from common.storage import atomic_file
@@ -62,11 +62,11 @@ def write_label_report(
     `threshold` is the one that the epochs were compared at. Raises OSError when they cannot be written.
     """
     rows = label_rows(outcome, classes)
-    with atomic_file(folder / f"{STEM}.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for cells, values in rows:
-            writer.writerow([*cells, *("" if np.isnan(value) else format_value(value) for value in values)])
+    written = (
+        [*cells, *("" if np.isnan(value) else format_value(value) for value in values)]
+        for cells, values in rows
+    )
+    write_table(folder / f"{STEM}.csv", COLUMNS, written)
     text = label_report_text(rows, epoch, threshold)
     with atomic_file(folder / f"{STEM}.txt", "w", encoding="utf-8") as file:
         file.write(text)

@@ -1,6 +1,5 @@
 """What a training job has reached: its history, its best epoch, and whether it is done."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from common.cells import write_table
 from common.config import TrainingConfig
 from common.metrics import BY_NAME, format_value, is_better
-from common.storage import atomic_file
 
 Weights = dict[str, Tensor]
 Outcome = dict[str, Tensor]  # of a validation, by name: what the class report and the thresholds are made of
@@ -75,12 +74,8 @@ class Progress:
         Cells of validation are empty where there was none.
         """
         names = [name for name in BY_NAME if any(name in row for row in self.history)]
-        with atomic_file(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=names)
-            writer.writeheader()
-            writer.writerows(
-                {name: format_value(value) for name, value in row.items()} for row in self.history
-            )
+        rows = ([format_value(row[name]) if name in row else "" for name in names] for row in self.history)
+        write_table(path, names, rows)
 
 
 def copy_weights(model: nn.Module) -> Weights:

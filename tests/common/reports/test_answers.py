@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 
 from common.errors import TraplineError
-from common.reports.answers import read_answers, write_label_predictions, write_predictions
+from common.reports.answers import (
+    Answer,
+    read_answers,
+    read_index,
+    write_label_predictions,
+    write_predictions,
+)
+from common.reports.tables import read_strings
 
 CLASSES = ["cat", "dog", "hog"]
 GOOD = {
@@ -170,3 +177,29 @@ def test_an_answer_without_the_labels_of_the_classes_is_a_failed_row_where_there
     answer(tmp_path, "a.jpg", {**SEVERAL, "labels": labels})
     found = read_answers(tmp_path, index(("a.jpg", "A", "", "")), CLASSES, several=True)
     assert found[0].reason == "bad_answer"
+
+
+def test_classes_called_like_formulas_are_text_in_predictions_and_ids_stay(tmp_path):
+    content = {"status": "ok", "label": "=cmd", "probabilities": {"=cmd": 0.9, "'-x": 0.1}}
+    answer(tmp_path, "a.jpg", content)
+    answers = read_answers(tmp_path, index(("a.jpg", "=A", "", ""), ("", "-B", "=why", "")), ["=cmd", "'-x"])
+    write_predictions(tmp_path / "p.csv", answers, ["=cmd", "'-x"], 0.5)
+    with (tmp_path / "p.csv").open(newline="") as file:
+        header, first, second = csv.reader(file)
+    assert header[-2:] == ["'=cmd", "''-x"]
+    assert first == ["=A", "ok", "", "'=cmd", "0.9", "false", "0.9", "0.1"]
+    assert second[:3] == ["-B", "failed", "'=why"]
+    table = read_strings(tmp_path / "p.csv", ["=cmd", "'-x"])
+    assert table.loc[0, ["id", "label", "=cmd"]].tolist() == ["=A", "=cmd", "0.9"]
+
+
+def test_label_predictions_are_for_programs_and_exact(tmp_path):
+    answers = [Answer("=A", "ok", "", "=cmd", (0.9, 0.1), labels=("=cmd", "-x"))]
+    write_label_predictions(tmp_path / "l.csv", answers, ["=cmd", "-x"], None)
+    assert (tmp_path / "l.csv").read_text().splitlines() == ["ImageID,Labels", "=A,=cmd -x"]
+
+
+def test_the_index_of_inputs_is_read_exactly(tmp_path):
+    (tmp_path / "transform").mkdir()
+    (tmp_path / "transform" / "index.csv").write_text("name,id,reason,detail\n'=a.jpg,'=A,,'-x\n")
+    assert read_index(tmp_path).iloc[0].tolist() == ["'=a.jpg", "'=A", "", "'-x"]

@@ -149,6 +149,19 @@ def test_without_inputs_histories_and_errors_there_is_still_a_page(page):
     assert "0 inputs" in text
 
 
+def test_names_that_no_font_has_are_explained_once_with_their_rows(page):
+    assert "Figures number some names" not in page()
+    named = evaluation()
+    foxes = ["cat", "\ue001", "dog", "hog", "elk", "owl"]
+    named["classes"] = foxes
+    for row, name in zip(named["test"]["per_class"], foxes, strict=True):
+        row["class"] = name
+    named["test"]["per_site"][2]["site"] = "\ue002"
+    text = page(evaluation=named)
+    assert text.count("Figures number some names") == 1
+    assert r"class 2 is &#39;\ue001&#39;; site 3 is &#39;\ue002&#39;. The numbers count the rows" in text
+
+
 def test_figures_are_pictures_also_for_many_classes_and_none_predicted():
     many = [f"class number {number} with a long name" for number in range(60)]
     figures = [

@@ -68,3 +68,22 @@ def test_a_table_of_other_images_or_without_numbers_is_refused(table, part):
     path.write_text(path.read_text().replace("0.95", "sure"))
     with pytest.raises(TraplineError, match=r"test_predictions.csv: confidence: .*evaluate again"):
         most_confident_errors(path, part)
+
+
+def test_classes_sites_and_ids_called_like_formulas_are_shown_as_they_are(part, tmp_path):
+    facts = {"id": list("ABCDEFGH"), "site": ["=S1"] * 8}
+    dog = np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.95, 0.2, 0.3])
+    path = tmp_path / "test_predictions.csv"
+    probabilities = np.column_stack([1 - dog, dog])
+    write_test_predictions(path, facts, np.zeros(8, dtype=np.int64), probabilities, ["=cat", "'-dog"])
+    assert ",'=S1,'=cat,''-dog," in path.read_text()
+    (mistake,) = most_confident_errors(path, part)
+    assert (mistake.site, mistake.label, mistake.predicted) == ("=S1", "=cat", "'-dog")
+
+
+@pytest.mark.parametrize("sequences", [["burst", "burst "], ["1", "1.0"]])
+def test_one_sequence_in_two_spellings_is_one(table, part, sequences):
+    column = pa.array([None, None, *sequences, None, None, None, None])
+    # As a cached property keeps it.
+    part.__dict__["table"] = part.table.set_column(4, "sequence", column)
+    assert [mistake.id for mistake in most_confident_errors(table(), part)] == ["F", "E", "D", "B"]
