@@ -4,13 +4,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from common.data.given_split import VAL_SHARE, given_split, with_val
+from common.data.given_split import VAL_SHARE, given_split, straddling_notes, with_val
+from common.data.groups import Scope, Sequences, numbered, scope_of, straddling
 from common.data.label_splits import LABEL_SHARES, split_label_lists
 from common.data.leakage import duplicate_groups
 from common.data.listing import GIVEN, LABELS, UNLABELED, Source, label_indices, label_matrix
 from common.data.quarantine import FILE_NAME
 from common.data.split_notes import SplitKind
-from common.data.splits import HONEST_SHARES, RANDOM_SHARES, Shares, SplitPolicy, SplitResult, split
+from common.data.splits import HONEST_SHARES, RANDOM_SHARES, SplitPolicy, SplitResult, split
+from common.data.stratified import Shares
 from common.errors import TraplineError, UsageError
 
 LABELLED = ("train", "val", "test")
@@ -50,31 +52,59 @@ def _default_shares(source: Source, asked: SplitKind | None, kind: SplitKind) ->
 def divide(images: pd.DataFrame, classes: list[str], policy: SplitPolicy) -> tuple[pd.DataFrame, list[str]]:
     """The images with their part in the column `part`, and notes for a person.
 
-    Raises TraplineError where a class has no image, or as the splits do.
+    `images` has the columns label, site, sequence and sha256, `labels` where an image may have several, and
+    `given` where the data set comes with a split. Raises TraplineError where a class has no image, or as the
+    splits do.
     """
     labelled = images[images["label"] != UNLABELED]
     _check_classes(labelled, classes)
-    result = _split(labelled, classes, policy)
+    scope = sequence_scope(images)
+    result = _split(labelled, classes, policy, scope)
     part = pd.Series("unlabeled", index=images.index)
     part[labelled.index] = result.part
-    return images.assign(part=part), result.notes
+    return images.assign(part=part), [*_unused_split(labelled, policy), *_scope_notes(scope), *result.notes]
 
 
-def _split(labelled: pd.DataFrame, classes: list[str], policy: SplitPolicy) -> SplitResult:
+def sequence_scope(images: pd.DataFrame) -> Scope:
+    """What equal names of sequences mean at two sites, by all images, labelled or not: see `scope_of`."""
+    return scope_of(images["site"], images["sequence"])
+
+
+def _scope_notes(scope: Scope) -> list[str]:
+    note = (
+        "equal names of sequences at different sites are taken for different sequences: as one each they "
+        "would join more than half of the sites"
+    )
+    return [note] if scope == "by_site" else []
+
+
+def _unused_split(labelled: pd.DataFrame, policy: SplitPolicy) -> list[str]:
+    """A sentence where the data set comes with a split and another one is made."""
+    if GIVEN not in labelled.columns or policy.kind == "given":
+        return []
+    held = labelled[GIVEN].value_counts()
+    sizes = ", ".join(f"{part} {held[part]}" for part in LABELLED if part in held)
+    return [f"the data set's own split ({sizes}) was not used: --split {policy.kind}"]
+
+
+def _split(labelled: pd.DataFrame, classes: list[str], policy: SplitPolicy, scope: Scope) -> SplitResult:
     groups = duplicate_groups(labelled["sha256"].tolist())
     sites = labelled["site"].to_numpy(dtype=object)
-    if LABELS in labelled.columns:
-        matrix = label_matrix(labelled, len(classes))
-        return split_label_lists(matrix, sites, groups, policy, classes)
+    sequences = Sequences.of(labelled["sequence"], sites, scope)
+    matrix = label_matrix(labelled, len(classes)) if LABELS in labelled.columns else None
     labels = labelled["label"].to_numpy(dtype=np.int64)
     if policy.kind != "given":
-        return split(labels, sites if policy.kind == "site" else None, groups, policy, classes)
+        if matrix is not None:
+            return split_label_lists(matrix, sites, groups, policy, classes, sequences)
+        return split(labels, sites, groups, policy, classes, sequences)
     given = labelled[GIVEN].to_numpy(dtype=str)
-    if policy.val_share is None:
-        return given_split(given, labels, groups, classes)
-    given, note = with_val(given, labels, groups, sites, policy, len(classes))
-    result = given_split(given, labels, groups, classes)
-    return SplitResult(result.part, [result.notes[0], note, *result.notes[1:]])
+    notes = straddling_notes(given, sites, sequences)
+    if policy.val_share is not None:
+        # Of several labels an image each set of them counts as a class.
+        given, drawn = with_val(given, labels, groups, sites, policy, int(labels.max()) + 1, sequences)
+        notes = [*drawn, *notes]
+    result = given_split(given, labels if matrix is None else matrix, groups, classes)
+    return SplitResult(result.part, [result.notes[0], *notes, *result.notes[1:]])
 
 
 def _check_classes(labelled: pd.DataFrame, classes: list[str]) -> None:
@@ -107,10 +137,16 @@ def shares_of(policy: SplitPolicy, images: pd.DataFrame) -> dict[str, float]:
 
 
 def has_unseen_sites(policy: SplitPolicy, images: pd.DataFrame) -> bool:
-    """Whether no site is in two parts: by the split, or in one that came with the data and has all sites."""
+    """Whether no camera is in two parts: by the split, or in one that came with the data and has all sites.
+
+    Of the latter no sequence may be in two parts either: one burst may span two cameras.
+    """
     if policy.kind != "given":
         return policy.kind == "site"
     labelled = images[images["label"] != UNLABELED]
-    if labelled["site"].isna().any():
+    sites = numbered(labelled["site"])
+    if (sites < 0).any():
         return False
-    return bool((labelled.groupby("site")["part"].nunique() == 1).all())
+    sequences = Sequences.of(labelled["sequence"], labelled["site"], sequence_scope(images))
+    part = labelled["part"].to_numpy()
+    return not straddling(sites, part) and not straddling(sequences.number, part)

@@ -1,8 +1,8 @@
 """Cross-validation: the images of train and val together in folds, each of which validates once.
 
-Where the split is by site no site is in two folds, else byte-identical images stay together. Labels, one or
-several an image, are spread over the folds as evenly as that allows. The folds are a pure function of the
-data and of their number; the test part has no share in them.
+Where the split is by site no site is in two folds, else byte-identical images stay together; in either case
+no sequence is in two. Labels, one or several an image, are spread over the folds as evenly as that allows.
+The folds are a pure function of the data and of their number; the test part has no share in them.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,17 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 from scipy.sparse import csr_array, hstack
 
+from common.data.groups import Integers, joined
 from common.data.prepared import PackedPart, PreparedSet
+from common.data.prepared_groups import sites_and_sequences
 from common.errors import UsageError
 
 FOLDED = ("train", "val")
 UNIT = 2**24  # all images of a class, in whole numbers
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ LabelledPart: TypeAlias = PackedPart | PartRows
 def training_parts(prepared: PreparedSet, folds: int, fold: int | None) -> tuple[LabelledPart, LabelledPart]:
     """What to train on and what to validate on: train and val, or all other folds and `fold` (from 1).
 
-    Raises UsageError where there are fewer sites, or different images, than `folds`.
+    Raises UsageError where there are fewer sites, or different images, than `folds`; those that a sequence
+    joins count as one.
     """
     parts = (prepared.part("train"), prepared.part("val"))
     if not folds:
@@ -87,11 +90,8 @@ def training_parts(prepared: PreparedSet, folds: int, fold: int | None) -> tuple
 def fold_of_each_image(prepared: PreparedSet, folds: int) -> Integers:
     """The fold, from 1, of each image of train and val, numbered on, (images,). Raises as training_parts."""
     parts = [prepared.part(name) for name in FOLDED]
-    by_site = prepared.description.split.unseen_sites
-    column = "site" if by_site else "sha256"
-    values = np.concatenate([np.asarray(part.table[column].to_pylist(), dtype=str) for part in parts])
-    _, unit_of = np.unique(values, return_inverse=True)
-    units, what = int(unit_of.max(initial=-1)) + 1, "sites" if by_site else "different images"
+    unit_of, what = _units(prepared, pa.concat_tables([part.table for part in parts]))
+    units = int(unit_of.max(initial=-1)) + 1
     if units < folds:
         raise UsageError(
             f"hyperparameter folds: {folds} folds need as many {what}, and train and val of "
@@ -103,6 +103,26 @@ def fold_of_each_image(prepared: PreparedSet, folds: int) -> Integers:
     counts.sum_duplicates()
     sizes = np.bincount(unit_of, minlength=units)
     return spread(counts, sizes, folds)[unit_of] + 1
+
+
+def _units(prepared: PreparedSet, table: pa.Table) -> tuple[Integers, str]:
+    """The unit of each row, from 0, that no two folds share, (images,), and what units are, in words.
+
+    Units are in the order of their first site, or content, so that the order of the rows cannot show.
+    """
+    by_site = prepared.description.split.unseen_sites
+    sites, sequences = sites_and_sequences(table, prepared.description.split)
+    apart = joined(_ranks(table["site"]), sites) if by_site else _ranks(table["sha256"])
+    unit_of = joined(apart, sequences.number)
+    bound = unit_of.max(initial=-1) < apart.max(initial=-1)
+    what = "sites" if by_site else "different images"
+    return unit_of, f"{what} (those that a sequence joins count as one)" if bound else what
+
+
+def _ranks(column: pa.ChunkedArray) -> Integers:
+    """The place of each text among all different ones in order, from 0, (rows,)."""
+    ranks = pc.rank(column, sort_keys="ascending", tiebreaker="dense")
+    return np.asarray(ranks, dtype=np.int64) - 1
 
 
 def _row_and_label_pairs(parts: list[PackedPart]) -> tuple[Integers, Integers]:
@@ -117,7 +137,7 @@ def _row_and_label_pairs(parts: list[PackedPart]) -> tuple[Integers, Integers]:
 
 
 def spread(counts: csr_array, sizes: Integers, folds: int) -> Integers:
-    """The fold, from 0, of each unit (a site, or an image with its copies), (units,); none is empty.
+    """The fold, from 0, of each unit, (units,); none is empty. A unit is never divided.
 
     `counts` (units, classes): images of each class in a unit. `sizes` (units,): its images; there are as many
     units as folds at least. Units with the largest shares of their classes come first, each into the fold
@@ -125,19 +145,28 @@ def spread(counts: csr_array, sizes: Integers, folds: int) -> Integers:
     """
     shares = _in_whole_units(counts, sizes)
     importance = np.asarray((shares * shares).sum(axis=1))
-    held = np.zeros((folds, shares.shape[1]), dtype=np.int64)
-    fold_of = np.empty(len(sizes), dtype=np.int64)
-    empty = np.ones(folds, dtype=bool)
-    for turn, unit in enumerate(np.argsort(-importance, kind="stable")):
-        span = slice(shares.indptr[unit], shares.indptr[unit + 1])
-        columns, own = shares.indices[span], shares.data[span]
-        cost = held[:, columns] @ own  # what the sum of squares grows by, but for what is alike in all folds
-        if len(sizes) - turn <= empty.sum():
-            cost[~empty] = np.iinfo(np.int64).max
-        fold = int(np.argmin(cost))
-        held[fold, columns] += own
-        fold_of[unit], empty[fold] = fold, False
+    places, columns, data = (part.tolist() for part in (shares.indptr, shares.indices, shares.data))
+    held = [[0] * folds for _ in range(shares.shape[1])]  # lists: read and written one number at a time
+    fold_of, empty = np.empty(len(sizes), dtype=np.int64), list(range(folds))
+    for turn, unit in enumerate(np.argsort(-importance, kind="stable").tolist()):
+        span = slice(places[unit], places[unit + 1])
+        row = list(zip(columns[span], data[span], strict=True))
+        cost = _costs(row, held, folds)
+        fold = min(empty if len(sizes) - turn <= len(empty) else range(folds), key=cost.__getitem__)
+        for column, own in row:
+            held[column][fold] += own
+        fold_of[unit] = fold
+        if fold in empty:
+            empty.remove(fold)
     return fold_of
+
+
+def _costs(row: list[tuple[int, int]], held: list[list[int]], folds: int) -> list[int]:
+    """What a unit adds in each fold to the sum of squares, but for what is alike in all of them."""
+    cost = [0] * folds
+    for column, own in row:
+        cost = [so_far + own * there for so_far, there in zip(cost, held[column], strict=True)]
+    return cost
 
 
 def _in_whole_units(counts: csr_array, sizes: Integers) -> csr_array:

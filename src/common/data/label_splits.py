@@ -11,59 +11,65 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import csr_array
 
-from common.data.split_notes import PARTS, class_notes, duplicate_notes, size_notes
-from common.data.splits import (
-    Integers,
-    Labels,
-    Sites,
-    SplitPolicy,
-    SplitResult,
-    number_sites,
-    refuse_empty_parts,
-    site_parts,
-    whole_shares,
+from common.data.groups import Integers, Labels, Sequences, Sites, Units
+from common.data.split_notes import (
+    PARTS,
+    class_notes,
+    duplicate_notes,
+    join_notes,
+    size_cause,
+    size_notes,
 )
-from common.errors import TraplineError, UsageError
+from common.data.splits import SplitPolicy, SplitResult, refuse_empty_parts, site_parts, units_of
+from common.data.stratified import whole_shares
+from common.errors import TraplineError
 
 LABEL_SHARES = (0.70, 0.15, 0.15)
 LabelMatrix = npt.NDArray[np.integer | np.bool_]
 
 
 def split_label_lists(
-    matrix: LabelMatrix, sites: Sites | None, groups: Labels, policy: SplitPolicy, class_names: Sequence[str]
+    matrix: LabelMatrix,
+    sites: Sites | None,
+    groups: Labels,
+    policy: SplitPolicy,
+    class_names: Sequence[str],
+    sequences: Sequences | None = None,
 ) -> SplitResult:
     """Divide n labelled images into train, val and test.
 
-    `matrix`: shape (n, classes), 1 where an image has the class; a row may be empty. `sites` and `groups` of
-    byte-identical images: shape (n,), as in `splits.split`, which this follows; copies stay together in a
-    random split. Raises TraplineError without images or sites, or where a part would be empty.
+    `matrix`: shape (n, classes), 1 where an image has the class; a row may be empty. `sites`, `groups` of
+    byte-identical images and `sequences`: as in `splits.split`, which this follows; copies and the images of
+    a sequence stay together in a random split. Raises TraplineError without images or sites, or where a part
+    would be empty.
     """
     if not len(matrix):
         raise TraplineError("there are no labelled images to split; check the labels and the quarantine list")
+    units = units_of(sites, groups, policy, sequences)
     if policy.kind == "random":
-        unit_of, part = groups, iterative_parts(matrix, groups, policy.shares, policy.seed)
-    elif sites is None:
-        raise UsageError("split: site needs a site for each image, and there is none; use --split random")
+        part = iterative_parts(matrix, units.unit_of, policy.shares, policy.seed)
     else:
-        unit_of = number_sites(sites)
-        part = site_parts(_sums(matrix, unit_of), unit_of, policy)
-    refuse_empty_parts(part, policy)
-    return SplitResult(np.array(PARTS)[part], _notes(matrix, part, unit_of, groups, policy, class_names))
+        part = site_parts(_sums(matrix, units.unit_of).toarray(), units, policy)
+    refuse_empty_parts(part, units, policy)
+    return SplitResult(np.array(PARTS)[part], _notes(matrix, part, units, groups, policy, class_names))
 
 
 def _notes(
     matrix: LabelMatrix,
     part: Integers,
-    unit_of: Labels,
+    units: Units,
     groups: Labels,
     policy: SplitPolicy,
     class_names: Sequence[str],
 ) -> list[str]:
     image, label = np.nonzero(matrix)
-    pairs = pd.DataFrame({"label": label, "part": part[image], "unit": unit_of[image]})
-    notes = class_notes(pairs, np.flatnonzero(policy.shares).tolist(), policy.kind, class_names)
-    notes += size_notes(part, policy.shares, policy.kind)
+    pairs = pd.DataFrame({"label": label, "part": part[image], "unit": units.unit_of[image]})
+    pairs["site"] = None if units.site_of is None else units.site_of[image]
+    notes = join_notes(units)
+    notes += class_notes(pairs, np.flatnonzero(policy.shares).tolist(), units, class_names)
+    notes += size_notes(part, policy.shares, size_cause(units))
     return notes + duplicate_notes(pd.DataFrame({"part": part, "group": groups}), "as their sites are")
 
 
@@ -77,59 +83,80 @@ def iterative_parts(matrix: LabelMatrix, groups: Labels, shares: Sequence[float]
     state = _Dealing.begin(_sums(matrix, unit_of), np.bincount(unit_of), np.array(shares))
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(state.sizes))
-    order = order[
-        np.argsort(-state.sizes[order], kind="stable")
-    ]  # many copies go while there is room for them
+    # Many copies go while there is room for them.
+    order = order[np.argsort(-np.array(state.sizes)[order], kind="stable")]
+    with_label = _in_order(state.held, order)
     while (label := state.rarest_label()) is not None:
-        for unit in order[(state.held[order, label] > 0) & (state.part[order] < 0)]:
-            state.place(unit, label, generator)
-    for unit in order[state.part[order] < 0]:
-        state.place(unit, None, generator)
-    return state.part[unit_of]
+        state.place(with_label[label], label, generator)
+    state.place(order, None, generator)
+    return np.array(state.part)[unit_of]
+
+
+def _in_order(held: csr_array, order: Integers) -> list[Integers]:
+    """For each label the units that have it, in the order of `order`, (units,)."""
+    turn = np.empty(len(order), dtype=np.int64)
+    turn[order] = np.arange(len(order))
+    by_label = held.tocsc()
+    columns = np.split(by_label.indices, by_label.indptr[1:-1])
+    return [units[np.argsort(turn[units])] for units in columns]
 
 
 @dataclass
 class _Dealing:
-    """Units (images, or the copies of one) on their way into parts.
+    """Units (images, the copies of one, or a sequence) on their way into parts.
 
     held: (units, labels), images of a unit with a label. sizes: (units,). wanted: (labels + 1, parts), images
     that a part still lacks of each label and, in the last row, of all. part: (units,), -1 for none yet. left:
-    (labels,), images in no part yet.
+    (labels,), images in no part yet. Lists, for they are read and written one number at a time.
     """
 
-    held: Integers
-    sizes: Integers
-    wanted: Integers
-    part: Integers
-    left: Integers
+    held: csr_array
+    sizes: list[int]
+    wanted: list[list[int]]
+    part: list[int]
+    left: list[int]
 
     @classmethod
-    def begin(cls, held: Integers, sizes: Integers, shares: npt.NDArray[np.float64]) -> "_Dealing":
+    def begin(cls, held: csr_array, sizes: Integers, shares: npt.NDArray[np.float64]) -> "_Dealing":
         """All units in no part."""
-        totals = [*held.sum(axis=0), sizes.sum()]
-        wanted = np.array([whole_shares(int(total), shares, np.zeros(len(shares))) for total in totals])
+        left = np.asarray(held.sum(axis=0)).tolist()
+        totals = [*left, int(sizes.sum())]
+        wanted = np.array([whole_shares(total, shares, np.zeros(len(shares))) for total in totals])
         wanted[:, shares == 0] = np.iinfo(np.int64).min // 2
-        return cls(held, sizes, wanted, np.full(len(sizes), -1), held.sum(axis=0))
+        return cls(held, sizes.tolist(), wanted.tolist(), [-1] * len(sizes), left)
 
     def rarest_label(self) -> int | None:
         """The label with the fewest images left, but one at least; None where all are dealt out."""
-        labels = np.flatnonzero(self.left)
-        return int(labels[np.argmin(self.left[labels])]) if len(labels) else None
+        labels = [label for label, images in enumerate(self.left) if images]
+        return min(labels, key=lambda label: self.left[label], default=None)
 
-    def place(self, unit: int, label: int | None, generator: np.random.Generator) -> None:
-        """Put `unit` where `label` is wanted most, then where images are, then anywhere of those."""
-        best = np.arange(self.wanted.shape[1])
-        for row in (-1,) if label is None else (label, -1):
-            best = best[self.wanted[row, best] == self.wanted[row, best].max()]
-        part = int(best[0] if len(best) == 1 else generator.choice(best))
+    def place(self, units: Integers, label: int | None, generator: np.random.Generator) -> None:
+        """Put those of `units` that are in no part, one by one, where `label`, or any image, is wanted."""
+        for unit in units.tolist():
+            if self.part[unit] < 0:
+                self._put(unit, self._best(label, generator))
+
+    def _best(self, label: int | None, generator: np.random.Generator) -> int:
+        """The part where `label` is wanted most, of these where images are, of these any."""
+        best = list(range(len(self.wanted[-1])))
+        for wanted in (self.wanted[-1],) if label is None else (self.wanted[label], self.wanted[-1]):
+            most = max(wanted[part] for part in best)
+            best = [part for part in best if wanted[part] == most]
+        return best[0] if len(best) == 1 else best[int(generator.integers(len(best)))]
+
+    def _put(self, unit: int, part: int) -> None:
         self.part[unit] = part
-        self.wanted[:-1, part] -= self.held[unit]
-        self.wanted[-1, part] -= self.sizes[unit]
-        self.left -= self.held[unit]
+        self.wanted[-1][part] -= self.sizes[unit]
+        row = slice(self.held.indptr[unit], self.held.indptr[unit + 1])
+        for label, images in zip(self.held.indices[row].tolist(), self.held.data[row].tolist(), strict=True):
+            self.wanted[label][part] -= images
+            self.left[label] -= images
 
 
-def _sums(matrix: LabelMatrix, unit_of: Integers) -> Integers:
+def _sums(matrix: LabelMatrix, unit_of: Integers) -> csr_array:
     """The images of each unit that have a label, shape (units, labels)."""
-    sums = np.zeros((int(unit_of.max()) + 1, matrix.shape[1]), dtype=np.int64)
-    np.add.at(sums, unit_of, matrix.astype(np.int64))
+    image, label = np.nonzero(matrix)
+    shape = (int(unit_of.max()) + 1, matrix.shape[1])
+    sums = csr_array((np.ones(len(image), dtype=np.int64), (unit_of[image], label)), shape=shape)
+    sums.sum_duplicates()
     return sums

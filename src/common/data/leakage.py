@@ -8,16 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from common.data.splits import (
-    Floats,
-    Integers,
-    Labels,
-    Sites,
-    SplitPolicy,
-    number_sites,
-    split,
-    stratified_parts,
-)
+from common.data.groups import Integers, Labels, Sites, number_sites
+from common.data.splits import SplitPolicy, split
+from common.data.stratified import Floats, stratified_parts
 
 HELD_OUT_SHARES = (0.75, 0.25, 0.0)
 # The number of images that the prior counts for; the one that predicts train best is taken.

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from common.data.groups import Scope, scope_of
 from common.errors import TraplineError
 from common.s3_folder import fetch_folder
 from common.storage import read_json
@@ -57,6 +58,11 @@ class Split(BaseModel):
     shares: dict[str, float]
     seed: int
     unseen_sites: bool  # whether a score on val or test says anything about cameras that were never seen
+    sequences: Scope = "global"  # what equal names of sequences mean at two sites
+
+    def sequence_scope(self, sites: Any, sequences: Any) -> Scope:
+        """`sequences`, or for a set that was prepared before it was kept what its images, (n,) each, say."""
+        return self.sequences if "sequences" in self.model_fields_set else scope_of(sites, sequences)
 
 
 class DatasetDescription(BaseModel):

@@ -4,21 +4,30 @@ pseudo_labels.csv   id, label, encoded_label, confidence, accepted, reason: a ro
 pseudo_labels.json  temperature, thresholds, counts, and the fingerprints of the data and of the model
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
-from common.data.prepared import PreparedSet
+from common.cells import restored_table
+from common.data.groups import Integers, numbered
+from common.data.prepared import PARTS, PreparedSet
+from common.data.prepared_groups import keys_of, sites_and_sequences
 from common.errors import TraplineError
+from common.names import Kind
 from common.s3_folder import fetch_folder
 from common.storage import file_digest, read_json
 
 LABELS, SUMMARY = "pseudo_labels.csv", "pseudo_labels.json"
 COLUMNS = ["id", "label", "encoded_label", "confidence", "accepted", "reason"]
-LABELLED_PARTS = {"train": "training", "val": "validation", "test": "test"}
+HELD_OUT = {"val": "validation", "test": "test"}
+LABELLED_PARTS = {"train": "training", **HELD_OUT}
+COMPARED = ["id", "site", "sequence", "sha256"]
 AGAIN = "run entry_points/pseudo_label.py again"
 
 
@@ -44,33 +53,58 @@ def conflicts(prepared: PreparedSet) -> list[str]:
 
     `identical_to_...`: its bytes are those of an image whose label is known, in that part. `site_of_...`: it
     is from a camera of validation or of test, where those are not in train: a model that has seen the
-    camera, were it with guessed labels, no longer shows what an unseen one brings.
+    camera, were it with guessed labels, no longer shows what an unseen one brings. `sequence_of_...`: it is
+    of a sequence of validation or of test: a frame of the same burst is nearly the same image.
 
-    Raises TraplineError for an id that a labelled image has as well.
+    Sites, sequences and ids are compared by their keys. Raises TraplineError for an id that a labelled image
+    has as well.
     """
-    table = prepared.part("unlabeled").table
-    reasons = [""] * table.num_rows
-    for part, name in LABELLED_PARTS.items():
-        labelled = prepared.part(part).table
-        shared = set(labelled["id"].to_pylist()) & set(table["id"].to_pylist())
-        if shared:
+    table = pa.concat_tables([prepared.part(part).table.select(COMPARED) for part in PARTS])
+    edges = np.cumsum([0, *(len(prepared.part(part)) for part in PARTS)])
+    rows = {part: slice(*edges[place : place + 2]) for place, part in enumerate(PARTS)}
+    _refuse_shared_ids(prepared, table["id"], rows)
+    split = prepared.description.split
+    sites, sequences = sites_and_sequences(table, split)
+    marks = _Marks.none(rows)
+    marks.add(numbered(table["sha256"].to_pylist()), "identical_to", LABELLED_PARTS)
+    if split.unseen_sites:
+        marks.add(sites, "site_of", HELD_OUT)
+    marks.add(sequences.number, "sequence_of", HELD_OUT)
+    return marks.reasons.tolist()
+
+
+def _refuse_shared_ids(prepared: PreparedSet, ids: pa.ChunkedArray, rows: Mapping[str, slice]) -> None:
+    number = numbered(keys_of(ids, Kind.ID))
+    own = rows["unlabeled"]
+    for part in LABELLED_PARTS:
+        shared = np.flatnonzero(np.isin(number[own], number[rows[part]]) & (number[own] >= 0))
+        if len(shared):
+            name = min(ids[own.start + int(row)].as_py() for row in shared)
             raise TraplineError(
-                f"{prepared.folder}: {min(shared)} is the id of an unlabelled image and of one of {part}; "
+                f"{prepared.folder}: {name} is the id of an unlabelled image and of one of {part}; "
                 "prepare the data again"
             )
-        _mark(reasons, table["sha256"], labelled["sha256"], f"identical_to_{name}")
-    if prepared.description.split.unseen_sites:
-        for part in ("val", "test"):
-            own = prepared.part(part).table["site"]
-            _mark(reasons, table["site"], own, f"site_of_{LABELLED_PARTS[part]}")
-    return reasons
 
 
-def _mark(reasons: list[str], values: Any, forbidden: Any, reason: str) -> None:
-    known = set(forbidden.to_pylist()) - {None}
-    for row, value in enumerate(values.to_pylist()):
-        if value in known and not reasons[row]:
-            reasons[row] = reason
+@dataclass(frozen=True)
+class _Marks:
+    """`reasons` (unlabelled images,), the first that was found; `rows`: where each part's images are."""
+
+    reasons: npt.NDArray[np.object_]
+    rows: Mapping[str, slice]
+
+    @classmethod
+    def none(cls, rows: Mapping[str, slice]) -> "_Marks":
+        """No image has a reason."""
+        own = rows["unlabeled"]
+        return cls(np.full(own.stop - own.start, "", dtype=object), rows)
+
+    def add(self, number: Integers, what: str, parts: Mapping[str, str]) -> None:
+        """Mark the images whose number, of (images,) in all parts, -1: none, one of `parts` has."""
+        own = number[self.rows["unlabeled"]]
+        for part, name in parts.items():
+            shared = np.isin(own, number[self.rows[part]]) & (own >= 0)
+            self.reasons[shared & (self.reasons == "")] = f"{what}_{name}"
 
 
 def read_pseudo_labels(folder: Path, prepared: PreparedSet) -> PseudoLabels:
@@ -113,7 +147,7 @@ def _check_summary(path: Path, prepared: PreparedSet, labels_digest: str) -> Non
 
 def _accepted(path: Path) -> pd.DataFrame:
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = restored_table(pd.read_csv(path, dtype=str, keep_default_na=False))
         if list(rows.columns) != COLUMNS:
             raise ValueError(f"the columns are {', '.join(rows.columns)} instead of {', '.join(COLUMNS)}")
         accepted = rows[rows["accepted"] == "true"]

@@ -1,8 +1,9 @@
 """Which labelled image is for training, which for validation and which for the test.
 
 A split by site keeps every camera's images on one side, so that a score speaks of cameras that the model
-has never seen. A random split is stratified by class and keeps byte-identical images together. Both are
-pure functions of arrays: the same rows and the same seed give the same parts on every platform.
+has never seen. A random split is stratified by class and keeps byte-identical images together. Neither
+divides a sequence. Both are pure functions of arrays: the same rows and the same seed give the same parts on
+every platform.
 """
 
 from collections.abc import Sequence
@@ -13,15 +14,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from common.data.groups import Integers, Labels, Sequences, Sites, Units, image_units, site_units, straddling
 from common.data.split_notes import (
     PARTS,
     SplitKind,
     class_notes,
-    count,
     duplicate_notes,
-    list_of,
+    empty_parts,
+    join_notes,
+    size_cause,
     size_notes,
+    too_few_units,
 )
+from common.data.stratified import Floats, Shares
+from common.data.whole_groups import random_parts
 from common.errors import TraplineError, UsageError
 
 HONEST_SHARES = (0.65, 0.20, 0.15)
@@ -37,12 +43,6 @@ FEWEST_AND_MOST_RESTARTS = (2, 16)
 RESTART_WORK = 15_000
 SWAP_WORK = 10_000_000
 MOST_SWEEPS = 8
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Labels = npt.NDArray[np.integer]
-Sites = npt.NDArray[np.str_ | np.object_]
-Shares = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -96,36 +96,53 @@ def split(
     groups_of_duplicates: Labels | None,
     policy: SplitPolicy,
     class_names: Sequence[str],
+    sequences: Sequences | None = None,
 ) -> SplitResult:
     """Divide n labelled images into train, val and test.
 
     `labels`: shape (n,), indices into `class_names`. `sites`: shape (n,), the camera of each image, or None.
     `groups_of_duplicates`: shape (n,), equal values for byte-identical images, or None when all differ.
+    `sequences`: of n images, or None when none is in one.
 
-    A split by site puts no site into two parts and does not depend on the order of the rows. A random split
-    is exact within rounding for each class, and byte-identical images stay together.
+    A split by site puts no site and no sequence into two parts and does not depend on the order of the rows.
+    A random split is exact within rounding for each class; byte-identical images stay together, and so do
+    those of one sequence: then it is as near to the shares as these allow.
 
     Raises TraplineError when there are no images, when an image has no site (split by site only), or when a
     part with a share above 0 would be empty; ValueError when shapes or labels do not fit.
     """
     groups = np.arange(len(labels)) if groups_of_duplicates is None else groups_of_duplicates
     _check_rows(labels, sites, groups, len(class_names))
+    units = units_of(sites, groups, policy, sequences)
     if policy.kind == "random":
-        unit_of, part = groups, stratified_parts(labels, groups, policy.shares, policy.seed)
-    elif sites is None:
-        raise UsageError("split: site needs a site for each image, and there is none; use --split random")
+        part = random_parts(labels, units, policy.shares, policy.seed)
     else:
-        unit_of = number_sites(sites)
-        counts = np.bincount(
-            unit_of * len(class_names) + labels, minlength=len(class_names) * (unit_of.max() + 1)
-        )
-        part = site_parts(counts.reshape(-1, len(class_names)), unit_of, policy)
-    refuse_empty_parts(part, policy)
-    rows = pd.DataFrame({"label": labels, "part": part, "unit": unit_of, "group": groups})
+        part = site_parts(class_counts(units, labels, len(class_names)), units, policy)
+    refuse_empty_parts(part, units, policy)
+    rows = pd.DataFrame({"label": labels, "part": part, "unit": units.unit_of, "group": groups})
     wanted = [index for index, share in enumerate(policy.shares) if share]
-    notes = class_notes(rows, wanted, policy.kind, class_names)
-    notes += size_notes(part, policy.shares, policy.kind) + duplicate_notes(rows, "as their sites are")
+    notes = join_notes(units) + class_notes(rows.assign(site=units.site_of), wanted, units, class_names)
+    notes += size_notes(part, policy.shares, size_cause(units)) + duplicate_notes(rows, "as their sites are")
     return SplitResult(np.array(PARTS)[part], notes)
+
+
+def units_of(sites: Sites | None, groups: Labels, policy: SplitPolicy, sequences: Sequences | None) -> Units:
+    """What a split by site, or at random, may not divide; the arguments are those of `split`.
+
+    Raises UsageError without sites and TraplineError where one is missing, for a split by site.
+    """
+    found = sequences or Sequences.none(len(groups))
+    if policy.kind == "random":
+        return image_units(groups, found)
+    if sites is None:
+        raise UsageError("split: site needs a site for each image, and there is none; use --split random")
+    return site_units(sites, found)
+
+
+def class_counts(units: Units, labels: Labels, classes: int) -> Integers:
+    """The images of each class in each unit, shape (units, classes), by their `labels`, (n,)."""
+    cells = np.bincount(units.unit_of * classes + labels, minlength=len(units) * classes)
+    return cells.reshape(-1, classes)
 
 
 def _check_rows(labels: Labels, sites: Sites | None, groups: Labels, classes: int) -> None:
@@ -137,83 +154,11 @@ def _check_rows(labels: Labels, sites: Sites | None, groups: Labels, classes: in
         raise ValueError(f"labels must lie between 0 and {classes - 1}, the number of class names less 1")
 
 
-def number_sites(sites: Sites) -> Integers:
-    """The place of each row's site among the sorted names of sites, shape (n,).
-
-    Raises TraplineError, naming the first row, when a site is missing or empty.
-    """
-    missing = np.flatnonzero(pd.isna(sites) | (np.asarray(sites, dtype=str) == ""))
-    if len(missing):
-        raise TraplineError(
-            f"site: {len(missing)} labelled images have none, the first in row {missing[0]}; "
-            "fill in the site, leave these images out, or use --split random"
-        )
-    return pd.factorize(np.asarray(sites, dtype=str).astype(object), sort=True)[0].astype(np.int64)
-
-
-def refuse_empty_parts(part: Integers, policy: SplitPolicy) -> None:
+def refuse_empty_parts(part: Integers, units: Units, policy: SplitPolicy) -> None:
     """Raise TraplineError where a part that `policy` gives a share is not in `part`, (n,) indices."""
     empty = [PARTS[index] for index in np.flatnonzero(policy.shares) if index not in part]
     if empty:
-        raise TraplineError(
-            f"split: {list_of(empty)} would be empty, for each class has too few different images "
-            f"({len(part)} images in all); add images, or leave out the test part with --shares 0.8,0.2,0"
-        )
-
-
-def stratified_parts(labels: Labels, groups: Labels, shares: Shares, seed: int) -> Integers:
-    """A random part index for each row, shape (n,), stratified by class; equal `groups` stay together.
-
-    Counts for each class are within 1 of its share, unless a part would lack the class or a group is large.
-    A class with fewer images than parts goes to train first, then to val. A part may come out empty.
-    """
-    generator = np.random.default_rng(seed)
-    _, unit_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    # Identical images can bear different labels: the unit counts for the smallest, whatever the row order.
-    unit_label = np.full(len(sizes), np.iinfo(np.int64).max)
-    np.minimum.at(unit_label, unit_of, labels)
-    unit_part = np.zeros(len(sizes), dtype=np.int64)
-    owed = np.zeros(len(PARTS))
-    for label in np.unique(unit_label):
-        units = generator.permutation(np.flatnonzero(unit_label == label))
-        total = int(sizes[units].sum())
-        quotas = whole_shares(total, np.array(shares), owed)
-        owed += total * np.array(shares) - quotas
-        unit_part[units] = _fill_quotas(sizes[units], quotas)
-    return unit_part[unit_of]
-
-
-def whole_shares(total: int, shares: Floats, owed: Floats) -> Integers:
-    """Whole numbers of images for each part that sum to `total`, shape (parts,).
-
-    `owed`: what rounding took from each part in the classes before, so that errors do not add up.
-    """
-    active = np.flatnonzero(shares)
-    if total < len(active):
-        return np.bincount(active[:total], minlength=len(shares))
-    ideal = np.round(total * shares, 9)  # 0.65 x 20 is a hair above 13 in binary
-    quotas = np.floor(ideal).astype(np.int64)
-    wishes = np.where(ideal > quotas, ideal - quotas + owed, -np.inf)
-    quotas[np.argsort(-wishes, kind="stable")[: total - quotas.sum()]] += 1
-    for part in active[quotas[active] == 0]:
-        quotas[np.argmax(quotas)] -= 1
-        quotas[part] = 1
-    return quotas
-
-
-def _fill_quotas(sizes: Integers, quotas: Integers) -> Integers:
-    """A part for each unit of `sizes` images: large units first, single ones exactly into what is left."""
-    part = np.zeros(len(sizes), dtype=np.int64)
-    room = quotas.copy()
-    for unit in np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes > 1)]:
-        part[unit] = np.argmax(room)
-        room[part[unit]] -= sizes[unit]
-    singles = np.flatnonzero(sizes == 1)
-    room = np.maximum(room, 0)
-    for _ in range(int(room.sum()) - len(singles)):
-        room[len(room) - 1 - np.argmax(room[::-1])] -= 1  # on a tie test gives way first, train last
-    part[singles] = np.repeat(np.arange(len(room)), room)
-    return part
+        raise TraplineError(empty_parts(empty, units))
 
 
 @dataclass
@@ -249,29 +194,19 @@ class _Arrangement:
         return float(np.square(self.excess).sum() + self.penalties @ (self.cover == 0).sum(axis=1))
 
 
-def site_parts(counts: Integers, site_of: Integers, policy: SplitPolicy) -> Integers:
-    """The part index of each of n images such that no site is in two parts, shape (n,).
+def site_parts(counts: Integers, units: Units, policy: SplitPolicy) -> Integers:
+    """The part index of each of n images such that no unit, a site or several, is in two parts, shape (n,).
 
-    `counts`: shape (sites, classes), the images of each class at each site; `site_of`: shape (n,). Raises
-    TraplineError where there are fewer sites than parts.
+    `counts`: shape (units, classes), the images of each class in each unit. Raises TraplineError where there
+    are fewer units than parts.
     """
     active = np.flatnonzero(policy.shares)
     if len(counts) < len(active):
-        raise TraplineError(_too_few_sites(len(counts), [PARTS[index] for index in active]))
-    part = active[_best_arrangement(counts, np.bincount(site_of), policy)][site_of]
-    if pd.Series(part).groupby(site_of).nunique().max() > 1:
+        raise TraplineError(too_few_units(units, [PARTS[index] for index in active]))
+    part = active[_best_arrangement(counts, np.bincount(units.unit_of), policy)][units.unit_of]
+    if units.site_of is not None and straddling(units.site_of, part):
         raise TraplineError("split: a site came out in two parts; this is a defect of Trapline, report it")
     return part
-
-
-def _too_few_sites(site_count: int, parts: list[str]) -> str:
-    ways_out = "use --split random"
-    if site_count == 2:
-        ways_out += ", or leave out the test part, for example with --shares 0.8,0.2,0"
-    return (
-        f"site: the images come from {count(site_count, 'site')}, too few for {list_of(parts)} without a "
-        f"site in two of them: {list_of(parts[site_count:])} cannot be filled; {ways_out}"
-    )
 
 
 def _unplaced(counts: Integers, sizes: Integers, shares: Shares) -> _Arrangement:

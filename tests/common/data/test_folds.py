@@ -27,17 +27,20 @@ from common.errors import UsageError
 from tests.common.data.test_splits import simulated
 
 
-def made(folder, rows, *, by_site, classes=3):
-    """A prepared set of (part, labels, site, content) rows, without pictures."""
+def made(folder, rows, *, by_site, classes=3, ids=None, **split):
+    """A prepared set of (part, labels, site, content, sequence if any) rows, without pictures.
+
+    `ids`: those of the images of a part; `split`: more fields of the split.
+    """
     parts = {}
-    for part in ("train", "val", "test"):
+    for part in ("train", "val", "test", "unlabeled"):
         own = [row for row in rows if row[0] == part]
         columns = {
-            "id": [str(number) for number in range(len(own))],
+            "id": (ids or {}).get(part, [f"{part} {number}" for number in range(len(own))]),
             "image": [b""] * len(own),
             "labels": [row[1] for row in own],
             "site": [row[2] for row in own],
-            "sequence": [None] * len(own),
+            "sequence": [row[4] if len(row) > 4 else None for row in own],
             "width": [1] * len(own),
             "height": [1] * len(own),
             "sha256": [row[3] for row in own],
@@ -53,7 +56,7 @@ def made(folder, rows, *, by_site, classes=3):
         classes=[f"class{index}" for index in range(classes)],
         source="drawn",
         drawn=True,
-        split=Split(kind="site" if by_site else "random", shares={}, seed=0, unseen_sites=by_site),
+        split=Split(kind="site" if by_site else "random", shares={}, seed=0, unseen_sites=by_site, **split),
         pixels={},
         jpeg_quality=90,
         parts=parts,
@@ -111,6 +114,48 @@ def test_the_folds_do_not_depend_on_the_order_of_the_images(tmp_path_factory, ro
         fold_of = fold_of_each_image(made(tmp_path_factory.mktemp("set"), order, by_site=False), 2)
         found.append({row[3]: fold for row, fold in zip(used, fold_of, strict=True)})
     assert found[0] == found[1]
+
+
+# Six cameras, each of which shares a sequence with the next one.
+CHAIN = [
+    ("train", [number % 3], f"cam{number}", f"hash{2 * number + side}", f"q{number + side}")
+    for number in range(6)
+    for side in (0, 1)
+]
+
+
+@pytest.mark.parametrize("by_site", [True, False])
+def test_folds_that_need_more_units_than_sequences_leave_name_the_kind_of_unit(tmp_path, by_site):
+    prepared = made(tmp_path, CHAIN, by_site=by_site, sequences="global")
+    what = "sites" if by_site else "different images"
+    units = 1 if by_site else 7
+    message = (
+        rf"8 folds need as many {what} \(those that a sequence joins count as one\).* have {units}; take"
+    )
+    with pytest.raises(UsageError, match=message):
+        fold_of_each_image(prepared, 8)
+
+
+def test_the_scope_of_sequences_is_that_of_the_set_and_an_older_set_is_asked_itself(tmp_path):
+    for name, scope in {"kept": {"sequences": "by_site"}, "older": {}}.items():
+        (tmp_path / name).mkdir()
+        prepared = made(tmp_path / name, CHAIN, by_site=True, **scope)
+        assert len(set(fold_of_each_image(prepared, 6).tolist())) == 6
+    with pytest.raises(UsageError, match="6 folds need as many sites"):
+        fold_of_each_image(made(tmp_path, CHAIN, by_site=True, sequences="global"), 6)
+
+
+def test_a_camera_that_an_older_set_spells_two_ways_is_in_one_fold(tmp_path):
+    spelt = ["Cam A", "cam a ", "B", "C", "c"] * 2
+    rows = [("train" if number % 2 else "val", [0], site, f"{number}") for number, site in enumerate(spelt)]
+    fold_of = fold_of_each_image(made(tmp_path, rows, by_site=True), 3)
+    used = [row[2].strip().lower() for part in ("train", "val") for row in rows if row[0] == part]
+    assert len(set(zip(used, fold_of.tolist(), strict=True))) == 3
+
+
+def test_an_empty_val_is_folded_as_well(tmp_path):
+    rows = [("train", [0], "a", "1"), ("train", [1], "b", "2")]
+    assert sorted(fold_of_each_image(made(tmp_path, rows, by_site=True), 2)) == [1, 2]
 
 
 def counted(labels, unit_of, classes):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from common.data.groups import Sequences
 from common.data.label_splits import LABEL_SHARES, iterative_parts, split_label_lists
 from common.data.splits import SplitPolicy
 from common.errors import TraplineError
@@ -76,3 +77,21 @@ def test_no_images_or_empty_parts_are_errors():
         split_label_lists(np.zeros((0, 4), dtype=bool), None, np.arange(0), policy, NAMES)
     with pytest.raises(TraplineError, match="test would be empty"):
         split_label_lists(labels(2), None, np.arange(2), policy, NAMES)
+
+
+def test_sequences_stay_whole_and_labels_are_spread_by_site_and_at_random():
+    matrix, sequences = labels(900), Sequences(np.arange(900) // 3, np.arange(900).astype(object))
+    sites = np.array([f"s{number // 12:02d}" for number in range(900)], dtype=object)
+    sites[11] = "s01"  # its sequence began at s00
+    for kind in ("random", "site"):
+        policy = SplitPolicy(kind, LABEL_SHARES)
+        result = split_label_lists(matrix, sites, np.arange(900), policy, NAMES, sequences)
+        assert (result.part.reshape(300, 3) == result.part[::3, None]).all()
+        for name, share in zip(("train", "val", "test"), LABEL_SHARES, strict=True):
+            assert matrix[result.part == name].sum(axis=0) / matrix.sum(axis=0) == pytest.approx(
+                share, abs=0.09
+            )
+    assert result.part[0] == result.part[12]
+    assert result.notes[0].startswith(
+        "2 sites were joined because sequences span them (for instance sequence"
+    )

@@ -57,6 +57,29 @@ def test_another_version_is_refused_with_the_key(copy, key, value):
         open_prepared(copy)
 
 
+def test_a_set_from_before_the_scope_of_sequences_was_kept_opens_and_decides_by_its_images(copy):
+    path = copy / "dataset.json"
+    content = json.loads(path.read_text())
+    content["split"].pop("sequences", None)
+    path.write_text(json.dumps(content))
+    split = open_prepared(copy).description.split
+    assert split.sequences == "global"
+    anew = ([*"aabbccdd"], [*"12121212"])
+    assert split.sequence_scope(*anew) == "by_site"
+    kept = split.model_validate({**content["split"], "sequences": "global"})
+    assert kept.sequence_scope(*anew) == "global"
+    assert list(kept.model_dump()) == ["kind", "shares", "seed", "unseen_sites", "sequences"]
+
+
+def test_a_scope_of_sequences_that_is_none_is_refused(copy):
+    path = copy / "dataset.json"
+    content = json.loads(path.read_text())
+    content["split"]["sequences"] = "by_camera"
+    path.write_text(json.dumps(content))
+    with pytest.raises(TraplineError, match=r"dataset\.json: split\.sequences: .*prepare the data again"):
+        open_prepared(copy)
+
+
 def test_a_cut_file_is_named(copy):
     path = next((copy / "train").iterdir())
     path.write_bytes(path.read_bytes()[:-100])

@@ -9,6 +9,7 @@ from common.data.prepared import open_prepared
 from common.data.pseudo import COLUMNS, LABELS, SUMMARY, conflicts, read_pseudo_labels
 from common.errors import TraplineError
 from common.storage import file_digest, write_json
+from tests.common.data.test_folds import made
 from tests.conftest import write_jpeg
 
 
@@ -138,3 +139,50 @@ def test_an_accepted_image_that_may_not_be_trained_on_is_an_error(overlapping, t
         folder = write(tmp_path / reason, overlapping, [row(names[place], "cat", 0)])
         with pytest.raises(TraplineError, match=f"accepted, but {reason}"):
             read_pseudo_labels(folder, overlapping)
+
+
+def rows(*unlabelled):
+    """Labelled images of sequences 1 to 4 at cameras A to C, and unlabelled (site, sequence) ones."""
+    known = [("train", "A", "1"), ("val", "B", "2"), ("test", "C", "3"), ("test", "C", "4")]
+    own = [(part, [0], site, f"{part}{sequence}", sequence) for part, site, sequence in known]
+    return [
+        *own,
+        *(("unlabeled", [], *row[:1], f"u{number}", row[1]) for number, row in enumerate(unlabelled)),
+    ]
+
+
+@pytest.mark.parametrize("by_site", [True, False])
+def test_frames_of_a_held_out_sequence_are_told_whatever_the_split(tmp_path, by_site):
+    frames = [("D", "1"), ("D", "2"), ("D", "3"), (None, "4"), ("D", None), ("D", "5")]
+    prepared = made(tmp_path, rows(*frames), by_site=by_site, sequences="global")
+    held_out = ["sequence_of_validation", "sequence_of_test", "sequence_of_test"]
+    assert conflicts(prepared) == ["", *held_out, "", ""]
+
+
+def test_where_sequences_count_per_site_only_those_of_the_same_camera_are_told(tmp_path):
+    frames = [("A", "2"), ("B", "2"), (" b", "2"), ("A", "3"), (None, "3")]
+    prepared = made(tmp_path, rows(*frames), by_site=False, sequences="by_site")
+    assert conflicts(prepared) == ["", "sequence_of_validation", "sequence_of_validation", "", ""]
+
+
+def test_cameras_and_sequences_of_an_older_set_are_compared_however_they_are_spelt(tmp_path):
+    frames = [("b ", None), ("\u00a0C", None), ("a", None), ("D", " 2")]
+    prepared = made(tmp_path, rows(*frames), by_site=True)
+    assert conflicts(prepared) == ["site_of_validation", "site_of_test", "", "sequence_of_validation"]
+
+
+def test_an_older_set_whose_cameras_number_sequences_anew_loses_no_more_frames_than_it_must(tmp_path):
+    parts = ["train", "train", "val", "test"]
+    labelled = [
+        (part, [0], f"cam{site}", f"{site} {number}", str(number))
+        for site, part in enumerate(parts)
+        for number in range(3)
+    ]
+    frames = [("unlabeled", [], "cam0", "u0", "1"), ("unlabeled", [], "cam2", "u1", "1")]
+    assert conflicts(made(tmp_path, [*labelled, *frames], by_site=False)) == ["", "sequence_of_validation"]
+
+
+def test_an_id_that_a_labelled_image_has_in_another_spelling_is_an_error(tmp_path):
+    prepared = made(tmp_path, rows(("D", None)), by_site=True, ids={"unlabeled": ["val  0"]})
+    with pytest.raises(TraplineError, match="val  0 is the id of an unlabelled image and of one of val"):
+        conflicts(prepared)

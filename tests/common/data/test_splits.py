@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from common.data.splits import PARTS, RANDOM_SHARES, SplitPolicy, split, stratified_parts
+from common.data.groups import Sequences
+from common.data.split_notes import PARTS
+from common.data.splits import RANDOM_SHARES, SplitPolicy, split
+from common.data.stratified import stratified_parts
 from common.errors import TraplineError, UsageError
 
 NO_TEST = (0.8, 0.2, 0.0)
@@ -259,6 +262,27 @@ def test_a_class_with_too_few_images_goes_to_train_then_to_val():
 def test_a_random_split_that_would_leave_a_part_empty_is_refused():
     with pytest.raises(TraplineError, match="split: test would be empty"):
         split(np.array([0, 0, 1, 1]), None, None, SplitPolicy("random", (0.65, 0.20, 0.15)), names(2))
+
+
+def test_a_random_split_without_sequences_is_the_same_with_and_without_their_column():
+    labels, _ = simulated(3, sites=20)
+    policy = SplitPolicy("random", (0.65, 0.20, 0.15))
+    alone = split(labels, None, None, policy, names(8))
+    given = split(labels, None, None, policy, names(8), Sequences.none(len(labels)))
+    one_each = Sequences(np.arange(len(labels)), np.arange(len(labels)).astype(object))
+    singles = split(labels, None, None, policy, names(8), one_each)
+    assert (alone.part == given.part).all()
+    assert (alone.part == singles.part).all()
+    assert alone.notes == given.notes == singles.notes
+
+
+@pytest.mark.parametrize("kind", ["site", "random"])
+def test_whole_sequences_cost_the_shares_next_to_nothing(kind):
+    labels, sites = simulated(4)
+    sequences = Sequences.of([f"{site} {row // 4}" for row, site in enumerate(sites)], sites, "global")
+    part = split(labels, sites, None, SplitPolicy(kind), names(8), sequences).part
+    assert class_deviation(labels, part == "val", 0.2, 8) < 0.01
+    assert all(len(set(part[sequences.number == number])) == 1 for number in range(0, 3000, 50))
 
 
 @pytest.mark.parametrize(
