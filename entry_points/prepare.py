@@ -59,17 +59,27 @@ def pattern(text: str) -> re.Pattern[str]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from None
 
 
+def truth(text: str) -> bool:
+    """An argparse type: true or false, in any case."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
 def parser() -> ArgumentParser:
     """The command line."""
     arguments = ArgumentParser(description=__doc__.splitlines()[0])
     add = arguments.add_argument
     add("--input", required=True, metavar="DIR|FILE|s3://...|demo",
-        help="raw images, in a folder, a .zip, .tar or .tar.gz; demo: draw some")  # fmt: skip
+        help="raw images, a folder, .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz; demo: draw some")  # fmt: skip
     add("--output", required=True, metavar="DIR", help="gets the prepared data set")
-    add("--site-csv", metavar="FILE|s3://...", help="CSV with filepath and site (class folders)")
-    add("--site-regex", type=pattern, metavar="REGEX", help="finds (?P<site>...) in the path (class folders)")
+    add("--follow-links", nargs="?", const=True, default=False, type=truth, metavar="true|false",
+        help="read links that lead out of the input folder, too (default: false)")  # fmt: skip
+    add("--site-csv", metavar="FILE|s3://...", help="CSV with filepath or id, site, perhaps sequence")
+    add("--site-regex", type=pattern, metavar="REGEX",
+        help="finds (?P<site>...) in the path, perhaps (?P<sequence>...)")  # fmt: skip
     add("--split", choices=["site", "random", "given"],
-        help="default: the set's own where it has one, by site where it has sites, else random")  # fmt: skip
+        help="default: the set's own (folders, or a column), else by site, else random")  # fmt: skip
     add("--shares", type=shares, metavar="T,V,T", help="train, val, test; default 0.65,0.20,0.15; "
         "for --split random 0.75,0.25,0; for several labels an image at random 0.70,0.15,0.15")  # fmt: skip
     add("--val-share", type=number(float, 0.001, 0.9), metavar="SHARE",
@@ -128,6 +138,7 @@ def main() -> None:
             processes=flags.processes,
             limit_per_class=flags.limit_per_class,
             source_name=flags.source_name or flags.input,
+            follow_links=flags.follow_links,
         )
     )
 

@@ -1,14 +1,14 @@
 """Names as people write them: one key for a site, a class, an id, a sequence or a path, however it is spelt.
 
-A trailing blank, another Unicode form, a no-break space or an invisible character makes no new camera. What is
-compared is the key; what is written is the commonest spelling, and what was merged is said.
+A trailing blank, another Unicode form, a no-break space or an invisible character makes no new camera. What
+is compared is the key; what is written is the commonest spelling, and what was merged is said.
 """
 
 import enum
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -30,6 +30,8 @@ INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 HIDDEN = ("Cf", "Cc")  # Unicode's categories "format" and "control"
+# Zero-width (non-)joiners between letters beyond ASCII are spelling there: drop them from keys alone.
+JOINERS = re.compile("(?<=[^\x00-\x7f\\s])([\u200c\u200d])(?=[^\x00-\x7f\\s])")
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,23 @@ class Merged:
 
 
 def clean(text: str) -> str:
-    """`text` in Unicode's composed form (NFC), without invisible characters, its blanks trimmed and single."""
+    """`text` in Unicode's composed form (NFC), nothing invisible in it, its blanks trimmed and single."""
     if text.isascii() and text.isprintable():
         return " ".join(text.split())
-    visible = (
-        letter
-        for letter in unicodedata.normalize("NFC", text)
-        if letter.isspace() or unicodedata.category(letter) not in HIDDEN
-    )
-    return " ".join(INVISIBLE.sub("", "".join(visible)).split())
+    return " ".join("".join(_visible(unicodedata.normalize("NFC", text))).split())
+
+
+def as_written(text: str) -> str:
+    """`clean`, but with the joiners that Persian, Sinhala and other scripts need between their letters."""
+    pieces = JOINERS.split(text)  # every second one is a joiner
+    pieces[::2] = map(clean, pieces[::2])
+    return "".join(pieces)
+
+
+def _visible(text: str) -> Iterator[str]:
+    for letter in text:
+        if letter.isspace() or not (unicodedata.category(letter) in HIDDEN or INVISIBLE.match(letter)):
+            yield letter
 
 
 def key(text: str, kind: Kind) -> str:
@@ -77,8 +87,8 @@ def keys(values: Iterable[str | None], kind: Kind) -> list[str | None]:
     """
     column = list(values)
     of_value = {value: key(value, kind) for value in {value for value in column if value}}
-    held = [WHOLE_NUMBER.fullmatch(each) for each in of_value.values() if each]
-    if kind is not Kind.PATH and held and all(held):
+    held = [each for each in of_value.values() if each]
+    if kind is not Kind.PATH and held and all(WHOLE_NUMBER.fullmatch(each) for each in held):
         of_value = {value: _whole(each) for value, each in of_value.items()}
     return [of_value.get(value) or None if value else None for value in column]
 
@@ -108,7 +118,7 @@ def merged(values: Sequence[str | None], kind: Kind) -> Merged:
 def _commonest(spellings: Mapping[str, int]) -> str:
     cleaned: Counter[str] = Counter()
     for spelling, count in spellings.items():
-        cleaned[clean(spelling)] += count
+        cleaned[as_written(spelling)] += count
     return min(cleaned, key=lambda spelling: (-cleaned[spelling], spelling))
 
 
@@ -127,7 +137,7 @@ def ascii_quoted(text: str) -> str:
     plain = unicodedata.is_normalized("NFC", text)
     letters = (
         letter if letter == " " or (letter.isprintable() and plain and not INVISIBLE.match(letter))
-        else letter.encode("ascii", "backslashreplace").decode()
+        else letter.encode("unicode_escape").decode()
         for letter in text
     )  # fmt: skip
     return f"'{''.join(letters)}'"

@@ -67,6 +67,7 @@ def test_tiny_imagenet_keeps_its_split_its_names_and_its_codes(tiny, tmp_path, c
         "shares": {"train": 0.6667, "val": 0.3333, "test": 0.0},
         "seed": 0,
         "unseen_sites": False,
+        "sequences": "global",
     }
     assert found["val"] == ["val/images/val_0.JPEG", "val/images/val_1.JPEG"]
     assert found["unlabeled"] == ["test/images/test_0.JPEG", "test/images/test_1.JPEG"]

@@ -63,6 +63,9 @@ def test_among_photographs_every_malformed_file_has_its_outcome(real_data, tmp_p
         (raw / name).symlink_to(real_data / "camera_traps_norway" / name)
     (raw / "malformed").symlink_to(real_data / "malformed")
     flags = ["--split", "random", "--max-quarantine", 0.2, "--short-side", 64]
+    refused = run_script("prepare.py", "--input", raw, "--output", tmp_path / "out", *flags)
+    assert "cricetidae is a link that leads out of the input folder; --follow-links" in refused.stderr
+    flags.append("--follow-links")
     done = run_script("prepare.py", "--input", raw, "--output", tmp_path / "out", *flags)
     assert done.returncode == 0, done.stderr
     with OUTCOMES.open(newline="") as file:

@@ -4,33 +4,25 @@ Classes are those of train. Where the set has a file of words, the first word na
 name, such as WordNet's id, is kept as its code.
 """
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from common.data.listing import (
-    COLUMNS,
-    GIVEN,
-    UNLABELED,
-    UNLABELED_FOLDER,
-    SiteRule,
-    Source,
-    files_below,
-    loose_images,
-    printable,
-    with_sites,
-)
-from common.data.quarantine import AMBIGUOUS_LABEL, MISSING, UNKNOWN_LABEL, Quarantined
+from common.data.class_names import Classes, named
+from common.data.listing import COLUMNS, GIVEN, UNLABELED, Source, printable
+from common.data.places import InputFolder
+from common.data.quarantine import AMBIGUOUS_LABEL, MISSING, OUTSIDE, UNKNOWN_LABEL, Quarantined
+from common.data.split_names import TEST, TRAIN, VAL, is_unlabeled, part_folders, part_of
+from common.data.tables import read_text
 from common.errors import TraplineError
+from common.names import Kind, key
 
 CODES = "wnids.txt"  # Tiny-ImageNet's classes, a WordNet id a line
 WORDS = ("words.txt", "LOC_synset_mapping.txt")  # id, blank, words: of Tiny-ImageNet, of ImageNet
-ANNOTATIONS = "val/val_annotations.txt"
+ANNOTATIONS = "val_annotations.txt"
 IMAGES = "images"
-TRAIN, VAL, TEST = "train", "val", "test"
 
 Row = tuple[str, str, str, int, None, None, str | None]  # COLUMNS and GIVEN
 
@@ -38,46 +30,59 @@ Row = tuple[str, str, str, int, None, None, str | None]  # COLUMNS and GIVEN
 # --- Tiny-ImageNet ------------------------------------------------------------------------------------------
 
 
-def is_tiny_imagenet(folder: Path) -> bool:
+def is_tiny_imagenet(folder: InputFolder) -> bool:
     """Whether `folder` holds wnids.txt and train."""
-    return (folder / CODES).is_file() and (folder / TRAIN).is_dir()
+    return folder.table(CODES) is not None and TRAIN in _parts(folder)
 
 
-def read_tiny_imagenet(folder: Path, rule: SiteRule) -> Source:
+def _parts(folder: InputFolder) -> dict[str, str]:
+    """The folder of each part, by its name on disk."""
+    return {part: name for name in reversed(folder.folders()) if (part := part_of(name)) is not None}
+
+
+def read_tiny_imagenet(folder: InputFolder) -> Source:
     """List `train/<wnid>/images/*`, `val/images/*` with val_annotations.txt, and `test/images/*`, unlabelled.
 
     The classes are those of wnids.txt, in its order. A validation part that was sorted into class folders,
-    without val_annotations.txt, is read as well. Raises TraplineError where a class or its images lack.
+    without val_annotations.txt, is read as well. Raises TraplineError where a class or its images lack, or a
+    code is no folder's name.
     """
-    codes = list(dict.fromkeys(_lines(folder / CODES)))
+    path, parts = folder.path / CODES, _parts(folder)
+    codes = list(dict.fromkeys(_lines(path)))
+    wrong = next((code for code in codes if "/" in code or "\\" in code or code in (".", "..")), None)
+    if wrong is not None:
+        raise TraplineError(f"{path}: {wrong!r} is no class: a folder outside its place is not read")
     rows: list[Row] = []
-    quarantined = loose_images(folder) + _of_unknown_classes(folder, TRAIN, codes)
+    quarantined = loose_images(folder) + _of_unknown_classes(folder, parts[TRAIN], set(codes))
     for label, code in enumerate(codes):
-        place = f"{TRAIN}/{code}/{IMAGES}"
-        files = _files(folder, place)
+        place = f"{parts[TRAIN]}/{code}/{IMAGES}"
+        files = folder.files(place)
         if not files:
-            raise TraplineError(f"{folder / place}: holds no image, though {CODES} names the class")
+            raise TraplineError(f"{folder.path / place}: holds no image, though {CODES} names the class")
         rows += _rows(folder, files, label, TRAIN)
-    if (folder / ANNOTATIONS).is_file():
-        rows += _annotated(folder, codes, quarantined)
+    val = parts.get(VAL, VAL)
+    if folder.table(f"{val}/{ANNOTATIONS}") is not None:
+        rows += _annotated(folder, val, codes, quarantined)
     else:
-        quarantined += _of_unknown_classes(folder, VAL, codes)
-        rows += _class_rows(folder, VAL, codes)
-    rows += _rows(folder, _files(folder, f"{TEST}/{IMAGES}"), UNLABELED, None)
-    return _source(folder, rule, rows, codes, quarantined)
+        quarantined += _of_unknown_classes(folder, val, set(codes))
+        rows += _class_rows(folder, val, VAL, {code: label for label, code in enumerate(codes)})
+    rows += _rows(folder, folder.files(f"{parts.get(TEST, TEST)}/{IMAGES}"), UNLABELED, None)
+    return _source(folder, rows, codes, quarantined)
 
 
-def _annotated(folder: Path, codes: Sequence[str], quarantined: list[Quarantined]) -> list[Row]:
+def _annotated(
+    folder: InputFolder, val: str, codes: Sequence[str], quarantined: list[Quarantined]
+) -> list[Row]:
     """The validation images with the class that val_annotations.txt gives them."""
-    path, place = folder / ANNOTATIONS, f"{VAL}/{IMAGES}"
+    path, place = folder.path / val / ANNOTATIONS, f"{val}/{IMAGES}"
     label_of = {code: label for label, code in enumerate(codes)}
     given: dict[str, set[str]] = {}
     for line in _lines(path):
         name, _, rest = line.partition("\t")
-        given.setdefault(f"{place}/{name}", set()).add(rest.partition("\t")[0])
+        given.setdefault(key(f"{place}/{name}", Kind.PATH), set()).add(rest.partition("\t")[0].strip())
     rows: list[Row] = []
-    for file in _files(folder, place):
-        found = given.pop(file, set())
+    for file in folder.files(place):
+        found = given.pop(key(file, Kind.PATH), set())
         if len(found) == 1 and (code := next(iter(found))) in label_of:
             rows += _rows(folder, [file], label_of[code], VAL)
         else:
@@ -91,61 +96,85 @@ def _annotated(folder: Path, codes: Sequence[str], quarantined: list[Quarantined
 # --- class folders below parts ------------------------------------------------------------------------------
 
 
-def has_parts(folder: Path) -> bool:
-    """Whether `folder` holds train, with class folders, and val or test, and no folder that is no part."""
-    names = set(_subfolders(folder))
-    known = {TRAIN, VAL, TEST, UNLABELED_FOLDER}
-    return TRAIN in names <= known and bool(names & {VAL, TEST}) and bool(_subfolders(folder / TRAIN))
+def has_parts(folder: InputFolder) -> bool:
+    """Whether `folder` is a split: train with class folders, perhaps val and test, under any of their names.
+
+    Raises TraplineError where it is half a split (`split_names.part_folders`).
+    """
+    return part_folders(folder) is not None
 
 
-def read_parts(folder: Path, rule: SiteRule) -> Source:
+def read_parts(folder: InputFolder) -> Source:
     """List `train/<class>/**/*` and `val/<class>/**/*`, and `test`, as ImageNet lies for ImageFolder.
 
     `val` may be absent, as CIFAR-10 has none. A `test` without class folders is unlabelled, as is
     `unlabeled`. Images in no class folder, or in one that train lacks, are quarantined. Raises TraplineError
     for an empty class of train, or a val without classes.
     """
-    codes = _subfolders(folder / TRAIN)
-    held = [name for name in (VAL, TEST) if set(codes) & set(_subfolders(folder / name))]
-    if (folder / VAL).is_dir() and VAL not in held:
+    parts = part_folders(folder) or {}
+    classes = _classes_of(folder, parts)
+    held = [part for part in (VAL, TEST) if part in parts and _holds_one_of(folder, parts[part], classes)]
+    if VAL in parts and VAL not in held:
         raise TraplineError(
-            f"{folder / VAL}: holds none of the class folders of {TRAIN} ({codes[0]}, ...); sort the "
-            "validation images into class folders"
+            f"{folder.path / parts[VAL]}: holds none of the class folders of {parts[TRAIN]} "
+            f"({folder.folders(parts[TRAIN])[0]}, ...); sort the validation images into class folders"
         )
-    labelled = [TRAIN, *held]
     rows: list[Row] = []
     quarantined = loose_images(folder)
-    for part in labelled:
-        quarantined += _of_unknown_classes(folder, part, codes)
-        rows += _class_rows(folder, part, codes)
-    empty = set(range(len(codes))) - {label for *_, label, _, _, part in rows if part == TRAIN}
-    if empty:
-        raise TraplineError(f"{folder / TRAIN / codes[min(empty)]}: an empty class folder; fill or remove it")
-    for part in [name for name in (TEST, UNLABELED_FOLDER) if name not in labelled]:
-        rows += _rows(folder, _files(folder, part), UNLABELED, None)
-    return _source(folder, rule, rows, codes, quarantined)
+    for part in (TRAIN, *held):
+        quarantined += _of_unknown_classes(folder, parts[part], classes.index)
+        rows += _class_rows(folder, parts[part], part, classes.index)
+    unlabelled = [name for part, name in parts.items() if part == TEST and part not in held]
+    unlabelled += [name for name in folder.folders() if is_unlabeled(name)]
+    for name in unlabelled:
+        rows += _rows(folder, folder.files(name), UNLABELED, None)
+    return _source(folder, rows, classes.names, quarantined, classes)
 
 
-def _class_rows(folder: Path, part: str, codes: Sequence[str]) -> list[Row]:
+def _classes_of(folder: InputFolder, parts: Mapping[str, str]) -> Classes:
+    """The classes: the folders of train, with those of other parts that are spelt otherwise."""
+    used, empty = [], None
+    own = folder.folders(parts[TRAIN])
+    for name in own:
+        files = len(folder.files(f"{parts[TRAIN]}/{name}"))
+        empty = name if not files and empty is None else empty
+        used += [printable(name)] * files
+    if empty is not None:
+        raise TraplineError(f"{folder.path / parts[TRAIN] / empty}: an empty class folder; fill or remove it")
+    known = {key(printable(name), Kind.CLASS) for name in own}
+    order = [printable(name) for name in own]
+    for part in (part for part in parts if part != TRAIN):
+        for name in map(printable, folder.folders(parts[part])):
+            if key(name, Kind.CLASS) in known:
+                order.append(name)
+                used += [name] * len(folder.files(f"{parts[part]}/{name}"))
+    return named(order, used)
+
+
+def _holds_one_of(folder: InputFolder, place: str, classes: Classes) -> bool:
+    return any(printable(name) in classes.index for name in folder.folders(place))
+
+
+def _class_rows(folder: InputFolder, place: str, part: str, index: Mapping[str, int]) -> list[Row]:
+    """The images below the class folders of a part, in the order of the classes."""
+    found = [(index[printable(name)], name) for name in folder.folders(place) if printable(name) in index]
     rows: list[Row] = []
-    for label, code in enumerate(codes):
-        rows += _rows(folder, _files(folder, f"{part}/{code}"), label, part)
+    for label, name in sorted(found):
+        rows += _rows(folder, folder.files(f"{place}/{name}"), label, part)
     return rows
 
 
-def _of_unknown_classes(folder: Path, part: str, codes: Sequence[str]) -> list[Quarantined]:
-    """The files of `part` that lie in no class folder, or in that of a class that is none."""
-    if not (folder / part).is_dir():
-        return []
-    loose = sorted(printable(path.name) for path in (folder / part).iterdir() if path.is_file())
+def _of_unknown_classes(folder: InputFolder, place: str, known: Iterable[str]) -> list[Quarantined]:
+    """The files of a part that lie in no class folder, or in that of a class that is none."""
     found = [
-        _quarantined(f"{part}/{name}", UNKNOWN_LABEL, "lies in no class folder")
-        for name in loose
-        if not name.startswith(".")
+        _quarantined(f"{place}/{name}", UNKNOWN_LABEL, "lies in no class folder")
+        for name in folder.loose(place)
     ]
-    for name in sorted(set(_subfolders(folder / part)) - set(codes)):
-        files = _files(folder, f"{part}/{name}")
-        found += [_quarantined(file, UNKNOWN_LABEL, f"{name} is no class of the set") for file in files]
+    names = set(known)
+    for name in folder.folders(place):
+        if printable(name) not in names:
+            files = folder.files(f"{place}/{name}")
+            found += [_quarantined(file, UNKNOWN_LABEL, f"{name} is no class of the set") for file in files]
     return found
 
 
@@ -153,24 +182,31 @@ def _of_unknown_classes(folder: Path, part: str, codes: Sequence[str]) -> list[Q
 
 
 def _source(
-    folder: Path, rule: SiteRule, rows: list[Row], codes: list[str], quarantined: list[Quarantined]
+    folder: InputFolder,
+    rows: list[Row],
+    codes: list[str],
+    quarantined: list[Quarantined],
+    classes: Classes | None = None,
 ) -> Source:
     images = pd.DataFrame(rows, columns=[*COLUMNS, GIVEN], dtype=object)
-    names = class_names(folder, codes)
+    names = class_names(folder.path, codes, follow_links=folder.follow_links)
     return Source(
-        with_sites(images, folder, rule),
+        images,
         names,
         quarantined,
         class_codes=codes if names != codes else None,
+        merged={Kind.CLASS: classes.spellings} if classes and classes.spellings else {},
     )
 
 
-def class_names(folder: Path, codes: Sequence[str]) -> list[str]:
+def class_names(folder: Path, codes: Sequence[str], *, follow_links: bool = False) -> list[str]:
     """A name for each class: the first of its words where `folder` has a file of words, else its code.
 
-    Two classes with the same first word, as ImageNet's two cranes, have their codes added.
+    Two classes with the same first word, as ImageNet's two cranes, have their codes added. Raises
+    TraplineError where the file leads out of the folder.
     """
-    words = next((_words(folder / name) for name in WORDS if (folder / name).is_file()), {})
+    place = InputFolder(folder, follow_links)
+    words = next((_words(path) for name in WORDS if (path := place.table(name)) is not None), {})
     names = [words.get(code, "") or code for code in codes]
     count = Counter(names)
     return [name if count[name] == 1 else f"{name} ({code})" for name, code in zip(names, codes, strict=True)]
@@ -184,36 +220,32 @@ def _words(path: Path) -> dict[str, str]:
 
 def _lines(path: Path) -> list[str]:
     """The lines that hold something. Raises TraplineError where the file cannot be read or holds none."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except OSError as error:
-        raise TraplineError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise TraplineError(f"{path}: is no UTF-8 text") from None
+    lines = [line.strip() for line in read_text(path).text.splitlines()]
     if not any(lines):
         raise TraplineError(f"{path}: is empty")
     return [line for line in lines if line]
 
 
-def _subfolders(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _files(folder: Path, place: str) -> list[str]:
-    """The files below folder/place, relative to `folder`, sorted."""
-    return [f"{place}/{file}" for file in files_below(folder / place)] if (folder / place).is_dir() else []
-
-
-def _rows(folder: Path, files: Iterable[str], label: int, part: str | None) -> list[Row]:
-    top = str(folder)
-    return [
-        (shown := printable(file), shown, os.path.join(top, file), label, None, None, part)  # noqa: PTH118
-        for file in files
-    ]
+def _rows(folder: InputFolder, files: Iterable[str], label: int, part: str | None) -> list[Row]:
+    return [(shown := printable(file), shown, folder.full(file), label, None, None, part) for file in files]
 
 
 def _quarantined(file: str, reason: str, detail: str) -> Quarantined:
     return Quarantined(printable(file), printable(file), reason, detail)
+
+
+def loose_images(folder: InputFolder) -> list[Quarantined]:
+    """What lies directly in `folder` and is lost: image files, told by their suffixes, and closed folders."""
+    from PIL import Image
+
+    suffixes = Image.registered_extensions()
+    loose = folder.loose()
+    return [
+        _quarantined(name, UNKNOWN_LABEL, "lies in no class folder")
+        for name in loose
+        if Path(name).suffix.lower() in suffixes and name not in folder.closed
+    ] + [
+        _quarantined(name, OUTSIDE, folder.outside[folder.full(name)])
+        for name in loose
+        if name in folder.closed
+    ]

@@ -1,10 +1,15 @@
 """Names for the classes of a source, where a person gives them: a CSV of labels and names."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from common.data.listing import Source, read_table
+import pandas as pd
+
+from common.data.listing import Source
+from common.data.tables import read_table
 from common.errors import TraplineError, UsageError
+from common.names import Kind, clean, key, keys
 
 LABEL, NAME = "Label", "Name"
 
@@ -18,16 +23,20 @@ def renamed(source: Source, path: Path, shown_as: str) -> Source:
     """
     if not path.is_file():
         raise UsageError(f"--label-names {shown_as}: no such file, here or in the input")
-    table = read_table(path, [LABEL, NAME])
-    labels = table[LABEL].str.strip()
-    if labels.duplicated().any():
-        raise TraplineError(f"{shown_as}: label {labels[labels.duplicated()].iloc[0]} has two rows; keep one")
-    names = dict(zip(labels, table[NAME].str.strip(), strict=True))
+    table = read_table(path, [LABEL, NAME]).cells
     codes = source.class_codes or source.classes
-    if not set(codes) & set(names):
+    labels = pd.Series(keys([*codes, *table[LABEL]], Kind.CLASS))
+    own, labels = labels[: len(codes)], labels[len(codes) :].reset_index(drop=True)
+    if labels.duplicated().any():
+        raise TraplineError(
+            f"{shown_as}: label {table[LABEL][labels.duplicated()].iloc[0]} has two rows; keep one"
+        )
+    names = dict(zip(labels, table[NAME].map(clean), strict=True))
+    if not set(own) & set(names):
         raise TraplineError(f"{shown_as}: names none of the set's labels ({', '.join(codes[:5])}, ...)")
-    classes = [names.get(code) or own for code, own in zip(codes, source.classes, strict=True)]
-    alike = next((name for name in classes if classes.count(name) > 1), None)
-    if alike is not None:
-        raise TraplineError(f"{shown_as}: two labels are called {alike!r}; give each its own name")
+    classes = [names.get(code) or known for code, known in zip(own, source.classes, strict=True)]
+    alike = Counter(key(name, Kind.CLASS) for name in classes)
+    shared = next((name for name in classes if alike[key(name, Kind.CLASS)] > 1), None)
+    if shared is not None:
+        raise TraplineError(f"{shown_as}: two labels are called {shared!r}; give each its own name")
     return replace(source, classes=classes, class_codes=codes)

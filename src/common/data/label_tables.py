@@ -1,29 +1,43 @@
 """Image sets whose tables give an image any number of labels: ImageID, Labels and, optionally, Caption.
 
 A table is told by its columns, whatever its name; one without Labels, or whose Labels are all empty, lists
-unlabelled images. Labels are separated by spaces, numbers or words; an empty cell says that an image has none
-of the classes. Captions may hold commas, quotes and line breaks, and be quoted badly.
+unlabelled images. Labels are numbers or words, divided as `label_lists` says; an empty cell says that an
+image has none of the classes. Captions may hold commas, quotes and line breaks, and be quoted badly. Columns
+of site, sequence and split are read where there are any.
 """
 
 import csv
-import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pandas as pd
 
-from common.data.listing import CAPTION, COLUMNS, LABELS, UNLABELED, SiteRule, Source, files_below, with_sites
-from common.data.quarantine import DUPLICATE_ID, MISSING, UNKNOWN_LABEL, Quarantined
+from common.data.class_names import named
+from common.data.facts import contradictions, settled
+from common.data.label_files import PLACES, TABLE, Finder
+from common.data.label_lists import NUMBER, label_lists
+from common.data.listing import CAPTION, COLUMNS, GIVEN, LABELS, UNLABELED, Source
+from common.data.places import InputFolder
+from common.data.quarantine import (
+    AMBIGUOUS_LABEL,
+    CONTRADICTORY,
+    DUPLICATE_ID,
+    UNKNOWN_LABEL,
+    Quarantined,
+)
+from common.data.split_names import parts_named
+from common.data.tables import delimiter_of, known_columns, read_text
 from common.errors import TraplineError
+from common.names import Kind, clean, key, keys
 
 IMAGE_ID, LABEL_LIST, CAPTION_TEXT = "ImageID", "Labels", "Caption"
-TABLE = ".csv"
+OWN = {"imageid": IMAGE_ID, "labels": LABEL_LIST, "caption": CAPTION_TEXT}
+TOLD = ("site", "sequence", "split")
 NOT_READ = "submission"  # in a table's name: predictions, or an example of them
-PLACES = ("", "data", "images", "train", "test")
-NUMBER = re.compile(r"-?\d+(\.\d+)?")
 MOSTLY = 0.9  # a label that is no number is a broken row where so many labels are numbers
+LOOKED_AT = 4096  # bytes of a table whose encoding is not certain, for its header
 
 
 @dataclass
@@ -38,48 +52,96 @@ class Row:
 
 @dataclass(frozen=True)
 class Listed:
-    """An image of a table: as the table calls it, the file relative to the set's folder, labels, caption."""
+    """An image of a table: as the table calls it, the file relative to the set's folder, labels, caption.
+
+    table, line: where it stands. site, sequence, part: what the table says of it, None where nothing.
+    """
 
     id: str
     filepath: str
     labels: tuple[str, ...] | None  # None: unlabelled
     caption: str
-    place: str  # table and line, for messages
+    table: str
+    line: int
+    site: str | None = None
+    sequence: str | None = None
+    part: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Table and line, for messages."""
+        return f"{self.table}, line {self.line}"
 
 
-def is_label_tables(folder: Path) -> bool:
+@dataclass(frozen=True)
+class _Header:
+    """The columns of a table, what divides its cells, and the known columns by their names in it."""
+
+    columns: list[str]
+    delimiter: str
+    known: dict[str, str]
+
+
+def is_label_tables(folder: InputFolder) -> bool:
     """Whether `folder` holds a table with the columns ImageID and Labels."""
-    return any(LABEL_LIST in columns for columns in _tables(folder).values())
+    return any(LABEL_LIST in header.columns for header in _tables(folder).values())
 
 
-def read_label_tables(folder: Path, rule: SiteRule) -> Source:
+def read_label_tables(folder: InputFolder) -> Source:
     """List the images of all tables in `folder`; the id is the ImageID.
 
     An image lies at its ImageID relative to `folder` or to data/, images/, train/, test/ or a folder of the
     table's name, with or without its suffix. The classes are all labels, sorted, by value where they are
-    numbers. Rows that cannot be read, absent images and repeated ids are quarantined. Raises TraplineError
-    where a table cannot be read, none of its images is found, or there is no label.
+    numbers. Rows that cannot be read or contradict each other, absent images and repeated ids are
+    quarantined. Raises TraplineError where a table cannot be read, none of its images is found, or there is
+    no label.
     """
-    finder = _Finder.of(folder)
+    finder = Finder.of(folder)
     quarantined: list[Quarantined] = []
+    notes: list[str] = []
     listed: list[Listed] = []
-    for path, columns in _tables(folder).items():
-        listed += _listed(path, columns, finder, quarantined)
-    listed = _with_sound_labels(_first_of_each_id(listed, quarantined), quarantined)
-    classes = _sorted_labels({label for image in listed for label in image.labels or ()})
-    if not classes:
-        raise TraplineError(f"{folder}: the column {LABEL_LIST} of its tables holds no label")
-    return Source(with_sites(_frame(folder, listed, classes), folder, rule), classes, quarantined)
+    for path, header in _tables(folder).items():
+        listed += _listed(path, header, finder, quarantined, notes)
+    listed = _with_sound_labels(_one_row_a_file(listed, quarantined), quarantined)
+    used = [label for image in listed for label in image.labels or ()]
+    classes = named(_sorted_labels(set(used)), used)
+    if not classes.names:
+        raise TraplineError(f"{folder.path}: the column {LABEL_LIST} of its tables holds no label")
+    source = Source(
+        _frame(folder, listed, classes.index),
+        classes.names,
+        quarantined,
+        merged={Kind.CLASS: classes.spellings} if classes.spellings else {},
+        notes=notes,
+    )
+    return _with_facts(source, listed)
 
 
-def _frame(folder: Path, listed: Sequence[Listed], classes: Sequence[str]) -> pd.DataFrame:
-    index = {name: number for number, name in enumerate(classes)}
+def _with_facts(source: Source, listed: Sequence[Listed]) -> Source:
+    """`source` with one site, sequence and part an image; contradicting rows went before."""
+    said = pd.DataFrame(
+        [
+            (row, image.site, image.sequence, image.part, image.table, image.line)
+            for row, image in enumerate(listed)
+        ],
+        columns=["file", "site", "sequence", "part", "table", "line"],
+        dtype=object,
+    )
+    facts = settled(said)
+    images = source.images.assign(site=list(facts.said["site"]), sequence=list(facts.said["sequence"]))
+    if facts.said["part"].notna().any():
+        parts = pd.Series(list(facts.said["part"]), index=images.index, dtype=object)
+        images[GIVEN] = parts.where(images["label"] != UNLABELED, None)
+    return replace(source, images=images)
+
+
+def _frame(folder: InputFolder, listed: Sequence[Listed], index: Mapping[str, int]) -> pd.DataFrame:
     numbers: dict[tuple[int, ...], int] = {}
     rows = []
     for image in listed:
         labels = tuple(sorted({index[label] for label in image.labels or ()}))
         label = UNLABELED if image.labels is None else numbers.setdefault(labels, len(numbers))
-        path = str(folder / image.filepath)
+        path = folder.full(image.filepath)
         rows.append((image.id, image.filepath, path, label, None, None, labels, image.caption))
     return pd.DataFrame(rows, columns=[*COLUMNS, LABELS, CAPTION], dtype=object)
 
@@ -93,79 +155,112 @@ def _sorted_labels(labels: set[str]) -> list[str]:
 # --- from tables to images ----------------------------------------------------------------------------------
 
 
-def _tables(folder: Path) -> dict[Path, list[str]]:
-    """The tables at the top of `folder` that have a column ImageID, and their columns."""
-    found = {
-        path: _columns(path) for path in sorted(folder.glob(f"*{TABLE}")) if NOT_READ not in path.name.lower()
-    }
-    return {path: columns for path, columns in found.items() if IMAGE_ID in columns}
+def _tables(folder: InputFolder) -> dict[Path, _Header]:
+    """The tables at the top of `folder` that have a column ImageID, and their headers."""
+    found = {path: _header(path) for path in folder.tables(TABLE) if NOT_READ not in path.name.lower()}
+    return {path: header for path, header in found.items() if IMAGE_ID in header.columns}
 
 
-def _columns(path: Path) -> list[str]:
-    return [name.strip() for name in _cells(_lines(path, header=True)[0])]
-
-
-def _lines(path: Path, *, header: bool = False) -> list[str]:
-    """The lines of a table, or the header alone; split at line feeds only, for captions hold all kinds."""
+def _header(path: Path) -> _Header:
     try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            return [file.readline()] if header else file.read().split("\n")
-    except OSError as error:
-        raise TraplineError(f"{path}: cannot be read ({error.strerror})") from None
+        text = read_text(path).text
+    except TraplineError:  # whoever reads the table says so
+        text = path.read_bytes()[:LOOKED_AT].decode("latin-1")
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = delimiter_of(text, OWN) if line else ","
+    cells = [clean(cell) for cell in _cells(line, delimiter)]
+    known = known_columns(cells)
+    return _Header([OWN.get(_plain(cell), cell) for cell in cells], delimiter, known)
+
+
+def _plain(name: str) -> str:
+    return "".join(name.casefold().split()).replace("_", "")
 
 
 def _listed(
-    path: Path, columns: Sequence[str], finder: "_Finder", quarantined: list[Quarantined]
+    path: Path, header: _Header, finder: Finder, quarantined: list[Quarantined], notes: list[str]
 ) -> list[Listed]:
-    rows = _rows(path, columns, finder)
-    is_labelled = LABEL_LIST in columns and any(row.cells.get(LABEL_LIST, "").strip() for row in rows)
-    listed, absent = [], []
+    twice = [name for name, count in Counter(map(str.casefold, header.columns)).items() if count > 1 and name]
+    if twice:
+        raise TraplineError(f"{path}: has two columns of one name ({twice[0]!r}); rename or remove one")
+    rows = _rows(path, header, finder, notes)
+    is_labelled = LABEL_LIST in header.columns and any(row.cells.get(LABEL_LIST, "").strip() for row in rows)
+    sound, absent = [], []
     for row in rows:
         name, place = row.cells.get(IMAGE_ID, row.text[:80]).strip(), f"{path.name}, line {row.line}"
         file = finder.find(name, path.stem)
         if row.problem:
             quarantined.append(Quarantined(name, file or "", UNKNOWN_LABEL, f"{place}: {row.problem}"))
         elif file is None:
-            absent.append(Quarantined(name, name, MISSING, f"{place} names it; no such file"))
+            absent.append(finder.absent(name, place))
         else:
-            labels = tuple(row.cells[LABEL_LIST].split()) if is_labelled else None
-            listed.append(Listed(name, file, labels, row.cells.get(CAPTION_TEXT, ""), place))
-    if absent and not listed:
+            sound.append((row, file))
+    if absent and not sound:
         raise TraplineError(
             f"{path}: none of its images is in {path.parent} or its folders {', '.join(PLACES[1:])} or "
             f"{path.stem}, for instance {absent[0].id!r}; put them there, or remove the table"
         )
     quarantined += absent
-    return listed
+    return _with_labels(path, header, sound, is_labelled, notes)
 
 
-def _rows(path: Path, columns: Sequence[str], finder: "_Finder") -> list[Row]:
+def _with_labels(
+    path: Path, header: _Header, rows: Sequence[tuple[Row, str]], is_labelled: bool, notes: list[str]
+) -> list[Listed]:
+    cells = [row.cells.get(LABEL_LIST, "") for row, _ in rows]
+    lists = label_lists(cells, path, lambda row: f"line {rows[row][0].line}") if is_labelled else []
+    told = {name: [row.cells[header.known[name]] for row, _ in rows] for name in TOLD if name in header.known}
+    split = told.pop("split", None)
+    parts = parts_named(split, header.known["split"], path, notes) if split is not None else None
+    notes += [f"{path.name}: its column {header.known[name]} is read as {name}" for name in told]
+    return [
+        Listed(
+            row.cells[IMAGE_ID].strip(),
+            file,
+            lists[number] if is_labelled else None,
+            row.cells.get(CAPTION_TEXT, ""),
+            path.name,
+            row.line,
+            part=parts[number] if parts else None,
+            **{name: found[number].strip() or None for name, found in told.items()},
+        )
+        for number, (row, file) in enumerate(rows)
+    ]
+
+
+def _rows(path: Path, header: _Header, finder: Finder, notes: list[str]) -> list[Row]:
     """The rows below the header. A line goes on with the one before it where that has an open quote.
 
     Unless it names an image itself: an open quote that nobody closes must not swallow the rest of the table.
     """
-    at = columns.index(IMAGE_ID)
+    at = header.columns.index(IMAGE_ID)
+    text = read_text(path)
+    notes += text.notes
     rows: list[Row] = []
-    for number, line in enumerate(_lines(path)[1:], start=2):
-        cells = _cells(line)
+    feeds = text.text.replace("\r\n", "\n")
+    # At line feeds only, for captions hold all kinds; at carriage returns where there is nothing else.
+    lines = feeds.split("\n" if "\n" in feeds else "\r")
+    begin = next(number for number, line in enumerate(lines, start=1) if line.strip())
+    for number, line in enumerate(lines[begin:], start=begin + 1):
+        cells = _cells(line, header.delimiter)
         names_image = at < len(cells) and finder.find(cells[at].strip(), path.stem) is not None
         if rows and rows[-1].text.count('"') % 2 and not names_image:
             rows[-1].text += f" {line}"
         elif line.strip():
             rows.append(Row(number, line))
     for row in rows:
-        _fill(row, columns)
+        _fill(row, header.columns, header.delimiter)
     return rows
 
 
-def _fill(row: Row, columns: Sequence[str]) -> None:
+def _fill(row: Row, columns: Sequence[str], delimiter: str) -> None:
     """Give `row` its cells; what is too much belongs to the caption, whose commas nobody has quoted."""
-    cells = _cells(row.text)
+    cells = _cells(row.text, delimiter)
     surplus = len(cells) - len(columns)
     if CAPTION_TEXT in columns:
         at = columns.index(CAPTION_TEXT)
         if surplus > 0:
-            cells[at : at + surplus + 1] = [",".join(cells[at : at + surplus + 1])]
+            cells[at : at + surplus + 1] = [delimiter.join(cells[at : at + surplus + 1])]
         elif surplus == -1 and at == len(columns) - 1:
             cells.append("")
     if len(cells) == len(columns):
@@ -174,22 +269,68 @@ def _fill(row: Row, columns: Sequence[str]) -> None:
         row.problem = f"{len(cells)} cells in the place of {len(columns)}"
 
 
-def _cells(line: str) -> list[str]:
+def _cells(line: str, delimiter: str) -> list[str]:
     """The cells of one line; the line as it is where the csv module finds none."""
     try:
-        return next(csv.reader([line.rstrip("\n")]), [""])
+        return next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [""])
     except csv.Error:  # an endless cell
         return [line]
 
 
-def _first_of_each_id(listed: Sequence[Listed], quarantined: list[Quarantined]) -> list[Listed]:
-    first: dict[str, Listed] = {}
-    for image in listed:
-        earlier = first.setdefault(image.id, image)
-        if earlier is not image:
-            detail = f"{image.place}: {earlier.place} has this id"
+def _one_row_a_file(listed: Sequence[Listed], quarantined: list[Quarantined]) -> list[Listed]:
+    """One row for each file and id. Of rows that say the same one stays, a labelled one if there is.
+
+    Of rows that contradict each other none does: the order of rows must not decide.
+    """
+    ids = [name or "" for name in keys([image.id for image in listed], Kind.ID)]
+    problems = _contradicting(listed, ids)
+    order = sorted(range(len(listed)), key=lambda row: listed[row].labels is None)
+    first: dict[str, int] = {}
+    for row in order:
+        first.setdefault(ids[row], row)
+    for row, image in enumerate(listed):
+        if row in problems:
+            quarantined.append(Quarantined(image.id, image.filepath, *problems[row]))
+        elif first[ids[row]] != row:
+            detail = f"{image.place}: {listed[first[ids[row]]].place} has this id"
             quarantined.append(Quarantined(image.id, image.filepath, DUPLICATE_ID, detail))
-    return list(first.values())
+    return [image for row, image in enumerate(listed) if row not in problems and first[ids[row]] == row]
+
+
+def _contradicting(listed: Sequence[Listed], ids: Sequence[str]) -> dict[int, tuple[str, str]]:
+    """The rows that say of their file what another does not: reason code and detail."""
+
+    def place(row: int) -> str:
+        return listed[row].place
+
+    files: list[Hashable] = [image.filepath for image in listed]
+    labels = [
+        None if image.labels is None else " ".join(sorted(map(_class_key, image.labels))) for image in listed
+    ]
+    shown = [" ".join(image.labels or ()) for image in listed]
+    labelled_files = [None if image.labels is None else image.filepath for image in listed]
+    told = {name: [getattr(image, name) for image in listed] for name in ("site", "sequence", "part")}
+    facts = {
+        name: (values, keys(values, Kind.SITE if name == "site" else Kind.ID))
+        for name, values in told.items()
+    }
+    of_ids = contradictions(files, {"id": ([image.id for image in listed], ids)}, place)
+    of_labels = contradictions(files, {"labels": (shown, labels)}, place)
+    of_files = contradictions(list(ids), {"file": (files, labelled_files)}, place)
+    of_facts = contradictions(files, facts, place)
+    found: dict[int, tuple[str, str]] = {}
+    for row, file in enumerate(files):
+        if file in of_ids or file in of_facts:
+            found[row] = (CONTRADICTORY, of_ids.get(file) or of_facts[file])
+        elif file in of_labels:
+            found[row] = (AMBIGUOUS_LABEL, of_labels[file])
+        elif ids[row] in of_files:
+            found[row] = (DUPLICATE_ID, of_files[ids[row]])
+    return found
+
+
+def _class_key(label: str) -> str:
+    return key(label, Kind.CLASS)
 
 
 def _with_sound_labels(listed: Sequence[Listed], quarantined: list[Quarantined]) -> list[Listed]:
@@ -203,27 +344,3 @@ def _with_sound_labels(listed: Sequence[Listed], quarantined: list[Quarantined])
             detail = f"{image.place}: {min(wrong)!r} among the labels, which are numbers elsewhere"
             quarantined.append(Quarantined(image.id, image.filepath, UNKNOWN_LABEL, detail))
     return [image for image in listed if not words & set(image.labels or ())]
-
-
-# --- the files ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Finder:
-    """Where the images of a folder lie. `files`: relative paths, by themselves and without their suffix."""
-
-    files: dict[str, str]
-
-    @classmethod
-    def of(cls, folder: Path) -> "_Finder":
-        """Of all files below `folder`."""
-        names = [name for name in files_below(folder) if not name.endswith(TABLE)]
-        short = {str(PurePosixPath(name).with_suffix("")): name for name in reversed(names)}
-        return cls({**short, **{name: name for name in names}})
-
-    def find(self, image: str, table: str) -> str | None:
-        """The file that `image` of the table named `table` means, relative to the folder, or None."""
-        for place in (table, *PLACES, *(f"{place}/{table}" for place in PLACES[1:])):
-            if image and (found := self.files.get(f"{place}/{image}" if place else image)) is not None:
-                return found
-        return None

@@ -4,10 +4,9 @@ Listing opens no image. What is wrong with a listing (an id twice, a label that 
 that every input of the source is either an image or a quarantined row.
 """
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -16,14 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from common.data.quarantine import UNKNOWN_LABEL, Quarantined
-from common.errors import TraplineError, UsageError
+from common.data.quarantine import Quarantined
 
 UNLABELED = -1
 UNLABELED_FOLDER = "unlabeled"
 GIVEN = "given"  # the column of a split that the data set comes with
 LABELS, CAPTION = "labels", "caption"  # the columns of a set whose images may have several labels
-SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 COLUMNS = ["id", "filepath", "path", "label", "site", "sequence"]
 
 Task: TypeAlias = Literal["multiclass", "multilabel"]
@@ -31,7 +28,7 @@ Task: TypeAlias = Literal["multiclass", "multilabel"]
 
 @dataclass(frozen=True)
 class SiteRule:
-    """Where class folders get their sites from: a CSV (filepath, site) or a pattern on the relative path.
+    """Where sites come from, before what the data say: a CSV (filepath, site) or a pattern on the path.
 
     `csv` may be an S3 URI, which whoever reads the source replaces by a local copy.
     """
@@ -51,6 +48,10 @@ class Source:
 
     Where an image may have several labels there are two more columns: `labels`, a tuple of all its class
     indices, ascending, and `caption`, a text. `label` then is a number that images of the same labels share.
+
+    `barred`: the images that must not be opened, by their paths, with reason code and detail. `merged`: for
+    each kind of name (site, class, sequence) the names that came in several spellings, and those. `notes`:
+    what a person should know of how the source was read.
     """
 
     images: pd.DataFrame
@@ -58,6 +59,9 @@ class Source:
     quarantined: list[Quarantined] = field(default_factory=list)
     submission_format: Path | None = None
     class_codes: list[str] | None = None
+    barred: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    merged: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def task(self) -> Task:
@@ -123,22 +127,6 @@ def _wanted(images: pd.DataFrame, most: int) -> list[bool]:
     return wanted
 
 
-def read_table(path: Path, required: list[str]) -> pd.DataFrame:
-    """Read a CSV as text, empty cells included. Raises TraplineError naming the file and what is wrong."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except OSError as error:
-        raise TraplineError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise TraplineError(f"{path}: not a readable CSV ({str(error).strip().splitlines()[-1]})") from None
-    absent = [name for name in required if name not in table.columns]
-    if absent:
-        raise TraplineError(
-            f"{path}: no column {', '.join(absent)} (its columns: {', '.join(map(str, table.columns[:8]))})"
-        )
-    return table
-
-
 def first(ids: pd.Series) -> str:
     """The first of some names, for a message."""
     return repr(ids.iloc[0]) if len(ids) else "no rows"
@@ -147,75 +135,3 @@ def first(ids: pd.Series) -> str:
 def printable(name: str) -> str:
     """A file's name as valid Unicode: bytes of another encoding become escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
-
-
-def files_below(folder: Path) -> Iterator[str]:
-    """Relative paths of the files below `folder`, sorted, links followed (but never in a circle)."""
-    seen = set()
-    for place, subfolders, files in os.walk(folder, followlinks=True):
-        status = Path(place).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            subfolders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and name.lower() not in SYSTEM_FILES:
-                yield (Path(place) / name).relative_to(folder).as_posix()
-
-
-def loose_images(folder: Path) -> list[Quarantined]:
-    """The image files directly in `folder`, told by their suffixes, as quarantined rows."""
-    from PIL import Image
-
-    suffixes = Image.registered_extensions()
-    loose = sorted(path.name for path in folder.iterdir() if path.is_file())
-    return [
-        Quarantined(printable(name), printable(name), UNKNOWN_LABEL, "lies in no class folder")
-        for name in loose
-        if Path(name).suffix.lower() in suffixes and not name.startswith(".")
-    ]
-
-
-def with_sites(images: pd.DataFrame, folder: Path, rule: SiteRule) -> pd.DataFrame:
-    """`images` with the sites that `rule` gives them, if any.
-
-    Raises TraplineError where it gives none of them a site, UsageError for a pattern without a group.
-    """
-    if rule.csv is not None:
-        return _sites_from_csv(images, folder, Path(rule.csv))
-    if rule.pattern is not None:
-        return _sites_from_pattern(images, rule.pattern)
-    return images
-
-
-def _sites_from_csv(images: pd.DataFrame, folder: Path, path: Path) -> pd.DataFrame:
-    table = read_table(path, ["site"])
-    key = next((name for name in ("filepath", "path", "id") if name in table.columns), None)
-    if key is None:
-        raise TraplineError(f"{path}: no column filepath; it must name each image relative to {folder}")
-    table = table.drop_duplicates(key).set_index(key)
-    for name in ("site", "sequence"):
-        if name in table.columns:
-            images[name] = images["filepath"].map(table[name])
-    if images["site"].isna().all():
-        raise TraplineError(
-            f"{path}: names none of the images in {folder} "
-            f"({first(pd.Series(table.index))} against {first(images['filepath'])})"
-        )
-    return images
-
-
-def _sites_from_pattern(images: pd.DataFrame, pattern: re.Pattern[str]) -> pd.DataFrame:
-    if not pattern.groups:
-        raise UsageError(f"--site-regex {pattern.pattern}: has no group; enclose the site in (?P<site>...)")
-    found = [pattern.search(filepath) for filepath in images["filepath"]]
-    site: int | str = "site" if "site" in pattern.groupindex else 1
-    images["site"] = [match.group(site) if match else None for match in found]
-    if "sequence" in pattern.groupindex:
-        images["sequence"] = [match.group("sequence") if match else None for match in found]
-    if images["site"].isna().all():
-        raise TraplineError(
-            f"--site-regex {pattern.pattern}: matches no path, for instance {first(images['filepath'])}"
-        )
-    return images

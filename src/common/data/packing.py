@@ -9,12 +9,12 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 from common.data.canonical import ImageProblem, PixelSettings, canonicalise, encode_jpeg, encode_png
@@ -67,13 +67,13 @@ def pack_file(path: str, settings: PixelSettings, quality: Quality) -> Result:
 
 def read_file(path: str) -> bytes:
     """The bytes of a regular file of a photograph's size; OSError otherwise (a pipe would block for ever)."""
-    file = Path(path)
-    size = file.stat().st_size
-    if not file.is_file():
-        raise OSError("not a regular file")
-    if size > MOST_BYTES:
-        raise OSError(f"{size} bytes are more than a photograph has")
-    return file.read_bytes()
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("not a regular file")
+        if status.st_size > MOST_BYTES:
+            raise OSError(f"{status.st_size} bytes are more than a photograph has")
+        return file.read(MOST_BYTES + 1)
 
 
 def pack_files(

@@ -15,14 +15,22 @@ from common.channels import ensure_writable
 from common.console import progress, table
 from common.data.canonical import PixelSettings
 from common.data.demo import DemoSettings
-from common.data.division import counts_of_classes, divide, has_unseen_sites, shares_of, split_policy
+from common.data.division import (
+    counts_of_classes,
+    divide,
+    has_unseen_sites,
+    sequence_scope,
+    shares_of,
+    split_policy,
+)
 from common.data.label_names import renamed
-from common.data.listing import LABELS, UNLABELED, SiteRule, Source, limited
+from common.data.listing import GIVEN, LABELS, UNLABELED, SiteRule, Source, limited
 from common.data.packing import Quality, Unusable, pack_files
 from common.data.parts import PackedWriter, write_parts
 from common.data.prepared import DESCRIPTION, PARTS, DatasetDescription, PartFiles, Split
 from common.data.quarantine import (
     FILE_NAME,
+    UNKNOWN_PART,
     UNKNOWN_SITE,
     Quarantined,
     check_share,
@@ -65,6 +73,7 @@ class Preparation:
     processes: int | None
     limit_per_class: int | None  # for trial runs: so many images of each class at the most
     source_name: str  # for the record: under SageMaker the input is a mount
+    follow_links: bool = False  # whether links may lead out of the input folder
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,9 @@ def prepare(options: Preparation) -> None:
     (options.output / DESCRIPTION).unlink(missing_ok=True)
     with (
         _work_folder(options.output) as work,
-        raw_input(options.input, options.output, work, options.rule, options.demo) as raw,
+        raw_input(
+            options.input, options.output, work, options.rule, options.demo, follow_links=options.follow_links
+        ) as raw,
     ):
         source, left_out = _limited(_read(raw, options, work), options)
         policy = split_policy(source, options.split, options.shares, options.val_share, options.seed)
@@ -97,19 +108,26 @@ def prepare(options: Preparation) -> None:
         path = write_quarantine(options.output, inputs.quarantined)
         check_share(inputs.quarantined, inputs.total, options.max_quarantine, path)
         images, notes = divide(inputs.images, source.classes, policy)
-        notes = [*left_out, *notes]
+        notes = [*source.notes, *left_out, *notes]
         new = work / "new"
         new.mkdir()
         parts = write_parts(work / "packed.arrow", images, new, PARTS)
         unlabeled = source.images[source.images["label"] == UNLABELED]
         write_transform_input(new / TRANSFORM_FOLDER, unlabeled, inputs.quarantined)
         description = _describe(options, source, policy, quality, images, parts)
-        write_json(new / SUMMARY, summarise(description, images, inputs.quarantined, inputs.total, notes))
+        write_json(new / SUMMARY, _summary(description, source, images, inputs, notes))
         if source.submission_format:
             shutil.copyfile(source.submission_format, new / SUBMISSION_FORMAT)
         _replace(options.output, new)
         write_json(options.output / DESCRIPTION, description.model_dump(mode="json"))
     _report(options.output, description, inputs, notes)
+
+
+def _summary(
+    description: DatasetDescription, source: Source, images: pd.DataFrame, inputs: Inputs, notes: list[str]
+) -> dict[str, Any]:
+    content = summarise(description, images, inputs.quarantined, inputs.total, notes)
+    return {**content, "merged": {kind: dict(found) for kind, found in source.merged.items()}}
 
 
 @contextlib.contextmanager
@@ -162,11 +180,13 @@ def _pack(
     quarantined = list(source.quarantined)
     writer = PackedWriter(work / "packed.arrow")
     facts: list[tuple[int, int, int, str]] = []
-    results = pack_files(source.images["path"].tolist(), options.pixels, quality, options.processes)
+    closed = {**{path: Unusable(*problem) for path, problem in source.barred.items()}, **lost}
+    paths = ["" if path in closed else path for path in source.images["path"]]  # which opens nothing
+    results = pack_files(paths, options.pixels, quality, options.processes)
     bar = progress(results, "packing", len(source.images))
     for image, packed in zip(_rows(source.images), bar, strict=True):
-        result = lost.get(image.path, packed)
-        problem = result if isinstance(result, Unusable) else _without_site(image, policy)
+        result = closed.get(image.path, packed)
+        problem = result if isinstance(result, Unusable) else _without_a_place(image, policy)
         if isinstance(problem, Unusable):
             quarantined.append(Quarantined(image.id, image.filepath, problem.reason, problem.detail))
         elif not isinstance(result, Unusable):
@@ -183,10 +203,19 @@ def _rows(images: pd.DataFrame) -> Iterator[Any]:
     yield from images.itertuples()
 
 
-def _without_site(image: Any, policy: SplitPolicy) -> Unusable | None:
-    """A labelled image that could be from any camera would break the promise of a split by site."""
-    if policy.kind == "site" and image.label != UNLABELED and image.site is None:
+def _without_a_place(image: Any, policy: SplitPolicy) -> Unusable | None:
+    """Why the split has no place for a labelled image.
+
+    One that could be from any camera would break the promise of a split by site.
+    """
+    if image.label == UNLABELED:
+        return None
+    if policy.kind == "site" and image.site is None:
         return Unusable(UNKNOWN_SITE, "no site, and the split is by site; or use --split random")
+    if policy.kind == "given" and getattr(image, GIVEN) is None:
+        return Unusable(
+            UNKNOWN_PART, "no part, and the split is the data's own; or use --split random or site"
+        )
     return None
 
 
@@ -214,6 +243,7 @@ def _describe(
             shares=shares_of(policy, images),
             seed=policy.seed,
             unseen_sites=has_unseen_sites(policy, images),
+            sequences=sequence_scope(images),
         ),
         pixels=asdict(options.pixels),
         jpeg_quality=quality,

@@ -1,23 +1,25 @@
 """What cannot be used: one row per input that is in none of the parts, with a reason and a way to see why."""
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.cells import write_table
 from common.data.canonical import Reason as PixelReason
 from common.errors import TraplineError
-from common.storage import atomic_file
 
 # Reasons that are known before, or without, decoding; those of decoding are canonical.Reason.
 MISSING = "missing"  # listed, but there is no such file
 UNREADABLE = "unreadable"  # the file cannot be opened, or is no regular file
 DECODER_CRASHED = "decoder_crashed"  # the decoder's process died on it, twice
-DUPLICATE_ID = "duplicate_id"  # an id that an earlier row has
+DUPLICATE_ID = "duplicate_id"  # an id that another row has
 UNKNOWN_LABEL = "unknown_label"  # no label, or one that is not among the classes
 AMBIGUOUS_LABEL = "ambiguous_label"  # more than one class, or two different labels for one id
 UNKNOWN_SITE = "unknown_site"  # no site, though the split is by site
+UNKNOWN_PART = "unknown_part"  # no part, though the split is the data set's own
+CONTRADICTORY = "contradictory"  # rows of one file that say different things of it
+OUTSIDE = "outside"  # a path that leads out of the input folder
 REASONS = (
     *(str(reason) for reason in PixelReason),
     MISSING,
@@ -27,6 +29,9 @@ REASONS = (
     UNKNOWN_LABEL,
     AMBIGUOUS_LABEL,
     UNKNOWN_SITE,
+    UNKNOWN_PART,
+    CONTRADICTORY,
+    OUTSIDE,
 )
 FILE_NAME = "quarantine.csv"
 
@@ -44,10 +49,8 @@ class Quarantined:
 def write_quarantine(folder: Path, rows: Sequence[Quarantined]) -> Path:
     """Write `quarantine.csv` in `folder`; names that are not valid UTF-8 are written with escapes."""
     path = folder / FILE_NAME
-    with atomic_file(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "filepath", "reason", "detail"])
-        writer.writerows([row.id, row.filepath, row.reason, row.detail] for row in rows)
+    columns = ("id", "filepath", "reason", "detail")
+    write_table(path, columns, ([row.id, row.filepath, row.reason, row.detail] for row in rows))
     return path
 
 

@@ -5,8 +5,9 @@ when the block ends.
 """
 
 import contextlib
+import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from common.data.cifar_batches import batches_in, write_class_folders
 from common.data.demo import DemoSettings, draw_demo
 from common.data.listing import SiteRule, Source
 from common.data.packing import Unusable
+from common.data.places import InputFolder
 from common.data.quarantine import MISSING, UNREADABLE
 from common.data.sources import read_source
 from common.errors import TraplineError
@@ -22,6 +24,7 @@ from common.s3 import fetch, is_s3
 from common.s3_folder import fetch_folder, remove_copy
 
 DEMO = "demo"
+LONGEST_NAME = 200  # bytes; a file system takes 255, and more is added
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,12 @@ class RawInput:
     lost: Mapping[str, Unusable] = field(default_factory=dict)
     shown: Mapping[str, str] = field(default_factory=dict)
     exact: bool = False
+    follow_links: bool = False
 
     def read(self) -> Source:
         """List the inputs; messages name the original, not its copy. Raises as `read_source` does."""
         with _naming_originals(self.shown):
-            return read_source(self.folder, self.rule)
+            return read_source(self.folder, self.rule, follow_links=self.follow_links)
 
 
 @contextlib.contextmanager
@@ -57,14 +61,16 @@ def _naming_originals(shown: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def raw_input(given: str, output: Path, work: Path, rule: SiteRule, demo: DemoSettings) -> Iterator[RawInput]:
+def raw_input(
+    given: str, output: Path, work: Path, rule: SiteRule, demo: DemoSettings, *, follow_links: bool = False
+) -> Iterator[RawInput]:
     """What `given` names, a folder, an archive, an S3 URI of either, or `demo`, as local files.
 
-    `output` is the folder of the results, `work` one for what is unfinished. Raises TraplineError where it
-    cannot be read.
+    `output` is the folder of the results, `work` one for what is unfinished. `follow_links`: whether links in
+    the folder may lead out of it. Raises TraplineError where it cannot be read.
     """
     place = output.resolve()
-    copy, unpacked, single = (place.parent / f".{place.name}.{what}" for what in ("s3", "unpacked", "images"))
+    copy, unpacked, single = (_beside(place, what) for what in ("s3", "unpacked", "images"))
     shown = {}
     if is_s3(str(rule.csv)):
         shown[str(work / "sites.csv")] = str(rule.csv)
@@ -77,18 +83,38 @@ def raw_input(given: str, output: Path, work: Path, rule: SiteRule, demo: DemoSe
             shown[str(folder)] = given.rstrip("/")
         archive = archive_in(folder)
         if archive is not None:
+            _check_inside(folder, [archive], follow_links)
             folder = unpack_images(archive, unpacked)
             shown[str(folder)] = given.rstrip("/")
         batches = batches_in(folder)
         if batches is not None:
+            _check_inside(folder, sorted(batches.iterdir()), follow_links)
             with _naming_originals(shown):
                 folder = write_class_folders(batches, single)
             shown[str(folder)] = given.rstrip("/")
-        yield RawInput(folder, rule, lost, shown, exact=batches is not None)
+        yield RawInput(folder, rule, lost, shown, exact=batches is not None, follow_links=follow_links)
     finally:
         remove_copy(copy)
         for folder in (unpacked, single):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _beside(place: Path, what: str) -> Path:
+    """A hidden folder beside `place`, of its name; of a long one's digest, for names have an end."""
+    name = place.name.encode(errors="surrogateescape")
+    return (
+        place.parent
+        / f".{place.name if len(name) <= LONGEST_NAME else hashlib.sha256(name).hexdigest()}.{what}"
+    )
+
+
+def _check_inside(folder: Path, files: Sequence[Path], follow_links: bool) -> None:
+    """Raise TraplineError where one of the `files` found in `folder` leads out of it."""
+    if not folder.is_dir():
+        return
+    place = InputFolder(folder, follow_links)
+    for path in files:
+        place.table(path.relative_to(folder).as_posix())
 
 
 def _found(given: str, copy: Path, work: Path, demo: DemoSettings) -> tuple[Path, dict[str, Unusable]]:

@@ -3,6 +3,7 @@
 import re
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
+JPEG_START = b"\xff\xd8"
 RASTER_FORMATS = ("PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF", "PPM")
 SIGNATURES = {
     "PNG": re.compile(re.escape(PNG_START)),
@@ -22,6 +23,14 @@ SIGNATURES = {
     "JPEG XL, Photoshop, DDS or QOI": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL |8BPS|DDS |qoif"),
     "scientific data": re.compile(rb"\x89HDF\r\n\x1a\n|GRIB|BUFR|SIMPLE  =|P[Ff]\s+\d"),
 }
+
+# Kinds that show no picture of a camera: their bytes are handed on to nobody.
+NO_IMAGES = ("a video", "PDF, PostScript or SVG", "scientific data")
+
+
+def is_image(data: bytes) -> bool:
+    """Whether the first bytes announce an image of any kind, read here or not, whole or damaged."""
+    return data.startswith(JPEG_START) or announced_kind(data) not in ("", *NO_IMAGES)
 
 
 def announced_kind(data: bytes) -> str:

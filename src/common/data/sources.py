@@ -1,203 +1,190 @@
-"""Raw images as they come, in one of five layouts, and the listing of two of them.
+"""Raw images as they come, in one of five layouts, and what all of them have in common.
 
-The competition's CSV layout and a folder for each class are read here, image sets that come with a split of
-their own in `common.data.image_sets`, those with several labels an image in `common.data.label_tables`. To
-add a layout, write its reader and enter it in LAYOUTS.
+A folder for each class is read here, the competition's tables in `common.data.competition`, image sets that
+come with a split of their own in `common.data.image_sets`, those with several labels an image in
+`common.data.label_tables`. To add a layout, write its reader and enter it in LAYOUTS.
 """
 
-import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from common.data.image_sets import has_parts, is_tiny_imagenet, read_parts, read_tiny_imagenet
+from common.data.archives import READ_ARCHIVES, is_archive
+from common.data.beside import set_aside, with_sites, with_tables
+from common.data.class_names import named
+from common.data.competition import FEATURES, is_competition, read_competition
+from common.data.facts import contradictions
+from common.data.image_sets import has_parts, is_tiny_imagenet, loose_images, read_parts, read_tiny_imagenet
 from common.data.label_tables import is_label_tables, read_label_tables
-from common.data.listing import (
-    COLUMNS,
-    UNLABELED,
-    UNLABELED_FOLDER,
-    SiteRule,
-    Source,
-    files_below,
-    first,
-    loose_images,
-    printable,
-    read_table,
-    with_sites,
-)
-from common.data.quarantine import AMBIGUOUS_LABEL, DUPLICATE_ID, MISSING, UNKNOWN_LABEL, Quarantined
+from common.data.listing import COLUMNS, GIVEN, UNLABELED, SiteRule, Source, printable
+from common.data.places import InputFolder
+from common.data.quarantine import AMBIGUOUS_LABEL, OUTSIDE
+from common.data.split_names import is_unlabeled, part_of
 from common.errors import TraplineError
+from common.names import Kind, merged, told
 
-NO_CLASS, SEVERAL = -2, -3  # what a row of the labels may say instead of one class
-FEATURES, LABELS = "_features.csv", "_labels.csv"
-Floats = npt.NDArray[np.float64]
+SKIPPED_SHOWN = 5
+SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+TABLE = ".csv"
 
 
-def read_source(folder: Path, rule: SiteRule) -> Source:
+def read_source(folder: Path, rule: SiteRule, *, follow_links: bool = False) -> Source:
     """List the inputs in `folder`, whichever layout it has.
 
-    Raises TraplineError when there is no such folder, when it has none of the layouts, or when its tables
-    cannot be read.
+    Sites, sequences and classes that are spelt in several ways are one each. `follow_links`: whether links
+    may lead out of the folder. Raises TraplineError when there is no such folder, when it has none of the
+    layouts, when its tables cannot be read, or a folder in it cannot be opened.
     """
     if not folder.is_dir():
         raise TraplineError(f"{folder}: no such folder; give the folder that holds the raw images")
-    source = next(layout for layout in LAYOUTS if layout.recognises(folder)).read(folder, rule)
-    unknown = source.images.astype(object).where(source.images.notna() & (source.images != ""), None)
-    images = source.images.assign(site=unknown["site"], sequence=unknown["sequence"])
-    return replace(source, images=images)
+    place = _unwrapped(InputFolder(folder, follow_links))
+    layout = next(layout for layout in LAYOUTS if layout.recognises(place))
+    source = layout.read(place)
+    if layout.has_tables_beside:
+        source = with_tables(_without_twins(source, place), place)
+    source = _with_own_split(with_sites(source, place, rule))
+    source = _with_one_spelling(source)
+    outside = {path: (OUTSIDE, detail) for path, detail in place.outside.items()}
+    return replace(source, barred={**source.barred, **outside}, notes=[*source.notes, *_left_out(place)])
 
 
-def is_competition(folder: Path) -> bool:
-    """Whether `folder` holds a *_features.csv."""
-    return any(folder.glob(f"*{FEATURES}"))
+def _unwrapped(folder: InputFolder) -> InputFolder:
+    """The folder within a folder that holds nothing else, where that has class folders, or a table, in it.
 
-
-# --- the competition's layout -------------------------------------------------------------------------------
-
-
-def read_competition(folder: Path) -> Source:
-    """List `*_features.csv` (id, filepath, optional site and sequence) with their `*_labels.csv` (one-hot).
-
-    Features without a labels file are unlabelled. Class names and their order come from the labels' columns.
+    A data set is often handed on so; a part of a split, or a single class, is none.
     """
-    quarantined: list[Quarantined] = []
-    tables, classes = [], None
-    for path in sorted(folder.glob(f"*{FEATURES}")):
-        features = _read_features(path, quarantined)
-        labels_path = path.with_name(path.name.removesuffix(FEATURES) + LABELS)
-        if labels_path.exists():
-            labels = read_table(labels_path, ["id"])
-            classes = _agreed_classes(classes, labels, labels_path)
-            features = _with_labels(features, labels, classes, labels_path, quarantined)
-        tables.append(features)
-    if classes is None:
-        raise TraplineError(f"{folder}: no *{LABELS} beside the *{FEATURES}: there is nothing to learn from")
-    images = _first_of_each_id(pd.concat(tables, ignore_index=True), quarantined)
-    formats = sorted(folder.glob("submission_format.csv"))
-    return Source(images, classes, quarantined, formats[0] if formats else None)
+    inner = folder.folders()
+    if len(inner) != 1 or folder.loose() or part_of(inner[0]) or is_unlabeled(inner[0]):
+        return folder
+    within = InputFolder(folder.path / inner[0], folder.follow_links)
+    return _unwrapped(within) if len(within.folders()) > 1 or within.tables(TABLE) else folder
 
 
-def _read_features(path: Path, quarantined: list[Quarantined]) -> pd.DataFrame:
-    table = read_table(path, ["id", "filepath"])
-    for name in ("site", "sequence"):
-        if name not in table.columns:
-            table[name] = ""
-    table["path"] = [str(path.parent / filepath) for filepath in table["filepath"]]
-    table["label"] = UNLABELED
-    return _first_of_each_id(table[COLUMNS], quarantined)
+def _without_twins(source: Source, folder: InputFolder) -> Source:
+    """`source` without the images that links put into two classes: both paths are quarantined."""
+    if not folder.linked:
+        return source
+    start = len(str(folder.path)) + 1
+    files = [folder.identity(path[start:]) for path in source.images["path"]]
+    labels = [None if label == UNLABELED else source.classes[label] for label in source.images["label"]]
+    paths = list(source.images["filepath"])
+    found = contradictions(files, {"class": (labels, labels)}, paths.__getitem__)
+    return set_aside(
+        source, {row: (AMBIGUOUS_LABEL, found[file]) for row, file in enumerate(files) if file in found}
+    )
 
 
-def _first_of_each_id(images: pd.DataFrame, quarantined: list[Quarantined]) -> pd.DataFrame:
-    again = images["id"].duplicated()
-    for row in images[again].itertuples():
-        quarantined.append(
-            Quarantined(str(row.id), str(row.filepath), DUPLICATE_ID, "an earlier row has this id")
-        )
-    return images[~again].reset_index(drop=True)
+def _with_own_split(source: Source) -> Source:
+    """`source` without a column of the split that says the same of all labelled images."""
+    if not source.has_split:
+        return source
+    images = source.images.astype({GIVEN: object})
+    images[GIVEN] = images[GIVEN].where(images[GIVEN].notna(), None)
+    parts = set(images.loc[images["label"] != UNLABELED, GIVEN]) - {None}
+    if len(parts) > 1:
+        return replace(source, images=images)
+    note = (
+        f"all labelled images that have a part are of {', '.join(parts)}: that is no split, and one is made"
+    )
+    return replace(
+        source, images=images.drop(columns=GIVEN), notes=[*source.notes, *([note] if parts else [])]
+    )
 
 
-def _agreed_classes(known: list[str] | None, labels: pd.DataFrame, path: Path) -> list[str]:
-    classes = [str(name) for name in labels.columns if name != "id"]
-    if known is not None and classes != known:
-        raise TraplineError(f"{path}: its classes differ from those of the other *{LABELS}")
-    return classes
+def _with_one_spelling(source: Source) -> Source:
+    """`source` with one spelling for each site and each sequence, and notes that say what was merged."""
+    images, spellings = source.images.copy(), dict(source.merged)
+    for kind in (Kind.SITE, Kind.SEQUENCE):
+        values = [value if isinstance(value, str) else None for value in images[kind.value]]
+        found = merged(values, kind)
+        images[kind.value] = pd.Series(found.names, index=images.index, dtype=object)
+        if found.spellings:
+            spellings[kind.value] = found.spellings
+    notes = [note for kind in Kind for note in told(kind, spellings.get(kind.value, {}))]
+    return replace(source, images=images, merged=spellings, notes=[*source.notes, *notes])
 
 
-def _with_labels(
-    features: pd.DataFrame,
-    labels: pd.DataFrame,
-    classes: list[str],
-    path: Path,
-    quarantined: list[Quarantined],
-) -> pd.DataFrame:
-    """Features with a label index; rows whose label cannot be told go to quarantine, as do labels alone."""
-    values = labels[classes].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    index = pd.Series(_one_hot_index(values), index=labels["id"])
-    ids = features["id"]
-    if not ids.isin(index.index).any():
-        raise TraplineError(
-            f"{path}: none of its ids is in {path.name.replace(LABELS, FEATURES)} "
-            f"({first(labels['id'])} against {first(ids)})"
-        )
-    detail = f"{path.name} has it, its features file does not"
-    alone = index.index[~index.index.isin(ids)].unique()
-    quarantined.extend(Quarantined(str(identity), "", MISSING, detail) for identity in alone)
-    problems = [
-        (~ids.isin(index.index), UNKNOWN_LABEL, f"no row in {path.name}"),
-        (ids.isin(_conflicting(index)), AMBIGUOUS_LABEL, f"two different rows in {path.name}"),
-        (ids.isin(index.index[index == NO_CLASS]), UNKNOWN_LABEL, f"no 1 in its row in {path.name}"),
-        (ids.isin(index.index[index == SEVERAL]), AMBIGUOUS_LABEL, f"not a single 1 in {path.name}"),
+def _left_out(folder: InputFolder) -> list[str]:
+    """Notes on what was not read: closed folders, spreadsheets, and what is nobody's image."""
+    notes = [
+        f"{path}: {folder.outside[folder.full(path)]}; the images in that folder are not read"
+        for path in sorted(folder.closed)[:SKIPPED_SHOWN]
     ]
-    unique = index[~index.index.duplicated()]
-    return _quarantine_rows(features.assign(label=ids.map(unique)), problems, quarantined)
-
-
-def _one_hot_index(values: Floats) -> npt.NDArray[np.int64]:
-    """The column of the one 1 in each row, NO_CLASS where there is none, SEVERAL where there is more."""
-    ones = np.isclose(values, 1.0)
-    clean = np.isclose(np.where(ones, 0.0, values), 0.0).all(axis=1)
-    index = np.where((ones.sum(axis=1) == 1) & clean, ones.argmax(axis=1), SEVERAL)
-    return np.where(ones.any(axis=1), index, NO_CLASS)
-
-
-def _conflicting(index: pd.Series) -> pd.Index:
-    different = index.groupby(level=0).nunique() > 1
-    return different.index[different]
-
-
-def _quarantine_rows(
-    images: pd.DataFrame, problems: list[tuple[pd.Series, str, str]], quarantined: list[Quarantined]
-) -> pd.DataFrame:
-    bad = pd.Series(False, index=images.index)
-    for rows, reason, detail in problems:
-        for row in images[rows & ~bad].itertuples():
-            quarantined.append(Quarantined(str(row.id), str(row.filepath), reason, detail))
-        bad |= rows
-    return images[~bad].astype({"label": int})
+    sheets = [name for name in folder.loose() if name.lower().endswith(SPREADSHEETS)]
+    notes += [f"{name}: a spreadsheet, which is not read; save it as CSV" for name in sheets]
+    names = Counter(path.rpartition("/")[2] for path in folder.skipped)
+    if not names:
+        return notes
+    shown = ", ".join(f"{name} ({count})" for name, count in names.most_common(SKIPPED_SHOWN))
+    more = f" and {len(names) - SKIPPED_SHOWN} more" if len(names) > SKIPPED_SHOWN else ""
+    return [*notes, f"left out, as files of systems and not of people: {shown}{more}"]
 
 
 # --- a folder for each class --------------------------------------------------------------------------------
 
 
-def read_class_folders(folder: Path, rule: SiteRule) -> Source:
+def read_class_folders(folder: InputFolder) -> Source:
     """List `<class>/**/*`; a folder `unlabeled` holds unlabelled images. The id is the relative path.
 
-    Hidden files and those of file managers are no inputs. Image files that lie in no class folder are
-    quarantined.
+    Folders whose names differ in case, blanks or Unicode form are one class. Hidden files and those of
+    systems are no inputs. Image files that lie in no class folder are quarantined. Raises TraplineError
+    where there are no class folders, or an empty one.
     """
-    names = sorted(
-        entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")
-    )
-    classes = [name for name in names if name != UNLABELED_FOLDER]
-    if not classes:
-        raise TraplineError(f"{folder}: holds neither *{FEATURES} nor a folder for each class")
+    files = {name: folder.files(name) for name in folder.folders()}
+    class_folders = [name for name in files if not is_unlabeled(name)]
+    if not class_folders:
+        raise TraplineError(
+            f"{folder.path}: holds neither *{FEATURES} nor a folder for each class{_hints(folder)}"
+        )
+    if len(class_folders) == 1:
+        only = f"only one class ({class_folders[0]}): a classifier needs at least two"
+        raise TraplineError(f"{folder.path}: {only}{_hints(folder)}")
+    empty = next((name for name, found in files.items() if not found), None)
+    if empty is not None:
+        raise TraplineError(f"{folder.path / empty}: an empty class folder; fill it or remove it")
+    shown = {name: printable(name) for name in files}
+    used = [shown[name] for name in class_folders for _ in files[name]]
+    classes = named([shown[name] for name in class_folders], used)
     rows = []
-    for name in names:
-        files = [f"{name}/{file}" for file in files_below(folder / name)]
-        if not files:
-            raise TraplineError(f"{folder / name}: an empty class folder; fill it or remove it")
-        label = UNLABELED if name == UNLABELED_FOLDER else classes.index(name)
-        rows += [(shown := printable(file), shown, str(folder / file), label, None, None) for file in files]
-    images = with_sites(pd.DataFrame(rows, columns=COLUMNS, dtype=object), folder, rule)
-    return Source(images, classes, loose_images(folder))
+    for name, found in files.items():
+        label = UNLABELED if is_unlabeled(name) else classes.index[shown[name]]
+        rows += [(printable(file), printable(file), folder.full(file), label, None, None) for file in found]
+    return Source(
+        pd.DataFrame(rows, columns=COLUMNS, dtype=object),
+        classes.names,
+        loose_images(folder),
+        merged={Kind.CLASS: classes.spellings} if classes.spellings else {},
+    )
+
+
+def _hints(folder: InputFolder) -> str:
+    """What lies beside and may be what was meant."""
+    archive = next((name for name in folder.loose() if is_archive(name)), None)
+    sheet = next((name for name in folder.loose() if name.lower().endswith(SPREADSHEETS)), None)
+    closed = [f"; {name} is {folder.outside[folder.full(name)]}" for name in sorted(folder.closed)[:1]]
+    hints = [*closed, f"; unpack {archive}, or give it as the input ({READ_ARCHIVES})" if archive else ""]
+    return "".join([*hints, f"; {sheet} is a spreadsheet: save it as CSV" if sheet else ""])
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A way in which raw images can lie in a folder: how it is seen, and how they are listed."""
+    """A way in which raw images can lie in a folder: how it is seen, and how they are listed.
 
-    recognises: Callable[[Path], bool]
-    read: Callable[[Path, SiteRule], Source]
+    has_tables_beside: whether tables among the images may say sites, sequences and parts.
+    """
+
+    recognises: Callable[[InputFolder], bool]
+    read: Callable[[InputFolder], Source]
+    has_tables_beside: bool = True
 
 
 # In the order in which they are tried; the last takes whatever is left.
 LAYOUTS = [
-    Layout(is_competition, lambda folder, rule: read_competition(folder)),
-    Layout(is_label_tables, read_label_tables),
+    Layout(is_competition, read_competition, has_tables_beside=False),
+    Layout(is_label_tables, read_label_tables, has_tables_beside=False),
     Layout(is_tiny_imagenet, read_tiny_imagenet),
     Layout(has_parts, read_parts),
     Layout(lambda folder: True, read_class_folders),

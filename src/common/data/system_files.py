@@ -10,7 +10,16 @@ FOLDERS = (
     "$recycle.bin", "recycler", "recycled", "$extend", "system volume information", "found.[0-9][0-9][0-9]",
     "__macosx", "lost+found", "lost.dir", "*.lrdata", "*.photoslibrary",
 )  # fmt: skip
-FILES = ("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "~$*", "*@synoeastream", "*@synoresource")
+FILES = (
+    "thumbs.db",
+    "ehthumbs.db",
+    "ehthumbs_vista.db",
+    "desktop.ini",
+    "icon\r",
+    "~$*",
+    "*@synoeastream",
+    "*@synoresource",
+)
 
 
 def is_system_folder(name: str) -> bool:

@@ -154,12 +154,13 @@ def test_a_flat_validation_folder_and_an_empty_class_are_named(tmp_path):
         read_source(folder, NO_RULE)
 
 
-def test_other_folders_beside_train_and_val_make_them_classes(tmp_path):
+def test_other_folders_beside_train_and_val_make_no_classes_of_them(tmp_path):
     folder = image_folder(tmp_path)
     touch(folder, "bus/1.jpg")
-    source = read_source(folder, NO_RULE)
-    assert source.classes == ["bus", "train", "val"]
-    assert not source.has_split
+    with pytest.raises(
+        TraplineError, match="train, val: by their names parts of a split, but bus lies beside"
+    ):
+        read_source(folder, NO_RULE)
 
 
 def test_names_that_two_classes_share_are_told_apart_by_their_codes(tmp_path):

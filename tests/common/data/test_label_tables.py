@@ -94,10 +94,10 @@ def test_rows_that_cannot_be_read_are_quarantined_and_the_others_go_on(table):
         NO_RULE,
     )
     assert quarantined(source) == {
-        ("absent.jpg", "missing"), ("1.jpg", "duplicate_id"), ('"30.jpg,1,x', "unknown_label"),
+        ("absent.jpg", "missing"), ("1.jpg", "ambiguous_label"), ('"30.jpg,1,x', "unknown_label"),
         ("31.jpg", "unknown_label"),
     }  # fmt: skip
-    assert len(source.images) == 29
+    assert len(source.images) == 28
     assert "train.csv, line 33: 1 cells in the place of 3" in {row.detail for row in source.quarantined}
 
 

@@ -1,0 +1,302 @@
+"""The competition's layout: `*_features.csv` (id, filepath, site), `*_labels.csv` (one column a class)."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from common.data.beside import set_aside
+from common.data.class_names import Classes, named
+from common.data.facts import contradictions, rows_of, settled
+from common.data.listing import COLUMNS, GIVEN, UNLABELED, Source, first
+from common.data.places import InputFolder, NotInside
+from common.data.quarantine import (
+    AMBIGUOUS_LABEL,
+    CONTRADICTORY,
+    DUPLICATE_ID,
+    MISSING,
+    UNKNOWN_LABEL,
+    Quarantined,
+)
+from common.data.tables import Table, read_table
+from common.errors import TraplineError
+from common.names import Kind, key, keys
+
+NO_CLASS, SEVERAL = -2, -3  # what a row of the labels may say instead of one class
+FEATURES, LABELS = "_features.csv", "_labels.csv"
+SUBMISSION_FORMAT = "submission_format.csv"
+BOOLEANS = {"true": 1.0, "t": 1.0, "yes": 1.0, "y": 1.0, "false": 0.0, "f": 0.0, "no": 0.0, "n": 0.0}
+FEWEST_ONE_HOT = 0.75  # of its cells are 0 or 1 in a column that is a class
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """A table of labels: `index` (rows,), the class of each row, or NO_CLASS or SEVERAL."""
+
+    table: Table
+    ids: list[str]  # keys
+    index: Integers
+    classes: list[str]
+
+
+def is_competition(folder: InputFolder) -> bool:
+    """Whether `folder` holds a *_features.csv."""
+    return bool(folder.tables(FEATURES))
+
+
+def read_competition(folder: InputFolder) -> Source:
+    """List the features (id, filepath, optional site, sequence and split) with their labels, one-hot.
+
+    Features without a labels file are unlabelled. Class names and their order come from the labels' columns;
+    a table with a column of labels is read as well. Rows that contradict each other are quarantined.
+    Raises TraplineError where a table cannot be read, or nothing is labelled.
+    """
+    features = {path: read_table(path, ["id", "filepath"]) for path in folder.tables(FEATURES)}
+    labels_of = _label_tables(folder, list(features))
+    rows = pd.concat([_rows(table, folder, path in labels_of) for path, table in features.items()])
+    rows = rows.reset_index(drop=True)
+    own, label_ids = _keys_of_ids(rows, list(labels_of.values()))
+    labels = {
+        path: _Labels(table, ids, *_classes_of(table))
+        for (path, table), ids in zip(labels_of.items(), label_ids, strict=True)
+    }
+    classes = _agreed(list(labels.values()))
+    notes = [note for table in (*features.values(), *labels_of.values()) for note in table.notes]
+    source = Source(
+        rows.assign(key=own, label=UNLABELED), classes.names, notes=notes + _unread(folder, features)
+    )
+    for path, found in labels.items():
+        source = _with_labels(source, path, found, labels[path].table.path)
+    source = _one_row_a_file(_with_facts(source, list(labels.values())))
+    source = replace(source, images=source.images[[*COLUMNS, *([GIVEN] if GIVEN in source.images else [])]])
+    return replace(
+        source,
+        submission_format=folder.table(SUBMISSION_FORMAT),
+        merged={Kind.CLASS: classes.spellings} if classes.spellings else {},
+    )
+
+
+def _label_tables(folder: InputFolder, features: Sequence[Path]) -> dict[Path, Table]:
+    """The table of labels of each table of features that has one."""
+    by_name = {path.name.lower(): path for path in folder.tables(LABELS)}
+    wanted = {path: path.name.lower().removesuffix(FEATURES) + LABELS for path in features}
+    found = {path: read_table(by_name[name], ["id"]) for path, name in wanted.items() if name in by_name}
+    if not found:
+        raise TraplineError(
+            f"{folder.path}: no *{LABELS} beside the *{FEATURES}: there is nothing to learn from"
+        )
+    return found
+
+
+def _unread(folder: InputFolder, features: dict[Path, Table]) -> list[str]:
+    named_like = {path.name.lower().removesuffix(FEATURES) + LABELS for path in features}
+    return [
+        f"{path.name}: not read, for there is no {path.name.lower().removesuffix(LABELS)}{FEATURES}"
+        for path in folder.tables(LABELS)
+        if path.name.lower() not in named_like
+    ]
+
+
+def _rows(table: Table, folder: InputFolder, is_labelled: bool) -> pd.DataFrame:
+    """A row an image: the columns of COLUMNS but label, what tells its file, and why it is not opened."""
+    places = [_place(folder, given) for given in table.cells[table.columns["filepath"]]]
+    facts = rows_of(table, [file for _, file, _ in places])
+    return facts.assign(
+        id=table.cells[table.columns["id"]],
+        filepath=table.cells[table.columns["filepath"]],
+        path=[path for path, _, _ in places],
+        problem=pd.Series([problem for _, _, problem in places], dtype=object),
+        is_labelled=is_labelled,
+    )
+
+
+def _place(folder: InputFolder, given: str) -> tuple[str, str, tuple[str, str] | None]:
+    """Where a file lies, what its paths have in common, and why it may not be opened."""
+    try:
+        relative = folder.find(given)
+    except NotInside as problem:
+        return folder.full(given), f"?{key(given, Kind.PATH)}", (problem.reason, problem.detail)
+    return folder.full(relative), folder.identity(relative), None
+
+
+def _keys_of_ids(rows: pd.DataFrame, labels: Sequence[Table]) -> tuple[list[str], list[list[str]]]:
+    """The keys of the ids of all tables, made together: one of them may write 12 as 12.0."""
+    columns = [list(rows["id"]), *(list(table.cells[table.columns["id"]]) for table in labels)]
+    every = [each or "" for each in keys([name for column in columns for name in column], Kind.ID)]
+    ends = np.cumsum([len(column) for column in columns]).tolist()
+    parts = [every[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return parts[0], parts[1:]
+
+
+# --- labels -------------------------------------------------------------------------------------------------
+
+
+def _classes_of(table: Table) -> tuple[Integers, list[str]]:
+    """The class index of each row of a table of labels, and the classes.
+
+    They are its columns but those that say something else. Raises TraplineError for a column that is no
+    class.
+    """
+    cells, columns = table.cells, table.columns
+    facts = {columns[name] for name in ("id", "filepath", "site", "sequence", "split") if name in columns}
+    values = {str(name): _numbers(cells[name]) for name in cells.columns if name != columns["id"]}
+    one_hot = {name: _is_one_hot(found) for name, found in values.items()}
+    classes = [name for name in values if one_hot[name] or name not in facts]
+    if len(classes) == 1 and classes == [columns.get("label")] and not one_hot[classes[0]]:
+        return _from_column(cells[classes[0]])
+    foreign = next((name for name in classes if not one_hot[name]), None)
+    if foreign is not None:
+        wrong = cells[foreign][~np.isin(values[foreign], (0.0, 1.0))]
+        raise TraplineError(
+            f"{table.path}: its column {foreign!r} is no class, whose cells are 0 and 1 "
+            f"({wrong.iloc[0]!r}, ...); remove it"
+        )
+    matrix = [values[name] for name in classes] or [np.zeros(len(table.lines))]
+    return one_hot_index(np.column_stack(matrix)), classes
+
+
+def _from_column(cells: pd.Series) -> tuple[Integers, list[str]]:
+    labels = keys(cells, Kind.CLASS)
+    spelt = named([str(cell) for cell in cells if cell.strip()])
+    index = {own: place for place, own in enumerate(spelt.keys)}
+    return np.array([NO_CLASS if own is None else index[own] for own in labels], dtype=np.int64), spelt.names
+
+
+def _numbers(cells: Sequence[str] | pd.Series) -> Floats:
+    """The cells as numbers, NaN where they are none; True and False, and a comma for the point, count too."""
+    plain = [cell.strip().casefold().replace(",", ".") for cell in cells]
+    numbers = pd.Series([BOOLEANS.get(cell, cell) for cell in plain], dtype=object)
+    return pd.to_numeric(numbers, errors="coerce").to_numpy(dtype=float)
+
+
+def _is_one_hot(values: Floats) -> bool:
+    return not len(values) or bool(np.isin(values, (0.0, 1.0)).mean() >= FEWEST_ONE_HOT)
+
+
+def one_hot_index(values: Floats) -> Integers:
+    """The column of the one 1 in each row, NO_CLASS where there is none, SEVERAL where there is more."""
+    ones = np.isclose(values, 1.0)
+    clean = np.isclose(np.where(ones, 0.0, values), 0.0).all(axis=1)
+    index = np.where((ones.sum(axis=1) == 1) & clean, ones.argmax(axis=1), SEVERAL)
+    return np.where(ones.any(axis=1), index, NO_CLASS)
+
+
+def _agreed(labels: Sequence[_Labels]) -> Classes:
+    """The classes that all tables of labels have. Raises TraplineError where they differ."""
+    first_keys = [key(name, Kind.CLASS) for name in labels[0].classes]
+    for other in labels[1:]:
+        if [key(name, Kind.CLASS) for name in other.classes] != first_keys:
+            raise TraplineError(f"{other.table.path}: its classes differ from those of the other *{LABELS}")
+    return named([name for each in labels for name in each.classes])
+
+
+def _with_labels(source: Source, features: Path, labels: _Labels, path: Path) -> Source:
+    """`source` with the labels of one table of features; what cannot be told is quarantined."""
+    images = source.images
+    mine = images["table"] == features.name
+    ids = images.loc[mine, "key"]
+    if not ids.isin(labels.ids).any():
+        both = (
+            f"{first(labels.table.cells[labels.table.columns['id']])} against {first(images.loc[mine, 'id'])}"
+        )
+        raise TraplineError(f"{path}: none of its ids is in {features.name} ({both})")
+    index = pd.Series(labels.index, index=pd.Index(labels.ids, dtype=object))
+    conflicting = contradictions(labels.ids, {"label": _said(labels)}, labels.table.place)
+    unique = index[~index.index.duplicated()]
+    images.loc[mine, "label"] = ids.map(unique).fillna(NO_CLASS).astype(int)
+    problems = [
+        (~ids.isin(unique.index), UNKNOWN_LABEL, f"no row in {path.name}"),
+        (ids.map(unique) == NO_CLASS, UNKNOWN_LABEL, f"no 1 in its row in {path.name}"),
+        (ids.map(unique) == SEVERAL, AMBIGUOUS_LABEL, f"not a single 1 in {path.name}"),
+    ]
+    found = {row: (reason, detail) for rows, reason, detail in reversed(problems) for row in ids.index[rows]}
+    found |= {row: (AMBIGUOUS_LABEL, conflicting[own]) for row, own in ids.items() if own in conflicting}
+    return set_aside(replace(source, quarantined=[*source.quarantined, *_alone(labels, ids, path)]), found)
+
+
+def _said(labels: _Labels) -> tuple[list[str], list[str | None]]:
+    names = [labels.classes[i] if i >= 0 else ("none" if i == NO_CLASS else "several") for i in labels.index]
+    return names, [str(index) for index in labels.index]
+
+
+def _alone(labels: _Labels, of_images: pd.Series, path: Path) -> list[Quarantined]:
+    """The labels that no image has."""
+    known = set(of_images)
+    ids = list(labels.table.cells[labels.table.columns["id"]])
+    alone = {
+        own: name for own, name in zip(reversed(labels.ids), reversed(ids), strict=True) if own not in known
+    }
+    detail = f"{path.name} has it, its features file does not"
+    return [Quarantined(name, "", MISSING, detail) for name in reversed(alone.values())]
+
+
+# --- one row a file -----------------------------------------------------------------------------------------
+
+
+def _with_facts(source: Source, labels: Sequence[_Labels]) -> Source:
+    """`source` with one site, sequence and part for each file, also from the tables of labels."""
+    images = source.images
+    file_of = dict(zip(images["key"], images["file"], strict=True))
+    rows = [images, *(rows_of(each.table, [file_of.get(own) for own in each.ids]) for each in labels)]
+    together = pd.concat([each[["file", "site", "sequence", "part", "table", "line"]] for each in rows])
+    facts = settled(together[together["file"].notna()].reset_index(drop=True))
+    said = facts.said.reindex(images["file"])
+    images = images.assign(**{name: list(said[name]) for name in ("site", "sequence")})
+    if said["part"].notna().any():
+        parts = pd.Series(list(said["part"]), index=images.index, dtype=object)
+        images[GIVEN] = parts.where(images["label"] != UNLABELED, None)
+    problems = {
+        row: (CONTRADICTORY, facts.contradictory[file])
+        for row, file in images["file"].items()
+        if file in facts.contradictory
+    }
+    return set_aside(replace(source, images=images), _rows_of(problems))
+
+
+def _rows_of(problems: dict[Hashable, tuple[str, str]]) -> dict[int, tuple[str, str]]:
+    return {int(str(row)): problem for row, problem in problems.items()}
+
+
+def _one_row_a_file(source: Source) -> Source:
+    """`source` without rows that repeat another, that share an id, or that give a file two ids.
+
+    Of equal rows one stays, a labelled one if there is. Of an id with several files, or a file with several
+    ids, none does: the order of rows must not decide which of them the label belongs to.
+    """
+    labelled_first = source.images.sort_values("is_labelled", ascending=False, kind="stable")
+    repeated = labelled_first.duplicated(["key", "file"]).sort_index()
+    quarantined = [
+        Quarantined(
+            str(row.id), str(row.filepath), DUPLICATE_ID, f"{row.table}, line {row.line} says it again"
+        )
+        for row in source.images[repeated].itertuples()
+    ]
+    images = source.images[~repeated].reset_index(drop=True)
+    source = replace(source, images=images, quarantined=[*source.quarantined, *quarantined])
+    source = set_aside(source, _shared(images))
+    problems = zip(source.images["path"], source.images["problem"], strict=True)
+    barred = {str(path): problem for path, problem in problems if problem is not None}
+    return replace(source, barred={**source.barred, **barred})  # what must not be opened goes first
+
+
+def _shared(images: pd.DataFrame) -> dict[int, tuple[str, str]]:
+    """The rows whose id belongs to several files, or whose file has several ids."""
+
+    def place(row: int) -> str:
+        return f"{images['table'].iloc[row]}, line {images['line'].iloc[row]}"
+
+    ids, files = list(images["key"]), list(images["file"])
+    ids_of = contradictions(files, {"id": (list(images["id"]), ids)}, place)
+    files_of = contradictions(ids, {"file": (list(images["filepath"]), files)}, place)
+    problems: dict[int, tuple[str, str]] = {}
+    for row, (own, file) in enumerate(zip(ids, files, strict=True)):
+        if own in files_of:
+            problems[row] = (DUPLICATE_ID, files_of[own])
+        elif file in ids_of:
+            problems[row] = (CONTRADICTORY, ids_of[file])
+    return problems

@@ -1,0 +1,198 @@
+"""Tables as programs save them: read whole, or refused by the name of file and line."""
+
+import pytest
+
+from common.data.listing import SiteRule
+from common.errors import TraplineError
+from tests.field_cases.disk import put, read
+
+PICTURES = {f"img/{number}.jpg": "" for number in range(4)}
+FEATURES = "id,filepath,Site\n0,img/0.jpg,Müller\n1,img/1.jpg,s1\n2,img/2.jpg,Müller\n3,img/3.jpg,Größe\n"
+LABELS = "id,Füchse,bird\n0,1,0\n1,0,1\n2,1,0\n3,0,1\n"
+ENCODINGS = ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+
+
+def competition(folder, features=FEATURES, labels=LABELS, encoding="utf-8"):
+    return put(
+        folder,
+        {
+            **PICTURES,
+            "train_features.csv": features if isinstance(features, bytes) else features.encode(encoding),
+            "train_labels.csv": labels if isinstance(labels, bytes) else labels.encode(encoding),
+        },
+    )
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_tables_are_read_in_the_encodings_and_with_the_delimiters_of_common_programs(
+    tmp_path, encoding, delimiter
+):
+    competition(tmp_path, FEATURES.replace(",", delimiter), LABELS.replace(",", delimiter), encoding)
+    found = read(tmp_path)
+    assert found.classes == ["Füchse", "bird"]
+    assert found.images["site"].to_dict() == {"0": "Müller", "1": "s1", "2": "Müller", "3": "Größe"}
+    assert ("code page 1252" in found.notes) == (encoding == "cp1252")
+
+
+def test_excels_own_first_line_and_carriage_returns_are_no_content(tmp_path):
+    competition(tmp_path, "sep=;\r\n" + FEATURES.replace(",", ";").replace("\n", "\r\n"), LABELS)
+    assert read(tmp_path).images["site"].to_dict()["1"] == "s1"
+
+
+def test_damaged_utf8_is_refused_with_its_line_and_not_read_as_another_encoding(tmp_path):
+    competition(tmp_path, FEATURES.encode().replace("Größe".encode(), b"Gr\xf6\xdfe"))
+    with pytest.raises(TraplineError, match=r"train_features\.csv: line 5: in no encoding that is certain"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"id,filepath\n\x81\x8d,\x90\n", b"id,file\0path\n1,2\n"])
+def test_what_is_in_no_known_encoding_is_refused(tmp_path, content):
+    competition(tmp_path, content)
+    with pytest.raises(TraplineError, match=r"train_features\.csv"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        "id,fox,bird\n0,True,False\n1,False,True\n2,TRUE,FALSE\n3,false,true\n",
+        "id;fox;bird\n0;1,0;0,0\n1;0,0;1,0\n2;1,0;0,0\n3;0,0;1,0\n",
+        ",id,fox,bird\n0,0,1,0\n1,1,0,1\n2,2,1,0\n3,3,0,1\n",
+        "Unnamed: 0,id,fox,bird\n17,0,1,0\n4,1,0,1\n9,2,1,0\n2,3,0,1\n",
+        "id,fox,bird,\n0,1,0,\n1,0,1,\n2,1,0,\n3,0,1,\n",
+        "ID,fox ,bird\n0,1.0,0.0\n1,0.0,1.0\n2,1.0,0.0\n3,0.0,1.0\n",
+        "id,fox,bird,site\n0,1,0,a\n1,0,1,b\n2,1,0,c\n3,0,1,d\n",
+        "id,label\n0,fox\n1,bird\n2,fox \n3,bird\n",
+        "Image ID,Species\n0,fox\n1,bird\n2,fox\n3,bird\n",
+    ],
+    ids=[
+        "booleans",
+        "decimal commas",
+        "index",
+        "pandas index",
+        "empty column",
+        "blanks",
+        "facts",
+        "label",
+        "species",
+    ],
+)
+def test_one_hot_tables_and_columns_of_labels_are_read_right(tmp_path, labels):
+    competition(tmp_path, FEATURES.replace(",Site", ",note"), labels)
+    found = read(tmp_path)
+    assert found.labels == {"0": "fox", "1": "bird", "2": "fox", "3": "bird"}
+    assert found.quarantined == {}
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        (
+            "id,filepath,Site,site \n0,img/0.jpg,a,b\n",
+            LABELS,
+            r"two columns of one name \('Site' and 'site '\)",
+        ),
+        ("id,filepath,site,site\n0,img/0.jpg,a,b\n", LABELS, "two columns of one name"),
+        (FEATURES, "id,bird,Bird\n0,1,0\n", r"train_labels\.csv: has two columns of one name"),
+        (FEATURES, "id,fox,bird,note\n0,1,0,x\n1,0,1,y\n", r"its column 'note' is no class.*'x'"),
+        (FEATURES, "id,fox,bird,\n0,1,0,x\n1,0,1,y\n", "its column 4 has no name"),
+        ("id,filepath,site\n0,img/0.jpg,a,b\n", LABELS, "line 2 has 4 cells, its header 3"),
+        ('id,filepath,site\n0,img/0.jpg,"a\n1,img/1.jpg,b\n', LABELS, "not a readable CSV.*quotes"),
+        ("\n\n", LABELS, "it is empty"),
+        ("id,where,site\n0,img/0.jpg,a\n", LABELS, r"no column filepath \(its columns: id, where, site\)"),
+    ],
+)
+def test_what_cannot_be_read_for_certain_is_refused_by_name(tmp_path, features, labels, message):
+    competition(tmp_path, features, labels)
+    with pytest.raises(TraplineError, match=message) as refusal:
+        read(tmp_path)
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def label_table(folder, cells, columns="ImageID,Labels"):
+    rows = [f'{number}.jpg,"{cell}"' for number, cell in enumerate(cells)]
+    return put(
+        folder, {**{f"data/{n}.jpg": "" for n in range(len(cells))}, "all.csv": "\n".join([columns, *rows])}
+    )
+
+
+LABEL_CELLS = {
+    "blanks": (["1 2", "2", "3"], [{"1", "2"}, {"2"}, {"3"}]),
+    "commas": (["1,2", "2", "3"], [{"1", "2"}, {"2"}, {"3"}]),
+    "commas and blanks": (["1, 2", "2", "3,1"], [{"1", "2"}, {"2"}, {"1", "3"}]),
+    "some of both, numbers": (["1 2", "2,3", "3"], [{"1", "2"}, {"2", "3"}, {"3"}]),
+    "bars": (["fox|owl", "owl", "fox"], [{"fox", "owl"}, {"owl"}, {"fox"}]),
+    "names with blanks": (["red fox|owl", "owl", "red fox"], [{"red fox", "owl"}, {"owl"}, {"red fox"}]),
+    "semicolons": (["fox; owl", "owl;", "fox"], [{"fox", "owl"}, {"owl"}, {"fox"}]),
+    "no-break space": (["1\u00a02", "2", "3"], [{"1", "2"}, {"2"}, {"3"}]),
+    "points": (["1.0 2.0", "1 2", "3"], [{"1", "2"}, {"1", "2"}, {"3"}]),
+    "lists": (["['fox', 'owl']", '[""red fox""]', "[]"], [{"fox", "owl"}, {"red fox"}, set()]),
+    "case": (["Fox", "fox", "fox owl"], [{"fox"}, {"fox"}, {"fox", "owl"}]),
+}
+
+
+@pytest.mark.parametrize(("cells", "expected"), LABEL_CELLS.values(), ids=LABEL_CELLS.keys())
+def test_labels_of_one_cell_are_divided_as_the_column_divides_them(tmp_path, cells, expected):
+    label_table(tmp_path, cells)
+    found = read(tmp_path)
+    assert [{found.classes[label] for label in labels} for labels in found.images["labels"]] == expected
+
+
+@pytest.mark.parametrize(
+    "columns", ["ImageID,Labels", "imageid,labels", "Image_ID, LABELS ", "\ufeffImageID,Labels"]
+)
+def test_the_columns_of_label_tables_are_known_in_any_case(tmp_path, columns):
+    label_table(tmp_path, ["1 2", "2"], columns)
+    assert read(tmp_path).classes == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["fox,owl", "fox|owl"], r", divides labels in line 2 \('fox,owl'\), \| in line 3"),
+        (
+            ["fox|owl", "fox owl", "red deer|fox"],
+            "'fox owl' in line 3 would be two more, but 'red deer' in line 4",
+        ),
+    ],
+)
+def test_cells_that_may_mean_two_things_are_refused(tmp_path, cells, message):
+    label_table(tmp_path, cells)
+    with pytest.raises(TraplineError, match=message):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_label_tables_are_read_in_any_of_these_encodings(tmp_path, encoding):
+    table = "ImageID;Labels\n0.jpg;Füchse Größe\n1.jpg;Füchse\n"
+    put(tmp_path, {"data/0.jpg": "", "data/1.jpg": "", "all.csv": table.encode(encoding)})
+    assert read(tmp_path).classes == ["Füchse", "Größe"]
+
+
+def test_label_tables_with_carriage_returns_alone_are_read(tmp_path):
+    put(tmp_path, {"data/0.jpg": "", "data/1.jpg": "", "all.csv": "ImageID,Labels\r0.jpg,1 2\r1.jpg,2\r"})
+    assert read(tmp_path).labels == {"0.jpg": {"1", "2"}, "1.jpg": {"2"}}
+
+
+def test_spreadsheets_are_named_and_not_read(tmp_path):
+    put(tmp_path, {"fox/a.jpg": "", "owl/b.jpg": "", "labels.xlsx": b"PK"})
+    assert "labels.xlsx: a spreadsheet, which is not read; save it as CSV" in read(tmp_path).notes
+
+
+def test_a_site_table_of_windows_is_read(tmp_path):
+    put(tmp_path / "raw", {"fox/ä.jpg": "", "owl/b.jpg": ""})
+    table = tmp_path / "sites.csv"
+    table.write_bytes("File;Location\r\nfox\\ä.jpg;Süd\r\nowl\\b.jpg;Nord\r\n".encode("cp1252"))
+    found = read(tmp_path / "raw", SiteRule(csv=table))
+    assert found.images["site"].to_dict() == {"fox/ä.jpg": "Süd", "owl/b.jpg": "Nord"}
+
+
+def test_a_table_that_says_nothing_of_the_images_is_left_and_said(tmp_path):
+    put(
+        tmp_path,
+        {"fox/a.jpg": "", "owl/b.jpg": "", "labels.csv": "path,split\nother/x.jpg,train\n", "notes.csv": ""},
+    )
+    found = read(tmp_path)
+    assert "labels.csv: names none of the images; not read" in found.notes
+    assert found.classes == ["fox", "owl"]
