@@ -196,3 +196,26 @@ def test_a_table_that_says_nothing_of_the_images_is_left_and_said(tmp_path):
     found = read(tmp_path)
     assert "labels.csv: names none of the images; not read" in found.notes
     assert found.classes == ["fox", "owl"]
+
+
+def test_tables_with_a_column_of_labels_need_not_have_all_classes_each(tmp_path):
+    competition(tmp_path, labels="id,label\n0,owl\n1,fox\n2,owl\n3,fox\n")
+    put(tmp_path, {"more_features.csv": "id,filepath\n9,img/9.jpg\n", "img/9.jpg": "",
+                   "more_labels.csv": "id,label\n9,hare\n"})  # fmt: skip
+    assert read(tmp_path).labels == {"0": "owl", "1": "fox", "2": "owl", "3": "fox", "9": "hare"}
+
+
+def test_classes_that_are_whole_numbers_with_and_without_a_point_are_one(tmp_path):
+    competition(tmp_path, labels="id,2,2.0,1\n0,1,0,0\n1,0,0,1\n2,0,1,0\n3,0,0,1\n")
+    assert read(tmp_path).labels == {"0": "2", "1": "1", "2": "2", "3": "1"}
+
+
+def test_ids_are_joined_table_by_table_and_stay_exact(tmp_path):
+    competition(tmp_path, labels="id,fox,owl\n0.0,1,0\n1.0,0,1\n2.0,1,0\n3.0,0,1\n")
+    put(tmp_path, {"test_features.csv": "id,filepath\nx 1 ,img/9.jpg\n", "img/9.jpg": ""})
+    assert read(tmp_path).labels == {"0": "fox", "1": "owl", "2": "fox", "3": "owl", "x 1 ": None}
+    folder = put(
+        tmp_path / "lists",
+        {"data/0.jpg": "", "data/1.jpg": "", "all.csv": "ImageID,Labels\n0.jpg ,a b\n1.jpg,a\n"},
+    )
+    assert set(read(folder).images.index) == {"0.jpg ", "1.jpg"}

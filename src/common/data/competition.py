@@ -23,7 +23,7 @@ from common.data.quarantine import (
 )
 from common.data.tables import Table, read_table
 from common.errors import TraplineError
-from common.names import Kind, key, keys
+from common.names import Kind, clean, key, keys
 
 NO_CLASS, SEVERAL = -2, -3  # what a row of the labels may say instead of one class
 FEATURES, LABELS = "_features.csv", "_labels.csv"
@@ -36,12 +36,18 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _Labels:
-    """A table of labels: `index` (rows,), the class of each row, or NO_CLASS or SEVERAL."""
+    """A table of labels: `index` (rows,), the class of each row, or NO_CLASS or SEVERAL.
 
+    features: the name of the table that it belongs to. ids: keys. is_column: the labels are the cells of one
+    column, and the classes those that come there.
+    """
+
+    features: str
     table: Table
-    ids: list[str]  # keys
+    ids: list[str]
     index: Integers
     classes: list[str]
+    is_column: bool
 
 
 def is_competition(folder: InputFolder) -> bool:
@@ -60,19 +66,14 @@ def read_competition(folder: InputFolder) -> Source:
     labels_of = _label_tables(folder, list(features))
     rows = pd.concat([_rows(table, folder, path in labels_of) for path, table in features.items()])
     rows = rows.reset_index(drop=True)
-    own, label_ids = _keys_of_ids(rows, list(labels_of.values()))
-    labels = {
-        path: _Labels(table, ids, *_classes_of(table))
-        for (path, table), ids in zip(labels_of.items(), label_ids, strict=True)
-    }
-    classes = _agreed(list(labels.values()))
+    rows = rows.assign(label=UNLABELED, key=[own or "" for own in keys(rows["id"], Kind.ID)], joined="")
+    labels = [_labels_of(rows, path, table) for path, table in labels_of.items()]
+    classes = _agreed(labels)
     notes = [note for table in (*features.values(), *labels_of.values()) for note in table.notes]
-    source = Source(
-        rows.assign(key=own, label=UNLABELED), classes.names, notes=notes + _unread(folder, features)
-    )
-    for path, found in labels.items():
-        source = _with_labels(source, path, found, labels[path].table.path)
-    source = _one_row_a_file(_with_facts(source, list(labels.values())))
+    source = Source(rows, classes.names, notes=notes + _unread(folder, features))
+    for found in labels:
+        source = _with_labels(source, found, classes)
+    source = _one_row_a_file(_with_facts(source, labels))
     source = replace(source, images=source.images[[*COLUMNS, *([GIVEN] if GIVEN in source.images else [])]])
     return replace(
         source,
@@ -124,22 +125,26 @@ def _place(folder: InputFolder, given: str) -> tuple[str, str, tuple[str, str] |
     return folder.full(relative), folder.identity(relative), None
 
 
-def _keys_of_ids(rows: pd.DataFrame, labels: Sequence[Table]) -> tuple[list[str], list[list[str]]]:
-    """The keys of the ids of all tables, made together: one of them may write 12 as 12.0."""
-    columns = [list(rows["id"]), *(list(table.cells[table.columns["id"]]) for table in labels)]
-    every = [each or "" for each in keys([name for column in columns for name in column], Kind.ID)]
-    ends = np.cumsum([len(column) for column in columns]).tolist()
-    parts = [every[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    return parts[0], parts[1:]
+def _labels_of(rows: pd.DataFrame, features: Path, table: Table) -> _Labels:
+    """The labels of one table of features; `rows` gets the keys by which its ids are joined with theirs.
+
+    The keys of both are made together: one of the tables may write 12 as 12.0.
+    """
+    mine = rows["table"] == features.name
+    count = int(mine.sum())
+    both = [own or "" for own in keys([*rows.loc[mine, "id"], *table.cells[table.columns["id"]]], Kind.ID)]
+    rows.loc[mine, "joined"] = both[:count]
+    index, classes, is_column = _classes_of(table)
+    return _Labels(features.name, table, both[count:], index, classes, is_column)
 
 
 # --- labels -------------------------------------------------------------------------------------------------
 
 
-def _classes_of(table: Table) -> tuple[Integers, list[str]]:
-    """The class index of each row of a table of labels, and the classes.
+def _classes_of(table: Table) -> tuple[Integers, list[str], bool]:
+    """The class index of each row of a table of labels, the classes, and whether they are in one column.
 
-    They are its columns but those that say something else. Raises TraplineError for a column that is no
+    Else they are its columns but those that say something else. Raises TraplineError for a column that is no
     class.
     """
     cells, columns = table.cells, table.columns
@@ -148,7 +153,7 @@ def _classes_of(table: Table) -> tuple[Integers, list[str]]:
     one_hot = {name: _is_one_hot(found) for name, found in values.items()}
     classes = [name for name in values if one_hot[name] or name not in facts]
     if len(classes) == 1 and classes == [columns.get("label")] and not one_hot[classes[0]]:
-        return _from_column(cells[classes[0]])
+        return *_from_column(cells[classes[0]]), True
     foreign = next((name for name in classes if not one_hot[name]), None)
     if foreign is not None:
         wrong = cells[foreign][~np.isin(values[foreign], (0.0, 1.0))]
@@ -157,12 +162,13 @@ def _classes_of(table: Table) -> tuple[Integers, list[str]]:
             f"({wrong.iloc[0]!r}, ...); remove it"
         )
     matrix = [values[name] for name in classes] or [np.zeros(len(table.lines))]
-    return one_hot_index(np.column_stack(matrix)), classes
+    return one_hot_index(np.column_stack(matrix)), classes, False
 
 
 def _from_column(cells: pd.Series) -> tuple[Integers, list[str]]:
     labels = keys(cells, Kind.CLASS)
-    spelt = named([str(cell) for cell in cells if cell.strip()])
+    used = [str(cell) for cell in cells if clean(cell)]
+    spelt = named(sorted(set(used)), used)
     index = {own: place for place, own in enumerate(spelt.keys)}
     return np.array([NO_CLASS if own is None else index[own] for own in labels], dtype=np.int64), spelt.names
 
@@ -187,26 +193,31 @@ def one_hot_index(values: Floats) -> Integers:
 
 
 def _agreed(labels: Sequence[_Labels]) -> Classes:
-    """The classes that all tables of labels have. Raises TraplineError where they differ."""
+    """The classes that all tables of labels have. Raises TraplineError where their columns differ."""
+    every = [name for each in labels for name in each.classes]
+    if all(each.is_column for each in labels):
+        return named(sorted(set(every)), every)
     first_keys = [key(name, Kind.CLASS) for name in labels[0].classes]
     for other in labels[1:]:
         if [key(name, Kind.CLASS) for name in other.classes] != first_keys:
             raise TraplineError(f"{other.table.path}: its classes differ from those of the other *{LABELS}")
-    return named([name for each in labels for name in each.classes])
+    return named(every)
 
 
-def _with_labels(source: Source, features: Path, labels: _Labels, path: Path) -> Source:
+def _with_labels(source: Source, labels: _Labels, classes: Classes) -> Source:
     """`source` with the labels of one table of features; what cannot be told is quarantined."""
-    images = source.images
-    mine = images["table"] == features.name
-    ids = images.loc[mine, "key"]
+    images, path = source.images, labels.table.path
+    mine = images["table"] == labels.features
+    ids = images.loc[mine, "joined"]
     if not ids.isin(labels.ids).any():
-        both = (
-            f"{first(labels.table.cells[labels.table.columns['id']])} against {first(images.loc[mine, 'id'])}"
-        )
-        raise TraplineError(f"{path}: none of its ids is in {features.name} ({both})")
+        own = first(labels.table.cells[labels.table.columns["id"]])
+        both = f"{own} against {first(images.loc[mine, 'id'])}"
+        raise TraplineError(f"{path}: none of its ids is in {labels.features} ({both})")
+    # The last places stand for the negative ones.
+    of_class = np.array([*(classes.index[name] for name in labels.classes), SEVERAL, NO_CLASS, UNLABELED])
+    labels = replace(labels, index=of_class[labels.index])
     index = pd.Series(labels.index, index=pd.Index(labels.ids, dtype=object))
-    conflicting = contradictions(labels.ids, {"label": _said(labels)}, labels.table.place)
+    conflicting = contradictions(labels.ids, {"label": _said(labels, classes.names)}, labels.table.place)
     unique = index[~index.index.duplicated()]
     images.loc[mine, "label"] = ids.map(unique).fillna(NO_CLASS).astype(int)
     problems = [
@@ -219,8 +230,8 @@ def _with_labels(source: Source, features: Path, labels: _Labels, path: Path) ->
     return set_aside(replace(source, quarantined=[*source.quarantined, *_alone(labels, ids, path)]), found)
 
 
-def _said(labels: _Labels) -> tuple[list[str], list[str | None]]:
-    names = [labels.classes[i] if i >= 0 else ("none" if i == NO_CLASS else "several") for i in labels.index]
+def _said(labels: _Labels, classes: Sequence[str]) -> tuple[list[str], list[str | None]]:
+    names = [classes[i] if i >= 0 else ("none" if i == NO_CLASS else "several") for i in labels.index]
     return names, [str(index) for index in labels.index]
 
 
@@ -241,8 +252,11 @@ def _alone(labels: _Labels, of_images: pd.Series, path: Path) -> list[Quarantine
 def _with_facts(source: Source, labels: Sequence[_Labels]) -> Source:
     """`source` with one site, sequence and part for each file, also from the tables of labels."""
     images = source.images
-    file_of = dict(zip(images["key"], images["file"], strict=True))
-    rows = [images, *(rows_of(each.table, [file_of.get(own) for own in each.ids]) for each in labels)]
+    rows = [images]
+    for each in labels:
+        mine = images[images["table"] == each.features]
+        file_of = dict(zip(mine["joined"], mine["file"], strict=True))
+        rows.append(rows_of(each.table, [file_of.get(own) for own in each.ids]))
     together = pd.concat([each[["file", "site", "sequence", "part", "table", "line"]] for each in rows])
     facts = settled(together[together["file"].notna()].reset_index(drop=True))
     said = facts.said.reindex(images["file"])

@@ -215,7 +215,7 @@ def _with_labels(
     notes += [f"{path.name}: its column {header.known[name]} is read as {name}" for name in told]
     return [
         Listed(
-            row.cells[IMAGE_ID].strip(),
+            row.cells[IMAGE_ID],
             file,
             lists[number] if is_labelled else None,
             row.cells.get(CAPTION_TEXT, ""),

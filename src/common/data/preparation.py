@@ -27,6 +27,7 @@ from common.data.label_names import renamed
 from common.data.listing import GIVEN, LABELS, UNLABELED, SiteRule, Source, limited
 from common.data.packing import Quality, Unusable, pack_files
 from common.data.parts import PackedWriter, write_parts
+from common.data.places import InputFolder
 from common.data.prepared import DESCRIPTION, PARTS, DatasetDescription, PartFiles, Split
 from common.data.quarantine import (
     FILE_NAME,
@@ -150,7 +151,10 @@ def _read(raw: RawInput, options: Preparation, work: Path) -> Source:
         return source
     if is_s3(given):
         return renamed(source, fetch(given, work / "label_names.csv"), given)
-    return renamed(source, Path(given) if Path(given).is_file() else raw.folder / given, given)
+    inside = (
+        Path(given) if Path(given).is_file() else InputFolder(raw.folder, options.follow_links).table(given)
+    )
+    return renamed(source, inside or raw.folder / given, given)
 
 
 def _quality(options: Preparation, raw: RawInput) -> Quality:
