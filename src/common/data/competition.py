@@ -66,7 +66,8 @@ def read_competition(folder: InputFolder) -> Source:
     labels_of = _label_tables(folder, list(features))
     rows = pd.concat([_rows(table, folder, path in labels_of) for path, table in features.items()])
     rows = rows.reset_index(drop=True)
-    rows = rows.assign(label=UNLABELED, key=[own or "" for own in keys(rows["id"], Kind.ID)], joined="")
+    own = pd.Series([own or "" for own in keys(rows["id"], Kind.ID)], dtype=object)
+    rows = rows.assign(label=UNLABELED, key=own, joined=own)
     labels = [_labels_of(rows, path, table) for path, table in labels_of.items()]
     classes = _agreed(labels)
     notes = [note for table in (*features.values(), *labels_of.values()) for note in table.notes]
@@ -110,7 +111,7 @@ def _rows(table: Table, folder: InputFolder, is_labelled: bool) -> pd.DataFrame:
     return facts.assign(
         id=table.cells[table.columns["id"]],
         filepath=table.cells[table.columns["filepath"]],
-        path=[path for path, _, _ in places],
+        path=pd.Series([path for path, _, _ in places], dtype=object),
         problem=pd.Series([problem for _, _, problem in places], dtype=object),
         is_labelled=is_labelled,
     )
@@ -175,9 +176,10 @@ def _from_column(cells: pd.Series) -> tuple[Integers, list[str]]:
 
 def _numbers(cells: Sequence[str] | pd.Series) -> Floats:
     """The cells as numbers, NaN where they are none; True and False, and a comma for the point, count too."""
-    plain = [cell.strip().casefold().replace(",", ".") for cell in cells]
+    codes, different = pd.factorize(np.asarray(cells, dtype=object))
+    plain = [cell.strip().casefold().replace(",", ".") for cell in different]
     numbers = pd.Series([BOOLEANS.get(cell, cell) for cell in plain], dtype=object)
-    return pd.to_numeric(numbers, errors="coerce").to_numpy(dtype=float)
+    return pd.to_numeric(numbers, errors="coerce").to_numpy(dtype=float)[codes]
 
 
 def _is_one_hot(values: Floats) -> bool:

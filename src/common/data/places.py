@@ -20,6 +20,7 @@ from common.names import Kind, key
 # What is no path below a folder on any system: an address, a drive, another machine's share.
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|file:", re.IGNORECASE)
 ELSEWHERE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+PLAIN = re.compile(r"(?!\.{0,2}(/|\Z))(?!.*/\.{0,2}(/|\Z)).+", re.DOTALL)  # no part of it is empty, . or ..
 LINKS = "--follow-links reads it all the same"
 
 
@@ -156,37 +157,43 @@ class InputFolder:
             )
         for name in dict.fromkeys((given, given.replace("\\", "/"))):
             relative = self._relative(name)
-            if os.path.lexists(self.path / relative):
-                return self._regular(relative)
-        return self._regular(self._alike(self._relative(given.replace("\\", "/"))))
+            try:
+                return self._regular(relative, os.lstat(self.full(relative)))
+            except OSError:  # not there by this name
+                continue
+        relative = self._alike(self._relative(given.replace("\\", "/")))
+        return self._regular(relative, os.lstat(self.full(relative)))
 
     def identity(self, relative: str) -> str:
         """What two paths of one file have in common: where links lead, if to a file."""
-        real = self._real_path(relative)
-        return real if os.path.lexists(real) else self.full(relative)
-
-    def _real_path(self, relative: str) -> str:
         folder, _, name = relative.rpartition("/")
-        place = os.path.join(self._real_folder(folder), name)  # noqa: PTH118
-        return os.path.realpath(place) if os.path.islink(place) else place  # noqa: PTH114
+        place = f"{self._real_folder(folder)}/{name}"
+        if not os.path.islink(place):  # noqa: PTH114
+            return place
+        real = os.path.realpath(place)
+        return real if os.path.lexists(real) else place
 
     def _relative(self, name: str) -> str:
         """`name` relative to the folder, without . and .. Raises NotInside where it leads out of it."""
+        if PLAIN.fullmatch(name):
+            return name
         whole = os.path.normpath(os.path.join(self._top, name))  # noqa: PTH118
         for top, place in ((self._top, whole), (self._real_folder(""), os.path.realpath(whole))):
             if _is_below(place, top):
                 return place[len(top.rstrip("/")) + 1 :]
         raise NotInside(OUTSIDE, f"{name!r} lies outside the input folder")
 
-    def _regular(self, relative: str) -> str:
-        detail = self._leads_outside(relative)
+    def _regular(self, relative: str, status: os.stat_result) -> str:
+        """`relative`, of the file with this status, itself. Raises NotInside where it may not be opened."""
+        detail = self._leads_outside(relative, is_link=stat.S_ISLNK(status.st_mode))
         if detail is not None:
             raise NotInside(OUTSIDE, detail)
-        try:
-            mode = (self.path / relative).stat().st_mode
-        except OSError:  # a link to nowhere: whoever opens it says so
-            return relative
-        if not stat.S_ISREG(mode):
+        if stat.S_ISLNK(status.st_mode):
+            try:
+                status = os.stat(self.full(relative))  # noqa: PTH116
+            except OSError:  # a link to nowhere: whoever opens it says so
+                return relative
+        if not stat.S_ISREG(status.st_mode):
             raise NotInside(UNREADABLE, "not a regular file")
         return relative
 
@@ -216,11 +223,14 @@ class InputFolder:
             self._names[folder] = names
         return self._names[folder]
 
-    def _leads_outside(self, relative: str) -> str | None:
+    def _leads_outside(self, relative: str, *, is_link: bool = True) -> str | None:
         """Why a path may not be opened, because a link in it leads out of the folder; None where it may."""
         if self.follow_links:
             return None
-        place, top = self._real_path(relative), self._real_folder("")
+        folder, _, name = relative.rpartition("/")
+        place, top = self._real_folder(folder if name else ""), self._real_folder("")
+        if is_link:
+            place = os.path.realpath(f"{place}/{name}")
         if place == top or _is_below(place, top):
             return None
         return f"a link that leads out of the input folder; {LINKS}"
