@@ -2,11 +2,13 @@
 
 An archive is read once, forwards, through a reader that counts what really comes out of it: what its headers
 claim is never relied on. Models and image sets are plain files and folders, so anything else is refused.
+Nothing is kept of a member that is done, so that a million of them take no more memory than one.
 `common.unpacking_zip` does the same for zip archives.
 """
 
 import contextlib
-import gzip
+import errno
+import lzma
 import os
 import tarfile
 import zlib
@@ -16,11 +18,15 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from common.errors import TraplineError
+from common.unpacking_names import Refused, checked_path, with_slashes
+from common.unpacking_streams import Packed, damage, decompressed
 
 CHUNK = 1 << 20
 GIB = 1 << 30
 FILE_MODE, FOLDER_MODE = 0o644, 0o755
 LARGEST_TEXT = 64 << 20  # bytes of a member that is read into memory: model.json, metrics.csv
+TAR_ARCHIVES = ".tar, .tar.gz, .tar.bz2 or .tar.xz"
+NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)  # of a file system that takes no such name
 
 
 @dataclass(frozen=True)
@@ -33,29 +39,12 @@ class Limits:
     ratio_from: int = 256 << 20  # bytes unpacked below which the ratio does not matter
 
 
-class Refused(Exception):
-    """Why an archive is not unpacked, without its name."""
-
-
-@dataclass
-class _Counted:
-    """The packed bytes, counted."""
-
-    stream: IO[bytes]
-    count: int = 0
-
-    def read(self, size: int = -1) -> bytes:
-        block = self.stream.read(size)
-        self.count += len(block)
-        return block
-
-
 @dataclass
 class _Forward:
     """The unpacked bytes as the file that tarfile needs: counted, limited, and forwards only."""
 
     unpacked: IO[bytes]
-    packed: _Counted
+    packed: Packed
     limits: Limits
     position: int = 0
     last: bytes = b""
@@ -65,7 +54,7 @@ class _Forward:
         # Contents are read in chunks; what tarfile asks for beyond that is a header that fills the memory.
         if not 0 <= size <= CHUNK:
             raise Refused("has a header of absurd size; nothing is unpacked")
-        self.last = self.unpacked.read(size)
+        self.last = self._unpacked(size)
         self.position += len(self.last)
         if self.position > self.limits.unpacked:
             raise Refused(f"unpacks to more than {self.limits.unpacked / GIB:.3g} GiB; nothing is unpacked")
@@ -75,6 +64,12 @@ class _Forward:
                 " nothing is unpacked"
             )
         return self.last
+
+    def _unpacked(self, size: int) -> bytes:
+        try:
+            return self.unpacked.read(size)
+        except (OSError, zlib.error, lzma.LZMAError) as error:
+            raise damage(error) from None
 
     def tell(self) -> int:
         return self.position
@@ -96,19 +91,17 @@ class Entry:
     chunks: Iterator[bytes]
 
 
-def unpack(
-    stream: IO[bytes], shown_as: str, folder: Path, limits: Limits | None = None, *, compressed: bool = True
-) -> int:
-    """Unpack the tar.gz that `stream` reads into the existing, empty `folder`; return the number of files.
+def unpack(stream: IO[bytes], shown_as: str, folder: Path, limits: Limits | None = None) -> int:
+    """Unpack the tar that `stream` reads into the existing, empty `folder`; return the number of files.
 
-    It is a plain tar where it is not `compressed`.
+    Its first bytes say whether and how it is compressed: with gzip, bzip2 or xz.
 
     Messages call the archive `shown_as`. Files get mode 0644 and folders 0755, whatever the archive says.
     Raises TraplineError when the archive is damaged or truncated, is beyond the limits, or holds anything but
     plain files and folders below its top; what was written by then stays for the caller to remove.
     """
     with reported(shown_as), reported_writing(folder):
-        return write_entries(_entries(stream, limits or Limits(), compressed=compressed), folder)
+        return write_entries(_entries(stream, limits or Limits()), folder)
 
 
 def write_entries(entries: Iterable[Entry], folder: Path) -> int:
@@ -120,12 +113,26 @@ def write_entries(entries: Iterable[Entry], folder: Path) -> int:
             _make_folder(target, folder)
             continue
         _make_folder(target.parent, folder)
-        # "x": on a file system that ignores case, two names can be one file.
-        with target.open("xb") as file:
+        with _new_file(target, entry.path) as file:
             os.fchmod(file.fileno(), FILE_MODE)
             file.writelines(entry.chunks)
         files += 1
     return files
+
+
+def _new_file(target: Path, path: PurePosixPath) -> IO[bytes]:
+    """Open for writing what must not be there yet, which finds a name that comes twice.
+
+    A list of the names would fill the memory, and know nothing of a file system that ignores case.
+    """
+    try:
+        return target.open("xb")
+    except FileExistsError:
+        if target.is_dir():
+            raise
+        raise Refused(
+            f"holds {str(path)!r} twice; nothing is unpacked, pack it again with one of the two"
+        ) from None
 
 
 def read_text(
@@ -162,41 +169,29 @@ def _make_folder(path: Path, top: Path) -> None:
             parent.chmod(FOLDER_MODE)
 
 
-def _entries(stream: IO[bytes], limits: Limits, *, compressed: bool = True) -> Iterator[Entry]:
-    packed = _Counted(stream)
-    opened = gzip.GzipFile(fileobj=cast(Any, packed)) if compressed else contextlib.nullcontext(packed)
-    with opened as unpacked:
-        reader = _Forward(cast(IO[bytes], unpacked), packed, limits)
-        with tarfile.TarFile(fileobj=cast(Any, reader), mode="r") as archive:
-            seen: set[PurePosixPath] = set()
-            members = 0
-            while (member := archive.next()) is not None:
-                members += 1
-                if members > limits.members:
-                    raise Refused(f"holds more than {limits.members:,} files; nothing is unpacked")
-                path = checked_path(member.name, seen, is_file=member.isreg(), kind=_kind(member))
-                if path.parts:
-                    yield Entry(path, member.isdir(), _chunks(reader, member))
-        _check_end(reader)
+def _entries(stream: IO[bytes], limits: Limits) -> Iterator[Entry]:
+    packed = Packed(stream)
+    reader = _Forward(decompressed(packed), packed, limits)
+    for members, member in enumerate(_members(reader), 1):
+        if members > limits.members:
+            raise Refused(f"holds more than {limits.members:,} files; nothing is unpacked")
+        name = with_slashes(member.name)
+        is_folder = member.isdir() or (name.endswith("/") and not member.size)
+        path = checked_path(name, is_file=member.isreg() and not is_folder, kind=_kind(member))
+        if path.parts:
+            yield Entry(path, is_folder, _chunks(reader, member))
+    _check_end(reader)
 
 
-def checked_path(name: str, seen: set[PurePosixPath], *, is_file: bool, kind: str | None) -> PurePosixPath:
-    """Where a member goes, below the top. `seen`: the files so far; a file is added.
-
-    `kind`: what the member is where it is neither file nor folder. Raises Refused.
-    """
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise Refused(f"holds {name!r}, which lies outside its folder; nothing is unpacked")
-    if not name.isprintable():
-        raise Refused(f"holds {name!r}, whose name has unprintable characters; nothing is unpacked")
-    if kind:
-        raise Refused(f"holds {name!r}, {kind}, where plain files belong; nothing is unpacked")
-    if is_file:
-        if path in seen or not path.parts:
-            raise Refused(f"holds {name!r} twice or without a name; nothing is unpacked")
-        seen.add(path)
-    return path
+def _members(reader: _Forward) -> Iterator[tarfile.TarInfo]:
+    """The members of the archive, of which tarfile itself would keep every one."""
+    with tarfile.TarFile(fileobj=cast(Any, reader), mode="r") as archive:
+        kept = cast(Any, archive)
+        while (member := archive.next()) is not None:
+            kept.members.clear()
+            if sum(len(key) + len(value) for key, value in kept.pax_headers.items()) > CHUNK:
+                raise Refused("has headers of absurd size; nothing is unpacked")
+            yield member
 
 
 def _kind(member: tarfile.TarInfo) -> str | None:
@@ -243,14 +238,11 @@ def reported(shown_as: str) -> Iterator[None]:
         raise TraplineError(f"{shown_as}: {error}") from None
     except EOFError:
         raise TraplineError(f"{shown_as}: is truncated; copy or download it again") from None
-    except gzip.BadGzipFile as error:
-        raise TraplineError(
-            f"{shown_as}: is no gzip archive, or damaged ({error}); give the model.tar.gz of a job"
-        ) from None
-    except (tarfile.TarError, zlib.error, ValueError, OverflowError, RecursionError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
         raise TraplineError(
-            f"{shown_as}: is no tar archive, or damaged ({reason}); copy or download it again"
+            f"{shown_as}: is no tar archive, or damaged ({reason}); copy or download it again, or give a "
+            + TAR_ARCHIVES
         ) from None
 
 
@@ -259,12 +251,16 @@ def reported_writing(folder: Path) -> Iterator[None]:
     """Say of what cannot be written below `folder` whether the archive or the disk is to blame."""
     try:
         yield
-    except gzip.BadGzipFile:
-        raise
     except (FileExistsError, NotADirectoryError) as error:
-        place = Path(error.filename).relative_to(folder)
-        raise Refused(f"holds two things in the place of '{place}'; nothing is unpacked") from None
+        place = str(Path(error.filename).relative_to(folder))
+        raise Refused(f"holds two things in the place of {place!r}; nothing is unpacked") from None
     except OSError as error:
+        if error.errno in NAME_ERRORS and error.filename:
+            place = str(Path(error.filename).relative_to(folder))
+            raise Refused(
+                f"holds {place[:80]!r}, a name that the file system of {folder.parent} does not take"
+                f" ({error.strerror}); shorten or change it, or choose another folder"
+            ) from None
         raise TraplineError(
             f"{folder.parent}: cannot be written ({error.strerror}); check the free space and the"
             " permissions, or choose another folder"

@@ -4,54 +4,114 @@ As in `common.unpacking` what comes out is counted; the sizes in the archive's d
 """
 
 import contextlib
+import lzma
 import stat
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from common.errors import TraplineError
-from common.unpacking import CHUNK, GIB, Entry, Limits, Refused, checked_path, reported_writing, write_entries
+from common.unpacking import CHUNK, GIB, Entry, Limits, reported_writing, write_entries
+from common.unpacking_names import Refused, checked_path
+from common.unpacking_streams import damage
+from common.unpacking_zip_names import check_backslashes, member_name
 
-ENCRYPTED = 1  # bit 0 of a member's flags
+ENCRYPTED = 0x1 | 0x40 | 0x2000  # bits of a member's flags: by password, strongly, with hidden names
+END_RECORD, END_REACH, IN_ANOTHER_RECORD = b"PK\x05\x06", 22 + 65_535, 0xFFFF
+READ_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+OTHER_METHODS = {
+    1: "Shrink", 2: "Reduce", 3: "Reduce", 4: "Reduce", 5: "Reduce", 6: "Implode", 7: "Tokenize",
+    9: "Deflate64", 10: "PKWARE's Implode", 16: "IBM's CMPSC", 18: "IBM's Terse", 19: "IBM's LZ77",
+    20: "Zstandard", 92: "a method of WinZip", 93: "Zstandard", 94: "MP3", 95: "XZ", 96: "WinZip's JPEG",
+    97: "WavPack", 98: "PPMd", 99: "AES encryption",
+}  # fmt: skip
 
 
 def unpack_zip(archive: Path, shown_as: str, folder: Path, limits: Limits) -> int:
     """Unpack `archive` into the existing, empty `folder`; return the number of files.
 
     Messages call the archive `shown_as`. Files get mode 0644 and folders 0755, whatever the archive says.
-    Raises TraplineError when the archive is damaged, encrypted, beyond the limits, or holds anything but
-    plain files and folders below its top; what was written by then stays for the caller to remove.
+    A line says so where names in an unstated code page had to be guessed. Raises TraplineError when the
+    archive is damaged, encrypted, packed in a way that is not read, one part of several, beyond the limits,
+    or holds anything but plain files and folders below its top; what was written by then stays for the caller
+    to remove.
     """
-    with _reported(shown_as), reported_writing(folder), zipfile.ZipFile(archive) as opened:
+    with _reported(shown_as), reported_writing(folder), _opened(archive) as opened:
+        members = opened.infolist()
+        if len(members) > limits.members:
+            raise Refused(f"holds more than {limits.members:,} files; nothing is unpacked")
+        check_backslashes(members)
+        for member in members:
+            _check_is_read(member)
+        _say_guessed(shown_as, members)
         return write_entries(_entries(opened, archive.stat().st_size, limits), folder)
 
 
+def _opened(archive: Path) -> zipfile.ZipFile:
+    """Open the zip; raise Refused for the last part of a split one, of which the first is 0."""
+    with archive.open("rb") as stream:
+        stream.seek(max(0, archive.stat().st_size - END_REACH))
+        end = stream.read()
+    record = end.rfind(END_RECORD)
+    part = int.from_bytes(end[record + 4 : record + 6], "little") if record >= 0 else 0
+    if 0 < part < IN_ANOTHER_RECORD:
+        raise Refused("is one part of several; join them (zip -s 0 PARTS.zip --out WHOLE.zip) or unpack them")
+    return zipfile.ZipFile(archive)
+
+
+def _check_is_read(member: zipfile.ZipInfo) -> None:
+    """Refuse, before anything is written, what cannot be read to its end."""
+    name = member_name(member).text
+    if member.flag_bits & ENCRYPTED:
+        raise Refused(f"holds {name!r}, which is encrypted; give an archive without a password")
+    if member.compress_type not in READ_METHODS and not name.endswith("/"):
+        method = OTHER_METHODS.get(member.compress_type, f"method {member.compress_type}")
+        raise Refused(
+            f"holds {name!r}, packed with {method}, which is not read; pack it again with Deflate, or unpack"
+            " it and give the folder"
+        )
+
+
+def _say_guessed(shown_as: str, members: Sequence[zipfile.ZipInfo]) -> None:
+    guessed = sum(member_name(member).is_guessed for member in members)
+    if guessed:
+        example = next(name.text for name in map(member_name, members) if name.is_guessed)
+        print(
+            f"{shown_as}: {guessed} of {len(members)} names are in an unstated code page, read as 437, such"
+            f" as {example!r}; if that looks wrong, pack it again with UTF-8 names (7-Zip: cu=on)",
+            flush=True,
+        )
+
+
 def _entries(archive: zipfile.ZipFile, packed: int, limits: Limits) -> Iterator[Entry]:
-    members = archive.infolist()
-    if len(members) > limits.members:
-        raise Refused(f"holds more than {limits.members:,} files; nothing is unpacked")
     most = min(limits.unpacked, max(limits.ratio_from, limits.ratio * packed))
-    seen: set[PurePosixPath] = set()
     written = 0
 
-    def chunks(member: zipfile.ZipInfo) -> Iterator[bytes]:
+    def counted(member: zipfile.ZipInfo) -> Iterator[bytes]:
         nonlocal written
+        for chunk in _chunks(archive, member):
+            written += len(chunk)
+            if written > most:
+                raise Refused(f"unpacks to more than {most / GIB:.3g} GiB; nothing is unpacked")
+            yield chunk
+
+    for member in archive.infolist():
+        name = member_name(member).text
+        is_folder = name.endswith("/")
+        path = checked_path(name, is_file=not is_folder, kind=_kind(member))
+        if path.parts:
+            yield Entry(path, is_folder, counted(member))
+
+
+def _chunks(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    try:
         with archive.open(member) as file:
             while chunk := file.read(CHUNK):
-                written += len(chunk)
-                if written > most:
-                    raise Refused(f"unpacks to more than {most / GIB:.3g} GiB; nothing is unpacked")
                 yield chunk
-
-    for member in members:
-        if member.flag_bits & ENCRYPTED:
-            raise Refused(
-                f"holds {member.filename!r}, which is encrypted; give an archive without a password"
-            )
-        path = checked_path(member.filename, seen, is_file=not member.is_dir(), kind=_kind(member))
-        if path.parts:
-            yield Entry(path, member.is_dir(), chunks(member))
+    except (OSError, zlib.error, lzma.LZMAError) as error:
+        raise damage(error) from None
 
 
 def _kind(member: zipfile.ZipInfo) -> str | None:
@@ -69,8 +129,13 @@ def _reported(shown_as: str) -> Iterator[None]:
         yield
     except Refused as error:
         raise TraplineError(f"{shown_as}: {error}") from None
+    except NotImplementedError as error:
+        raise TraplineError(
+            f"{shown_as}: is packed in a way that is not read ({error}); pack it again with Deflate, or"
+            " unpack it and give the folder"
+        ) from None
     # Beside its own error the reader raises, on damaged bytes, whatever its parts meet first.
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, ValueError, IndexError, struct.error, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120] or "it ends early"
         raise TraplineError(
             f"{shown_as}: is no zip archive, or damaged ({reason}); copy or download it again"

@@ -1,13 +1,18 @@
 """An archive is unpacked whole into its own folder, or refused."""
 
+import bz2
+import errno
 import gzip
 import io
+import lzma
 import os
 import random
+import re
 import stat
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 
 import pytest
 
@@ -57,6 +62,184 @@ def test_files_and_folders_arrive_with_plain_modes_whatever_the_archive_says(tmp
     assert modes == {"code": 0o755, "code/serve.py": 0o644, "empty": 0o755}
 
 
+ODD_NAMES = {
+    "no-break space": "a\xa0b.jpg",
+    "wide space": "\u3000a.jpg",
+    "line separator": "a\u2028b.jpg",
+    "zero width": "a\u200bb.jpg",
+    "byte order mark": "\ufeffa.jpg",
+    "right to left": "a\u202eb.jpg",
+    "private use": "\ue000.jpg",
+    "unassigned": "\u0378.jpg",
+    "no UTF-8": "caf\udce9.jpg",
+    "no UTF-8, with a backslash": "\udc95\\.jpg",
+    "255 bytes": 251 * "n" + ".jpg",
+}
+
+
+@pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+@pytest.mark.parametrize("name", ODD_NAMES.values(), ids=ODD_NAMES)
+def test_a_name_that_a_file_system_takes_is_read(target, name, kind):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz", format=kind) as archive:
+        archive.addfile(tarfile.TarInfo(f"folder/{name}"))
+    stream.seek(0)
+    assert unpack(stream, "model.tar.gz", target) == 1
+    assert [os.fsencode(path.name) for path in (target / "folder").iterdir()] == [os.fsencode(name)]
+
+
+def test_names_that_differ_in_their_unicode_form_are_two_files(tmp_path, target):
+    path = archive_of(tmp_path / "a", ("caf\xe9", b"one"), ("cafe\u0301", b"two"))
+    assert unpacked(path, target) == 2
+    assert {file.read_bytes() for file in target.iterdir()} == {b"one", b"two"}
+
+
+def test_backslashes_of_a_tar_made_on_windows_part_folders(tmp_path, target):
+    path = archive_of(
+        tmp_path / "a",
+        special("set\\leopard\\", tarfile.DIRTYPE),
+        ("set\\empty\\", b""),
+        ("set\\leopard\\1.jpg", b"1"),
+        ("set\\Füchse\\2.jpg", b"2"),
+    )
+    assert unpacked(path, target) == 2
+    assert everything_below(target / "set") == {
+        "leopard", "empty", "Füchse", "leopard/1.jpg", "Füchse/2.jpg"
+    }  # fmt: skip
+
+
+def test_a_path_twice_is_refused_whichever_way_it_parts_folders(tmp_path, target):
+    path = archive_of(tmp_path / "a", ("a/b", b"1"), ("a\\b", b"2"))
+    with pytest.raises(TraplineError, match="holds 'a/b' twice"):
+        unpacked(path, target)
+
+
+@pytest.mark.parametrize("number", ["ENAMETOOLONG", "EILSEQ", "EINVAL"])
+def test_a_name_that_this_file_system_does_not_take_is_not_the_disks_fault(
+    tmp_path, target, monkeypatch, number
+):
+    def refuse(path, *_):
+        raise OSError(getattr(errno, number), os.strerror(getattr(errno, number)), str(path))
+
+    packed = archive_of(tmp_path / "a", ("folder/one", b"1")).read_bytes()
+    monkeypatch.setattr("common.unpacking.Path.open", refuse)
+    with io.BytesIO(packed) as stream, pytest.raises(TraplineError, match=r"'folder/one', a name that the"):
+        unpack(stream, "model.tar.gz", target)
+
+
+def test_an_archive_that_cannot_be_read_is_not_a_disk_that_cannot_be_written(target):
+    class Broken(io.BytesIO):
+        def read(self, size=-1):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(TraplineError, match=r"^model.tar.gz: cannot be read \(Input/output error\)"):
+        unpack(Broken(), "model.tar.gz", target)
+
+
+class Streamed(io.RawIOBase):
+    """A tar of `count` empty files, made while it is read."""
+
+    def __init__(self, count):
+        self.blocks = self.made(count)
+
+    def made(self, count):
+        for number in range(count):
+            yield tarfile.TarInfo(f"set/class/{number:09d}.jpg").tobuf(tarfile.GNU_FORMAT)
+        yield from (bytes(512), bytes(512))
+
+    def read(self, size=-1):
+        return next(self.blocks, b"")
+
+
+def peak_of_reading(members):
+    tracemalloc.start()
+    try:
+        assert read_text(Streamed(members), "a", ("absent",), Limits(members=members)) is None
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_reading_many_members_takes_no_more_memory_than_few():
+    few, many = (peak_of_reading(members) for members in (1_000, 10_000))
+    assert many < few + 100_000
+
+
+PACKERS = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
+every_packer = pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
+
+
+def small_tar():
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name in ("one", "two"):
+            entry = tarfile.TarInfo(name)
+            entry.size = 3000
+            archive.addfile(entry, io.BytesIO(noise(3000)))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("pack", [*PACKERS.values(), bytes], ids=[*PACKERS, "not at all"])
+def test_a_tar_is_read_however_it_is_packed(target, pack):
+    assert unpack(io.BytesIO(pack(small_tar())), "model.tar.gz", target) == 2
+    assert everything_below(target) == {"one", "two"}
+
+
+@every_packer
+def test_several_packed_streams_and_zeros_after_them_are_one_archive(target, pack):
+    tar = small_tar()
+    packed = pack(tar[:1000]) + pack(b"") + pack(tar[1000:]) + bytes(512)
+    assert unpack(io.BytesIO(packed), "model.tar.gz", target) == 2
+
+
+@every_packer
+def test_a_packed_tar_that_is_damaged_is_refused_in_the_same_words(tmp_path, pack):
+    whole = pack(small_tar())
+    damaged = {f"cut at {length}": whole[:length] for length in range(20, len(whole), 97)}
+    damaged |= {
+        f"changed at {place}": whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]
+        for place in range(20, len(whole), 97)
+    }
+    damaged |= {f"with {junk} after it": whole + junk for junk in (b"x", b"junk" * 9, b"\0\0x", whole[:50])}
+    for number, (what, content) in enumerate(damaged.items()):
+        (tmp_path / f"{number}").mkdir()
+        with pytest.raises(
+            TraplineError, match=rf"^{re.escape(what)}: is (truncated|damaged|no tar archive, or damaged)"
+        ):
+            unpack(io.BytesIO(content), what, tmp_path / f"{number}")
+
+
+def test_an_xz_that_takes_more_memory_than_it_may_is_refused(target):
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 29}]
+    packed = lzma.compress(small_tar(), filters=filters)
+    with pytest.raises(TraplineError, match="takes more than 256 MiB of memory to unpack; pack it again"):
+        unpack(io.BytesIO(packed), "model.tar.xz", target)
+
+
+def test_the_largest_xz_of_the_usual_tool_is_read(target):
+    assert unpack(io.BytesIO(lzma.compress(small_tar(), preset=9 | lzma.PRESET_EXTREME)), "a", target) == 2
+
+
+@every_packer
+def test_a_bomb_is_stopped_however_it_is_packed(target, pack):
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        entry = tarfile.TarInfo("zeros")
+        entry.size = 8 << 20
+        archive.addfile(entry, io.BytesIO(bytes(8 << 20)))
+    with pytest.raises(TraplineError, match="more than 20 times its own size"):
+        unpack(io.BytesIO(pack(tar.getvalue())), "a", target, Limits(ratio=20, ratio_from=1 << 16))
+
+
+def test_global_headers_cannot_fill_the_memory(target):
+    def global_header(number):
+        return tarfile.TarInfo.create_pax_global_header({f"key{number}": "x" * 200_000})
+
+    headers = b"".join(global_header(number) for number in range(40))
+    with pytest.raises(TraplineError, match="absurd size"):
+        unpack(io.BytesIO(headers + small_tar()), "a", target)
+
+
 def test_content_of_several_chunks_is_the_same_byte_for_byte(tmp_path, target):
     content = noise((1 << 20) + 12345)
     unpacked(archive_of(tmp_path / "a", ("first", content), ("second", b"2" * 512)), target)
@@ -80,7 +263,17 @@ def test_content_of_several_chunks_is_the_same_byte_for_byte(tmp_path, target):
         (("./good", b"again"), "twice"),
         (("good/below", b"x"), "two things in the place of 'good'"),
         (special("good", tarfile.DIRTYPE), "two things in the place of 'good'"),
-        (("\x1b[2Jname", b"x"), "unprintable"),
+        (("\x1b[2Jname", b"x"), "control characters"),
+        (("name\x7f", b"x"), "control characters"),
+        (("name\x85", b"x"), "control characters"),
+        ((".", b"x"), "without a name"),
+        (("..\\..\\out", b"x"), "outside its folder"),
+        (("\\out", b"x"), "outside its folder"),
+        (("\\\\server\\out", b"x"), "outside its folder"),
+        (("C:\\out", b"x"), "outside its folder"),
+        (("c:/out", b"x"), "outside its folder"),
+        (("folder/" + 256 * "n", b"x"), "a name of 256 bytes, 'nnn.*no file system takes; shorten it"),
+        ((100 * "木" + ".jpg", b"x"), "a name of 304 bytes"),
     ],
 )
 def test_what_is_no_plain_file_in_its_own_place_is_refused(tmp_path, target, member, reason):

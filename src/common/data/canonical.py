@@ -10,15 +10,13 @@ their 8 highest bits, an animation gives its first frame; embedded colour profil
 import enum
 import functools
 import io
-import itertools
 import math
 import re
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +24,14 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from common.data.jpeg_segments import (
+    PROGRESSIVE_FRAMES,
+    JpegFrame,
+    has_all_scans,
+    jpeg_segments,
+    without_quirks,
+    without_stray_byte,
+)
 from common.data.signatures import PNG_START, RASTER_FORMATS, announced_kind
 from common.errors import UsageError
 
@@ -39,11 +45,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 PILLOW_MAX_PIXELS = 178_956_970
 ORIENTATION_TAG = 0x0112
 JPEG_START = b"\xff\xd8\xff"
-
-# JPEG markers (ITU-T T.81, table B.1); in a scan, FF 00 and the restarts D0 to D7 begin no segment.
-JPEG_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
-END_OF_IMAGE, START_OF_SCAN, ADOBE_SEGMENT, COMMENT = 0xD9, 0xDA, 0xEE, 0xFE
-PROGRESSIVE_FRAMES, SEQUENTIAL_PARAMETERS = (0xC2, 0xCA), b"\x00\x3f\x00"
 
 # TIFF tags and values (TIFF 6.0; DNG 1.7 for the last).
 NEW_SUBFILE_TYPE, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, DNG_VERSION = 254, 258, 259, 262, 50706
@@ -217,19 +218,10 @@ def _orientation(source: Image.Image | bytes) -> int:
     return int(value) if value in range(1, 9) else 1
 
 
-class _JpegFrame(NamedTuple):
-    """From the frame header (ITU-T T.81, B.2.2): size in pixels, component numbers."""
-
-    width: int
-    height: int
-    components: bytes
-    is_progressive: bool
-
-
 def _canonicalise_jpeg(data: bytes, settings: PixelSettings) -> CanonicalImage:
     frame = _jpeg_frame(data)
     _check_size(frame.width, frame.height, settings)
-    if not _has_all_scans(data, frame):
+    if not has_all_scans(data, frame):
         raise ImageProblem(Reason.TRUNCATED, "some of the scans that make up the JPEG are missing")
     orientation = _orientation(data)
     size = (frame.height, frame.width) if orientation >= 5 else (frame.width, frame.height)
@@ -237,28 +229,28 @@ def _canonicalise_jpeg(data: bytes, settings: PixelSettings) -> CanonicalImage:
     least = {"min_height": math.ceil(frame.height * scale), "min_width": math.ceil(frame.width * scale)}
     colorspace = "CMYK" if len(frame.components) == 4 else "RGB"
     decode = functools.partial(simplejpeg.decode_jpeg, colorspace=colorspace, strict=True, **least)
-    try:
-        stored = decode(data)
-    except ValueError:
-        stored = decode(_without_quirks(data, frame))
+    stored = _decoded_strictly(decode, data, frame)
     rgb = _rgb_from_inverted_cmyk(stored) if colorspace == "CMYK" else stored
     return _finish(rgb, orientation, settings, size)
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of every segment up to the end marker, passing over entropy-coded data."""
-    position = 2
-    while found := JPEG_MARKER.search(data, position):
-        marker, start = data[found.start() + 1], found.start()
-        if marker == END_OF_IMAGE:
-            yield marker, start, start + 2
-            return
-        position = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
-        yield marker, start, position
+def _decoded_strictly(decode: Callable[[bytes], Pixels], data: bytes, frame: JpegFrame) -> Pixels:
+    """The pixels of a JPEG of which every warning is an error, but for those that touch no pixel."""
+    try:
+        return decode(data)
+    except ValueError:
+        clean = without_quirks(data, frame)
+    try:
+        return decode(clean)
+    except ValueError:
+        whole = without_stray_byte(clean, decode)
+        if whole is None:
+            raise
+    return decode(whole)
 
 
-def _jpeg_frame(data: bytes) -> _JpegFrame:
-    for marker, start, _ in _jpeg_segments(data):
+def _jpeg_frame(data: bytes) -> JpegFrame:
+    for marker, start, _ in jpeg_segments(data):
         if marker in range(0xC0, 0xD0) and marker not in (0xC4, 0xC8, 0xCC):
             precision, height, width, count = struct.unpack_from(">BHHB", data, start + 4)
             if marker not in (0xC0, 0xC1, *PROGRESSIVE_FRAMES, 0xC9) or precision != 8:
@@ -267,47 +259,8 @@ def _jpeg_frame(data: bytes) -> _JpegFrame:
                 )
                 raise ImageProblem(Reason.UNSUPPORTED, detail)
             components = data[start + 10 : start + 10 + 3 * count : 3]
-            return _JpegFrame(width, height, components, marker in PROGRESSIVE_FRAMES)
+            return JpegFrame(width, height, components, marker in PROGRESSIVE_FRAMES)
     raise ImageProblem(Reason.TRUNCATED, "the JPEG ends before its frame header")
-
-
-def _has_all_scans(data: bytes, frame: _JpegFrame) -> bool:
-    """Whether every coefficient of every component comes to full precision.
-
-    libjpeg decodes a file that was cut between two scans, and closed again, without any warning.
-    """
-    missing = set(itertools.product(frame.components, range(64)))
-    for marker, start, _ in _jpeg_segments(data):
-        if marker == START_OF_SCAN:
-            parameters = start + 5 + 2 * data[start + 4]
-            written = data[parameters : parameters + 3]
-            first, last, bits = written if frame.is_progressive else SEQUENTIAL_PARAMETERS
-            if bits & 15 == 0:  # down to the lowest bit
-                missing -= set(itertools.product(data[start + 5 : parameters : 2], range(first, last + 1)))
-        if not missing:
-            return True
-    return False
-
-
-def _without_quirks(data: bytes, frame: _JpegFrame) -> bytes:
-    """The JPEG without what libjpeg warns of although no pixel depends on it.
-
-    Only the first warning is reported and would hide a second: so the quirks are taken out, and the rest
-    must decode without one. Removed: bytes between header segments, metadata (with an unknown JFIF
-    revision), zeros after the last scan. Sequential scans get the parameters that the standard demands.
-    """
-    parts, in_scan, last_end = [data[:2]], False, 2
-    for marker, start, end in _jpeg_segments(data):
-        if in_scan:
-            scan = data[last_end:start]
-            kept = scan.rstrip(b"\0") if marker == END_OF_IMAGE else scan
-            parts.append(kept + scan[len(kept) : len(kept) + kept.endswith(b"\xff")])  # FF 00 is a byte of it
-        if marker == START_OF_SCAN and not frame.is_progressive:
-            parts.append(data[start : end - 3] + SEQUENTIAL_PARAMETERS)
-        elif marker == ADOBE_SEGMENT or not (0xE0 <= marker <= 0xEF or marker == COMMENT):
-            parts.append(data[start:end])
-        in_scan, last_end = in_scan or marker == START_OF_SCAN, end
-    return b"".join(parts)
 
 
 def _rgb_from_inverted_cmyk(inverted: Pixels) -> Pixels:

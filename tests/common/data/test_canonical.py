@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, TiffImagePlugin
@@ -504,6 +505,83 @@ def test_a_quirk_does_not_hide_damage(name: str, quirk: Callable[[bytes], bytes]
     data = FORMATS[name]
     cut = data[: len(data) * 8 // 10] + END
     assert reason_for(quirk(cut)) in ("truncated", "corrupt")
+
+
+JPEG_KINDS: dict[str, dict[str, Any]] = {
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "restart intervals": {"restart_marker_blocks": 3},
+    "progressive with restart intervals": {"progressive": True, "restart_marker_rows": 1},
+}
+every_jpeg = pytest.mark.parametrize(
+    ("mode", "kind"), [*((mode, kind) for mode in ("RGB", "L") for kind in JPEG_KINDS), ("CMYK", "baseline")]
+)
+
+
+def jpegs(mode: str, kind: str) -> list[bytes]:
+    """Pictures of many sizes: on their length depends whether libjpeg, reading ahead, sees a stray byte."""
+    pictures = (scene(width, 16 + width % 37).convert(mode) for width in range(20, 140, 3))
+    return [encoded(picture, "JPEG", **JPEG_KINDS[kind]) for picture in pictures]
+
+
+def is_read_strictly(data: bytes) -> bool:
+    try:
+        simplejpeg.decode_jpeg(data, colorspace="CMYK" if b"Adobe" in data else "RGB", strict=True)
+    except ValueError:
+        return False
+    return True
+
+
+def warned_of(data: bytes, value: int) -> bool:
+    return not is_read_strictly(data[:-2] + bytes([value]) + END)
+
+
+@every_jpeg
+def test_one_stray_byte_before_the_end_of_a_jpeg_loses_no_pixel(mode: str, kind: str) -> None:
+    pictures = jpegs(mode, kind)
+    stubborn = [data for data in pictures if warned_of(data, 0x41)]
+    assert stubborn  # or nothing is tested
+    for data in pictures:
+        for value in range(0, 256, 1 if data is stubborn[0] else 51):
+            assert np.array_equal(full_pixels(data[:-2] + bytes([value]) + END), full_pixels(data))
+
+
+@every_jpeg
+def test_more_stray_bytes_are_refused_where_libjpeg_warns_of_them(mode: str, kind: str) -> None:
+    stubborn = [
+        more
+        for data in jpegs(mode, kind)
+        for stray in (b"AB", b"\0A", b"A\0B", b"ABC", b"\xff\0AB", b"A" * 12)
+        if not is_read_strictly(more := data[:-2] + stray + END)
+    ]
+    assert len(stubborn) > 40
+    assert {reason_for(data) for data in stubborn} == {"corrupt"}
+
+
+@every_jpeg
+def test_a_jpeg_cut_anywhere_is_refused_however_it_is_closed(mode: str, kind: str) -> None:
+    """But where libjpeg itself sees nothing, since the stray bytes give it the few bits that are missing."""
+    data = encoded(scene().convert(mode), "JPEG", **JPEG_KINDS[kind])
+    begin = data.index(b"\xff\xda") + 20
+    cuts = range(begin, len(data) - 4, (len(data) - begin) // 60)
+    files = [data[:cut] + stray + END for cut in cuts for stray in (b"", b"A", b"\0", b"A\0\0")]
+    seen = [file for file in files if not is_read_strictly(file)]
+    assert len(seen) > 0.9 * len(files)
+    assert {reason_for(file) for file in seen} <= {"truncated", "corrupt"}
+
+
+@every_jpeg
+def test_a_stray_byte_lets_no_damaged_scan_pass(mode: str, kind: str) -> None:
+    random, refused = np.random.default_rng(0), 0
+    for data in jpegs(mode, kind):
+        begin = data.rindex(b"\xff\xda") + 14
+        for position in random.integers(begin, len(data) - 2, 20):
+            damaged = data[:position] + bytes([data[position] ^ 0xFF]) + data[position + 1 :]
+            closed = damaged[:-2] + b"A" + END
+            if reason_for(damaged) != "ok" and not is_read_strictly(closed):
+                refused += 1
+                assert reason_for(closed) != "ok"
+    assert refused > 20
 
 
 @every_format
