@@ -57,6 +57,7 @@ def run(main: Callable[[], None], failure: Callable[[], Path | None] = lambda: N
         text = " ".join(str(error).splitlines()[:1])
         code, message = 1, f"{type(error).__name__}: {text} (a defect in Trapline: please report it)"
     if message:
+        message = message.encode("utf-8", "backslashreplace").decode()  # of a name that is no UTF-8
         print(f"error: {message}", file=sys.stderr, flush=True)
         _write_failure(failure(), message)
     sys.exit(code)

@@ -45,6 +45,17 @@ def test_the_failure_file_holds_the_message_cut_to_what_is_shown(capsys, tmp_pat
     assert failure.read_text(encoding="utf-8") == "ü" * 512
 
 
+def test_a_name_that_is_no_utf8_is_shown_with_escapes(capsys, tmp_path):
+    def main():
+        raise TraplineError("caf\udce9.zip: is truncated")
+
+    with pytest.raises(SystemExit) as end:
+        run(main, lambda: tmp_path / "failure")
+    assert end.value.code == 1
+    assert capsys.readouterr().err == "error: caf\\udce9.zip: is truncated\n"
+    assert (tmp_path / "failure").read_text() == "caf\\udce9.zip: is truncated"
+
+
 def test_progress_yields_everything_and_prints_plain_lines(capsys, monkeypatch):
     monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
     assert list(console.progress(range(3), "packing", 3)) == [0, 1, 2]

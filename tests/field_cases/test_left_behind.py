@@ -1,5 +1,7 @@
 """What systems leave beside people's files is nobody's input."""
 
+import os
+
 import pytest
 
 from tests.field_cases.disk import competition, put, read
@@ -50,6 +52,15 @@ def test_twins_of_label_tables_and_of_their_images_are_none(tmp_path):
     put(tmp_path, {"data/1.jpg": "", "data/._1.jpg": "", "all.csv": "ImageID,Labels\n1.jpg,a b\n",
                    "._all.csv": b"\0\5\x16\x07Mac OS X", "__MACOSX/data/._1.jpg": ""})  # fmt: skip
     assert read(tmp_path).classes == ["a", "b"]
+
+
+def test_names_that_are_no_utf8_are_told_with_escapes(tmp_path, call_script):
+    put(tmp_path / "raw", {f"{label}/{n}.jpg": n for label in ("fox", "owl") for n in range(8)})
+    put(tmp_path / "raw", {os.fsdecode(b"caf\xe9.xlsx"): "", f"fox/{os.fsdecode(b'@eaDir')}/x.jpg": ""})
+    flags = ["--processes", "1"]
+    done = call_script("prepare.py", "--input", tmp_path / "raw", "--output", tmp_path / "out", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "caf\\udce9.xlsx: a spreadsheet" in done.stdout
 
 
 def test_classes_that_only_look_like_systems_stay(tmp_path):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from common.data.archives import archive_in, is_archive, unpack_images
+from common.data.archives import archive_in, is_archive, unpack_images, unread_archive
 from common.data.cifar_batches import batches_in, write_class_folders
 from common.data.demo import DemoSettings, draw_demo
 from common.data.listing import SiteRule, Source
@@ -81,10 +81,12 @@ def raw_input(
         folder, lost = _found(given, copy, work, demo)
         if is_s3(given):
             shown[str(folder)] = given.rstrip("/")
-        archive = archive_in(folder)
+        with _naming_originals(shown):
+            archive = archive_in(folder)
+            if archive is not None:
+                _check_inside(folder, [archive], follow_links)
+                folder = unpack_images(archive, unpacked)
         if archive is not None:
-            _check_inside(folder, [archive], follow_links)
-            folder = unpack_images(archive, unpacked)
             shown[str(folder)] = given.rstrip("/")
         batches = batches_in(folder)
         if batches is not None:
@@ -119,6 +121,8 @@ def _check_inside(folder: Path, files: Sequence[Path], follow_links: bool) -> No
 
 def _found(given: str, copy: Path, work: Path, demo: DemoSettings) -> tuple[Path, dict[str, Unusable]]:
     if is_s3(given):
+        if reason := unread_archive(Path(given)):
+            raise TraplineError(f"{given}: {reason}")
         if is_archive(given):
             return fetch(given, work / given.rpartition("/")[2]), {}
         return copy, _copied_from_s3(given, copy)

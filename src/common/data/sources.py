@@ -48,7 +48,8 @@ def read_source(folder: Path, rule: SiteRule, *, follow_links: bool = False) -> 
     source = _with_own_split(with_sites(source, place, rule))
     source = _with_one_spelling(source)
     outside = {path: (OUTSIDE, detail) for path, detail in place.outside.items()}
-    return replace(source, barred={**source.barred, **outside}, notes=[*source.notes, *_left_out(place)])
+    notes = [printable(note) for note in (*source.notes, *_left_out(place))]
+    return replace(source, barred={**source.barred, **outside}, notes=notes)
 
 
 def _unwrapped(folder: InputFolder) -> InputFolder:
