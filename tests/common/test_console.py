@@ -50,7 +50,7 @@ def test_a_name_that_is_no_utf8_is_shown_with_escapes(capsys, tmp_path):
         raise TraplineError("caf\udce9.zip: is truncated")
 
     with pytest.raises(SystemExit) as end:
-        run(main, lambda: tmp_path / "failure")
+        console.run(main, lambda: tmp_path / "failure")
     assert end.value.code == 1
     assert capsys.readouterr().err == "error: caf\\udce9.zip: is truncated\n"
     assert (tmp_path / "failure").read_text() == "caf\\udce9.zip: is truncated"
