@@ -160,6 +160,7 @@ def peak_of_reading(members):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_reading_many_members_takes_no_more_memory_than_few():
     few, many = (peak_of_reading(members) for members in (1_000, 10_000))
     assert many < few + 100_000

@@ -62,6 +62,7 @@ def test_the_unlabelled_images_lie_as_they_came_damaged_ones_included_and_nothin
     assert len(damaged) > 0
 
 
+@pytest.mark.slow
 def test_preparing_again_gives_the_same_set(small_demo, tmp_path, run_script):
     done = run_script(
         "prepare.py", "--input", "demo", "--output", tmp_path / "again", "--short-side", 64,

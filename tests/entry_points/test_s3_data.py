@@ -208,6 +208,7 @@ def test_training_from_s3_gives_the_same_model_as_from_the_folder(
     assert sorted(path.name for path in copy.iterdir()) == ["dataset.json", "train", "val"]
 
 
+@pytest.mark.slow
 def test_a_second_job_copies_nothing_again(store, call_script, tmp_path):
     command = [
         "train.py",

@@ -11,6 +11,7 @@ from common.data.prepared import open_prepared
 from tests.entry_points.evaluated import one_history, write_model
 from tests.entry_points.test_evaluate import FAST
 
+pytestmark = pytest.mark.slow
 FAILED = json.dumps({"status": "failed", "reason": "corrupt"})
 
 

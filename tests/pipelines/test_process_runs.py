@@ -41,6 +41,7 @@ def test_every_image_is_asked_for_and_collected(finished):
     assert {answer["batch"] for answer in answers.values()} == {"True"}
 
 
+@pytest.mark.slow
 def test_options_reach_the_preparation_unharmed_and_so_does_a_file_of_this_machine(place):
     place.data().rename(place.folder / "-raw")
     (place.folder / "names.csv").write_text("Label,Name\na,b\n")
@@ -120,6 +121,7 @@ def test_a_gate_that_is_not_met_names_metric_value_and_bound(place):
     assert "earlier try" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_stricter_gate_says_which_results_are_of_the_run_before(place):
     assert place.pipeline(*run_words(place.data(log_loss=1.75), "gate")).returncode == 0
     done = place.pipeline("run", "--resume", "runs/gate", "--param", "QualityGate=0.5")
