@@ -64,4 +64,5 @@ start() {
 if ready; then exit; fi
 [ "$(id -u)" = 0 ] || cannot "none answers, and only root can start one"
 install_packages
+hash -r # bash remembers where it found the docker of before, and would not see the new one
 if ! ready; then start; fi
