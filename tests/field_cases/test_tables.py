@@ -188,6 +188,14 @@ def test_a_site_table_of_windows_is_read(tmp_path):
     assert found.images["site"].to_dict() == {"fox/ä.jpg": "Süd", "owl/b.jpg": "Nord"}
 
 
+def test_a_site_table_is_asked_for_sites_alone(tmp_path):
+    put(tmp_path / "raw", {"fox/a.jpg": "", "owl/b.jpg": ""})
+    put(tmp_path, {"sites.csv": "path,site,split\nfox/a.jpg,n,holdout\nowl/b.jpg,s,train\n"})
+    found = read(tmp_path / "raw", SiteRule(csv=tmp_path / "sites.csv"))
+    assert found.images["site"].to_dict() == {"fox/a.jpg": "n", "owl/b.jpg": "s"}
+    assert "given" not in found.images
+
+
 def test_a_table_that_says_nothing_of_the_images_is_left_and_said(tmp_path):
     put(
         tmp_path,

@@ -195,6 +195,7 @@ def with_sites(source: Source, folder: InputFolder, rule: SiteRule) -> Source:
 
 def _sites_from_csv(source: Source, folder: InputFolder, path: Path) -> Source:
     table = read_table(path, ["site"])
+    table.columns.pop("split", None)  # it is asked for sites alone
     if "filepath" in table.columns:
         given = table.cells[table.columns["filepath"]]
         find = _Images.of(source, folder).row
@@ -211,7 +212,7 @@ def _sites_from_csv(source: Source, folder: InputFolder, path: Path) -> Source:
             f"{path}: names none of the images in {folder.path} "
             f"({first(given)} against {first(source.images['filepath'])})"
         )
-    facts = settled(said[said["file"].notna()].reset_index(drop=True).assign(part=None))
+    facts = settled(said[said["file"].notna()].reset_index(drop=True))
     names = [name for name in ("site", "sequence") if name in table.columns]
     images = source.images.copy()
     found = facts.said.reindex(images.index)
