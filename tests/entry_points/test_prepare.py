@@ -172,8 +172,9 @@ def test_names_from_another_encoding_are_kept(class_folders, tmp_path, run_scrip
     ],
     ids=" ".join,
 )
-def test_wrong_usage_ends_with_2_and_at_most_two_lines(tmp_path, run_script, flags):
-    done = run_script("prepare.py", *flags, cwd=tmp_path)
+def test_wrong_usage_ends_with_2_and_at_most_two_lines(tmp_path, call_script, monkeypatch, flags):
+    monkeypatch.chdir(tmp_path)
+    done = call_script("prepare.py", *flags)
     assert done.returncode == 2, done.stderr
     assert 1 <= len(done.stderr.splitlines()) <= 2
     assert done.stderr.startswith("error: ")
