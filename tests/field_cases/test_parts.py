@@ -192,3 +192,56 @@ def test_several_labels_an_image_keep_their_split_too(tmp_path):
         {**{f"data/{n}.jpg": "" for n in range(12)}, "all.csv": "\n".join(["ImageID,Labels,split", *rows])},
     )
     assert divided(tmp_path) == {f"{n}.jpg": parts[n % 4] for n in range(12)}
+
+
+MORE_NAMES = [
+    ("train2017", "val2017"), ("train_dataset", "test_dataset"), ("Train_Data_Set", "Test_Data_Set"),
+    ("Train (1)", "Test (1)"), ("data_train", "data_test"), ("1_train", "2_test"), ("train80", "test20"),
+    ("train.v2", "valid.v2"), ("train_labeled", "test_labeled"), ("trn", "tst"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", MORE_NAMES, ids="/".join)
+def test_what_people_add_to_the_names_of_parts_makes_no_classes_of_them(tmp_path, names):
+    put(tmp_path, {f"{name}/{label}/{n}.jpg": "" for name in names for label in ("fox", "owl") for n in "01"})
+    found = read(tmp_path)
+    assert found.classes == ["fox", "owl"]
+    assert found.images["given"].nunique() == 2
+
+
+ORDINARY = [("valley", "forest"), ("test tube", "bottle"), ("freight train", "bus"), ("dataset a", "b")]
+
+
+@pytest.mark.parametrize("names", ORDINARY)
+def test_classes_that_hold_such_a_word_stay_classes(tmp_path, names):
+    put(tmp_path, {f"{name}/1.jpg": "" for name in names})
+    assert read(tmp_path).classes == sorted(names)
+
+
+def test_a_split_inside_the_classes_is_refused_by_name(tmp_path):
+    put(tmp_path, {f"{label}/{part}/1.jpg": "" for label in ("fox", "owl") for part in ("train", "test")})
+    with pytest.raises(TraplineError, match="fox: holds test and train, by their names parts of a split"):
+        read(tmp_path)
+
+
+def test_a_test_part_of_other_classes_is_refused_and_unlabelled_images_of_train_are_no_class(tmp_path):
+    put(tmp_path, {f"train/{label}/1.jpg": "" for label in ("fox", "owl", "unlabeled")})
+    assert read(tmp_path).classes == ["fox", "owl"]
+    assert read(tmp_path).labels["train/unlabeled/1.jpg"] is None
+    put(tmp_path, {"test/foxes/1.jpg": "", "test/owls/1.jpg": ""})
+    with pytest.raises(TraplineError, match="test: holds none of the class folders of train"):
+        read(tmp_path)
+
+
+def test_no_image_of_tiny_imagenets_layout_is_lost(tmp_path):
+    put(
+        tmp_path,
+        {"wnids.txt": "n1\nn2\n", **{f"train/{code}/images/{code}.JPEG": "" for code in ("n1", "n2")}},
+    )
+    put(tmp_path, {"val/images/v.JPEG": "", "val/val_annotations.txt": "v.JPEG\tn1\t0\n", "test/t.JPEG": "",
+                   "unlabeled/u.JPEG": "", "extra/e.JPEG": "", "train/n1/more.JPEG": "", "val/w.JPEG": ""})  # fmt: skip
+    found = read(tmp_path)
+    assert {"test/t.JPEG", "unlabeled/u.JPEG"} <= {
+        name for name, label in found.labels.items() if label is None
+    }
+    assert set(found.quarantined) == {"extra/e.JPEG", "train/n1/more.JPEG", "val/w.JPEG"}

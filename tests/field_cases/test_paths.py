@@ -270,3 +270,23 @@ def test_a_folder_of_images_that_a_link_leads_to_is_not_lost_without_a_word(tmp_
     else:
         assert read(source).quarantined == {"hare": "outside"}
         assert "hare: a link that leads out of the input folder" in read(source).notes
+
+
+def test_a_path_that_climbs_after_a_link_leads_where_the_system_leads_it(tmp_path, elsewhere, call_script):
+    source = put(tmp_path / "raw", competition([f"i{n},img/i{n}.jpg,s{n % 4}" for n in range(8)]))
+    (source / "away").symlink_to(elsewhere)
+    put(source, {"test_features.csv": "id,filepath,site\nx,away/../elsewhere/secret.jpg,s\n"})
+    flags = ["--max-quarantine", "1", "--processes", "1"]
+    done = call_script("prepare.py", "--input", source, "--output", tmp_path / "out", *flags)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "out" / "transform" / "images").iterdir()) == []
+    assert prepared(tmp_path / "out")[1]["quarantined"] == {"outside": 1}
+
+
+def test_a_table_that_is_a_pipe_is_refused_and_never_blocks(tmp_path, call_script):
+    source = put(tmp_path / "raw", {"fox/a.jpg": "", "owl/b.jpg": ""})
+    os.mkfifo(tmp_path / "sites.csv")
+    done = call_script(
+        "prepare.py", "--input", source, "--output", tmp_path / "out", "--site-csv", tmp_path / "sites.csv"
+    )
+    assert "sites.csv: cannot be read (not a regular file)" in done.stderr

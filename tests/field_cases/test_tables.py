@@ -227,3 +227,97 @@ def test_ids_are_joined_table_by_table_and_stay_exact(tmp_path):
         {"data/0.jpg": "", "data/1.jpg": "", "all.csv": "ImageID,Labels\n0.jpg ,a b\n1.jpg,a\n"},
     )
     assert set(read(folder).images.index) == {"0.jpg ", "1.jpg"}
+
+
+def test_folders_that_a_table_gives_other_classes_are_no_classes(tmp_path):
+    put(tmp_path, {f"camera_{site}/{n}.jpg": "" for site in "ab" for n in range(2)})
+    rows = [f"camera_{site}/{n}.jpg,{('fox', 'owl')[n]}" for site in "ab" for n in range(2)]
+    put(tmp_path, {"labels.csv": "\n".join(["path,label", *rows])})
+    with pytest.raises(
+        TraplineError, match=r"labels\.csv: its labels \('fox', \.\.\.\) are none of the folders"
+    ):
+        read(tmp_path)
+
+
+def test_a_sequence_that_a_program_left_open_is_none_and_a_site_of_that_name_is_said(tmp_path):
+    rows = [f"{n},img/{n}.jpg,{['NA', 'a'][n % 2]},{['NA', 'NaN', 'null', 'q'][n]}" for n in range(4)]
+    competition(tmp_path, "\n".join(["id,filepath,site,sequence", *rows]))
+    found = read(tmp_path)
+    assert found.images["sequence"].tolist() == [None, None, None, "q"]
+    assert "site 'NA' is taken for a camera of that name" in found.notes
+
+
+@pytest.mark.parametrize("column", ["site", "sequence", "split", "Location"])
+def test_columns_of_facts_are_no_classes_though_their_cells_are_0_and_1(tmp_path, column):
+    values = ["train", "val", "train", "test"] if column == "split" else [0, 0, 1, 1]
+    rows = [f"{n},{n % 2},{1 - n % 2},{values[n]}" for n in range(4)]
+    competition(tmp_path, FEATURES.replace(",Site", ",note"), "\n".join([f"id,fox,owl,{column}", *rows]))
+    assert read(tmp_path).classes == ["fox", "owl"]
+    assert read(tmp_path).quarantined == {}
+
+
+def test_a_class_that_is_called_as_a_fact_might_be_is_a_class(tmp_path):
+    competition(tmp_path, labels="id,fox,camera\n0,1,0\n1,0,1\n2,1,0\n3,0,1\n")
+    assert read(tmp_path).classes == ["fox", "camera"]
+    assert read(tmp_path).images["site"].to_dict()["1"] == "s1"
+
+
+def test_a_single_column_of_labels_may_hold_numbers(tmp_path):
+    competition(tmp_path, labels="id,label\n0,0\n1,1\n2,0\n3,1\n")
+    assert read(tmp_path).labels == {"0": "0", "1": "1", "2": "0", "3": "1"}
+
+
+def test_an_index_column_that_is_no_running_number_is_refused(tmp_path):
+    competition(tmp_path, labels="Unnamed: 0,id,fox,owl\n0,0,1,0\n0,1,0,1\n0,2,1,0\n0,3,0,1\n")
+    with pytest.raises(TraplineError, match="its column 1 has no name"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "table", ["sep=;\r\npath;site\r\nfox/a.jpg;n\r\nowl/b.jpg;s\r\n", "path,site\nfox/a.jpg,n\nowl/b.jpg,s\n"]
+)
+def test_a_table_beside_images_is_seen_below_excels_own_line(tmp_path, table):
+    put(tmp_path, {"fox/a.jpg": "", "owl/b.jpg": "", "meta.csv": table})
+    assert read(tmp_path).images["site"].to_dict() == {"fox/a.jpg": "n", "owl/b.jpg": "s"}
+
+
+def test_a_table_that_begins_with_a_comment_is_refused_by_name(tmp_path):
+    put(tmp_path, {"fox/a.jpg": "", "owl/b.jpg": "", "meta.csv": "# export\npath,site\nfox/a.jpg,n\n"})
+    with pytest.raises(TraplineError, match=r"meta\.csv: begins with a comment"):
+        read(tmp_path)
+
+
+def test_an_image_named_without_suffix_is_not_guessed(tmp_path):
+    put(tmp_path, {f"data/{name}": "" for name in ("a.jpg", "a.png", "b.jpg", "d.png", "d.json")})
+    put(tmp_path, {"t.csv": "ImageID,Labels\na,fox\nb,owl\nd,fox\n,\n"})
+    found = read(tmp_path)
+    assert found.images["filepath"].to_dict() == {"b": "data/b.jpg", "d": "data/d.png"}
+    assert found.quarantined == {"a": "missing"}
+
+
+def test_label_lists_take_their_facts_from_another_table(tmp_path):
+    put(tmp_path, {f"data/{n}.jpg": "" for n in range(3)})
+    put(tmp_path, {"labels.csv": "ImageID,Labels\n0.jpg,1 2\n1.jpg,2\n2.jpg,1.0\n",
+                   "meta.csv": "ImageID,site,split\n0.jpg,a,train\n1.jpg,b,val\n2.jpg,c,test\n"})  # fmt: skip
+    found = read(tmp_path)
+    assert found.images["site"].tolist() == ["a", "b", "c"]
+    assert found.images["given"].tolist() == ["train", "val", "test"]
+    assert found.quarantined == {}
+
+
+def test_the_commonest_spelling_counts_over_all_tables(tmp_path):
+    competition(tmp_path, labels="id,label\n0,fox\n1,owl\n2,fox\n3,fox\n")
+    put(
+        tmp_path,
+        {
+            "more_features.csv": "id,filepath\n9,img/9.jpg\n",
+            "img/9.jpg": "",
+            "more_labels.csv": "id,label\n9,Fox\n",
+        },
+    )
+    assert read(tmp_path).labels["9"] == "fox"
+
+
+def test_an_endless_cell_in_a_table_of_something_else_ends_nothing(tmp_path):
+    put(tmp_path, {"fox/a.jpg": "", "owl/b.jpg": "", "z.csv": "x" * 3_000_000 + "\n"})
+    assert read(tmp_path).classes == ["fox", "owl"]

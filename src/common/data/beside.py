@@ -9,15 +9,16 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
-from common.data.facts import Facts, rows_of, settled
+from common.data.facts import Facts, is_nothing, rows_of, settled
 from common.data.listing import GIVEN, UNLABELED, SiteRule, Source, first
 from common.data.places import InputFolder, NotInside
 from common.data.quarantine import AMBIGUOUS_LABEL, CONTRADICTORY, Quarantined
-from common.data.tables import Table, delimiter_of, known_columns, read_table, read_text
+from common.data.tables import Table, header_of, known_columns, read_table, read_text
 from common.errors import TraplineError, UsageError
-from common.names import Kind, clean, key, keys
+from common.names import Kind, key, keys
 
 Problems = dict[int, tuple[str, str]]  # row -> reason code, detail
 
@@ -119,13 +120,11 @@ def _by_row(found: Mapping[Hashable, str]) -> dict[int, str]:
 def _is_of_images(path: Path, notes: list[str]) -> bool:
     """Whether a table names images and says something of them; others lie beside images, too."""
     try:
-        text = read_text(path).text.removeprefix("\ufeff")
-        line = next((line for line in text.splitlines() if line.strip()), "")
-        cells = line.split(delimiter_of(text, ["filepath"])) if line else []
+        cells = header_of(read_text(path).text, ["filepath"])[0]
     except TraplineError as error:
         notes.append(f"{path.name}: not read ({str(error).removeprefix(f'{path}: ')})")
         return False
-    known = known_columns([clean(cell.strip().strip('"')) for cell in cells])
+    known = known_columns(cells)
     return "filepath" in known and bool(known.keys() & {"site", "sequence", "split", "label"})
 
 
@@ -144,16 +143,26 @@ def _labels(table: Table) -> pd.Series:
 
 
 def _other_classes(source: Source, rows: pd.DataFrame) -> Problems:
-    """The images of which a table says another of the classes than their folder."""
+    """The images of which a table says another class than their folder.
+
+    Raises TraplineError where it names none of the folders: then they are no classes.
+    """
     names = source.class_codes or source.classes
     known = {key(name, Kind.CLASS): label for label, name in enumerate(names)}
     known |= {key(name, Kind.CLASS): label for label, name in enumerate(source.classes)}
     labels = source.images["label"].tolist()
     problems: Problems = {}
-    said = rows[rows["label"].notna()]
+    named = [isinstance(label, str) and not is_nothing(label) for label in rows["label"]]
+    said = rows[np.array(named, dtype=bool)]
+    if len(said) and not any(key(str(label), Kind.CLASS) in known for label in set(said["label"])):
+        table, label = said["table"].iloc[0], said["label"].iloc[0]
+        raise TraplineError(
+            f"{table}: its labels ({label!r}, ...) are none of the folders ({source.classes[0]!r}, ...), "
+            "which would be the classes; sort the images into folders by class, or rename that column"
+        )
     for row, label, table, line in zip(said["file"], said["label"], said["table"], said["line"], strict=True):
         own, other = labels[int(row)], known.get(key(str(label), Kind.CLASS))
-        if other is not None and own not in (other, UNLABELED):
+        if own not in (other, UNLABELED):
             detail = f"its folder says {names[own]!r}, {table}, line {line} says {label!r}"
             problems[int(row)] = (AMBIGUOUS_LABEL, detail)
     return problems

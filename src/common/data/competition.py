@@ -21,13 +21,16 @@ from common.data.quarantine import (
     UNKNOWN_LABEL,
     Quarantined,
 )
-from common.data.tables import Table, read_table
+from common.data.tables import Table, read_rows, read_table
 from common.errors import TraplineError
 from common.names import Kind, clean, key, keys
 
 NO_CLASS, SEVERAL = -2, -3  # what a row of the labels may say instead of one class
 FEATURES, LABELS = "_features.csv", "_labels.csv"
 SUBMISSION_FORMAT = "submission_format.csv"
+# Columns of a table of labels that are no classes; others of their names may be, where they are 0 and 1.
+FACTS = ("filepath", "site", "sequence", "split")
+CERTAIN_FACTS = ("filepath", "path", "site", "location", "sequence", "seq_id", "split")
 BOOLEANS = {"true": 1.0, "t": 1.0, "yes": 1.0, "y": 1.0, "false": 0.0, "f": 0.0, "no": 0.0, "n": 0.0}
 FEWEST_ONE_HOT = 0.75  # of its cells are 0 or 1 in a column that is a class
 Floats = npt.NDArray[np.float64]
@@ -39,7 +42,7 @@ class _Labels:
     """A table of labels: `index` (rows,), the class of each row, or NO_CLASS or SEVERAL.
 
     features: the name of the table that it belongs to. ids: keys. is_column: the labels are the cells of one
-    column, and the classes those that come there.
+    column, and the classes those that come there. used: the names of classes as often as they come.
     """
 
     features: str
@@ -48,6 +51,7 @@ class _Labels:
     index: Integers
     classes: list[str]
     is_column: bool
+    used: list[str]
 
 
 def is_competition(folder: InputFolder) -> bool:
@@ -76,9 +80,12 @@ def read_competition(folder: InputFolder) -> Source:
         source = _with_labels(source, found, classes)
     source = _one_row_a_file(_with_facts(source, labels))
     source = replace(source, images=source.images[[*COLUMNS, *([GIVEN] if GIVEN in source.images else [])]])
+    submission_format = folder.table(SUBMISSION_FORMAT)
+    if submission_format is not None:
+        read_rows(submission_format, ["id"])  # what cannot be read is said before the work
     return replace(
         source,
-        submission_format=folder.table(SUBMISSION_FORMAT),
+        submission_format=submission_format,
         merged={Kind.CLASS: classes.spellings} if classes.spellings else {},
     )
 
@@ -122,7 +129,9 @@ def _place(folder: InputFolder, given: str) -> tuple[str, str, tuple[str, str] |
     try:
         relative = folder.find(given)
     except NotInside as problem:
-        return folder.full(given), f"?{key(given, Kind.PATH)}", (problem.reason, problem.detail)
+        # What leads out cannot be opened by this path, whoever tries.
+        shown = given if problem.reason == MISSING and ".." not in given else f"\0{given}"
+        return folder.full(shown), f"?{key(given, Kind.PATH)}", (problem.reason, problem.detail)
     return folder.full(relative), folder.identity(relative), None
 
 
@@ -136,7 +145,8 @@ def _labels_of(rows: pd.DataFrame, features: Path, table: Table) -> _Labels:
     both = [own or "" for own in keys([*rows.loc[mine, "id"], *table.cells[table.columns["id"]]], Kind.ID)]
     rows.loc[mine, "joined"] = both[:count]
     index, classes, is_column = _classes_of(table)
-    return _Labels(features.name, table, both[count:], index, classes, is_column)
+    used = list(table.cells[table.columns["label"]]) if is_column else classes
+    return _Labels(features.name, table, both[count:], index, classes, is_column, used)
 
 
 # --- labels -------------------------------------------------------------------------------------------------
@@ -149,11 +159,14 @@ def _classes_of(table: Table) -> tuple[Integers, list[str], bool]:
     class.
     """
     cells, columns = table.cells, table.columns
-    facts = {columns[name] for name in ("id", "filepath", "site", "sequence", "split") if name in columns}
+    facts = {columns[name] for name in FACTS if name in columns}
+    certain = {columns[name] for name in FACTS if columns.get(name, "").casefold() in CERTAIN_FACTS}
     values = {str(name): _numbers(cells[name]) for name in cells.columns if name != columns["id"]}
     one_hot = {name: _is_one_hot(found) for name, found in values.items()}
-    classes = [name for name in values if one_hot[name] or name not in facts]
-    if len(classes) == 1 and classes == [columns.get("label")] and not one_hot[classes[0]]:
+    classes = [name for name in values if name not in facts or (one_hot[name] and name not in certain)]
+    for name in [name for name in FACTS if columns.get(name) in classes]:
+        del columns[name]  # a class that is called as a fact might be
+    if len(classes) == 1 and classes == [columns.get("label")]:
         return *_from_column(cells[classes[0]]), True
     foreign = next((name for name in classes if not one_hot[name]), None)
     if foreign is not None:
@@ -198,7 +211,7 @@ def _agreed(labels: Sequence[_Labels]) -> Classes:
     """The classes that all tables of labels have. Raises TraplineError where their columns differ."""
     every = [name for each in labels for name in each.classes]
     if all(each.is_column for each in labels):
-        return named(sorted(set(every)), every)
+        return named(sorted(set(every)), [name for each in labels for name in each.used if clean(name)])
     first_keys = [key(name, Kind.CLASS) for name in labels[0].classes]
     for other in labels[1:]:
         if [key(name, Kind.CLASS) for name in other.classes] != first_keys:
@@ -311,8 +324,8 @@ def _shared(images: pd.DataFrame) -> dict[int, tuple[str, str]]:
     files_of = contradictions(ids, {"file": (list(images["filepath"]), files)}, place)
     problems: dict[int, tuple[str, str]] = {}
     for row, (own, file) in enumerate(zip(ids, files, strict=True)):
-        if own in files_of:
-            problems[row] = (DUPLICATE_ID, files_of[own])
-        elif file in ids_of:
+        if file in ids_of:
             problems[row] = (CONTRADICTORY, ids_of[file])
+        elif own in files_of:
+            problems[row] = (DUPLICATE_ID, files_of[own])
     return problems

@@ -11,9 +11,10 @@ import pandas as pd
 
 from common.data.split_names import parts_in
 from common.data.tables import Table
-from common.names import Kind, keys
+from common.names import Kind, clean, keys
 
 FACTS = ("site", "sequence", "part")
+NOTHING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "<na>")
 Keys = Sequence[str | None]
 
 
@@ -34,12 +35,19 @@ def rows_of(table: Table, files: Sequence[Hashable]) -> pd.DataFrame:
     columns = {
         "file": list(files),
         "site": _filled(table.column("site"), nothing),
-        "sequence": _filled(table.column("sequence"), nothing),
+        "sequence": [
+            None if is_nothing(name) else name for name in _filled(table.column("sequence"), nothing)
+        ],
         "part": parts_in(table) or nothing,
         "table": [table.path.name] * len(table.lines),
         "line": table.lines,
     }
     return pd.DataFrame(columns, dtype=object)
+
+
+def is_nothing(text: str | None) -> bool:
+    """Whether a cell is empty, or says so as programs do: NA, NaN, null, none."""
+    return text is None or clean(text).casefold() in NOTHING
 
 
 def _filled(cells: pd.Series | None, nothing: list[str | None]) -> list[str | None]:
@@ -58,8 +66,10 @@ def settled(rows: pd.DataFrame) -> Facts:
         return f"{rows['table'].iloc[row]}, line {rows['line'].iloc[row]}"
 
     contradictory = contradictions(list(rows["file"]), {n: (list(rows[n]), own[n]) for n in FACTS}, place)
-    said = rows[["file", *FACTS]].groupby("file", sort=False).first()
-    return Facts(said.astype(object).where(said.notna(), None), contradictory)
+    said = rows[["file", *FACTS]].groupby("file", sort=False).first().astype(object)
+    said = said.where(said.notna(), None)
+    said.loc[said.index.isin(list(contradictory))] = None  # of two values none is taken
+    return Facts(said, contradictory)
 
 
 def contradictions(

@@ -66,8 +66,33 @@ def read_tiny_imagenet(folder: InputFolder) -> Source:
     else:
         quarantined += _of_unknown_classes(folder, val, set(codes))
         rows += _class_rows(folder, val, VAL, {code: label for label, code in enumerate(codes)})
-    rows += _rows(folder, folder.files(f"{parts.get(TEST, TEST)}/{IMAGES}"), UNLABELED, None)
-    return _source(folder, rows, codes, quarantined)
+    test = parts.get(TEST, TEST)
+    if set(codes) & set(folder.folders(test)):
+        quarantined += _of_unknown_classes(folder, test, set(codes))
+        rows += _class_rows(folder, test, TEST, {code: label for label, code in enumerate(codes)})
+    else:
+        rows += _rows(folder, folder.files(test), UNLABELED, None)
+    for name in folder.folders():
+        rows += _rows(folder, folder.files(name), UNLABELED, None) if is_unlabeled(name) else []
+    return _source(folder, rows, codes, quarantined + _elsewhere(folder, rows, quarantined))
+
+
+def _elsewhere(
+    folder: InputFolder, rows: Sequence[Row], quarantined: Sequence[Quarantined]
+) -> list[Quarantined]:
+    """The image files that lie where the layout has none: without a label, but not lost."""
+    known = {filepath for _, filepath, *_ in rows} | {row.filepath for row in quarantined}
+    return [
+        _quarantined(file, UNKNOWN_LABEL, "lies where the layout has no images")
+        for file in folder.files()
+        if _is_image(file) and printable(file) not in known
+    ]
+
+
+def _is_image(name: str) -> bool:
+    from PIL import Image
+
+    return Path(name).suffix.lower() in Image.registered_extensions()
 
 
 def _annotated(
@@ -114,11 +139,13 @@ def read_parts(folder: InputFolder) -> Source:
     parts = part_folders(folder) or {}
     classes = _classes_of(folder, parts)
     held = [part for part in (VAL, TEST) if part in parts and _holds_one_of(folder, parts[part], classes)]
-    if VAL in parts and VAL not in held:
-        raise TraplineError(
-            f"{folder.path / parts[VAL]}: holds none of the class folders of {parts[TRAIN]} "
-            f"({folder.folders(parts[TRAIN])[0]}, ...); sort the validation images into class folders"
-        )
+    for part in (part for part in (VAL, TEST) if part in parts and part not in held):
+        inner = [name for name in folder.folders(parts[part]) if not is_unlabeled(name)]
+        if part == VAL or len(inner) > 1:  # a single one is a wrapper of images without labels
+            raise TraplineError(
+                f"{folder.path / parts[part]}: holds none of the class folders of {parts[TRAIN]} "
+                f"({classes.names[0]}, ...); sort its images into class folders, or rename it to unlabeled"
+            )
     rows: list[Row] = []
     quarantined = loose_images(folder)
     for part in (TRAIN, *held):
@@ -126,6 +153,12 @@ def read_parts(folder: InputFolder) -> Source:
         rows += _class_rows(folder, parts[part], part, classes.index)
     unlabelled = [name for part, name in parts.items() if part == TEST and part not in held]
     unlabelled += [name for name in folder.folders() if is_unlabeled(name)]
+    unlabelled += [
+        f"{parts[part]}/{name}"
+        for part in (TRAIN, *held)
+        for name in folder.folders(parts[part])
+        if is_unlabeled(name)
+    ]
     for name in unlabelled:
         rows += _rows(folder, folder.files(name), UNLABELED, None)
     return _source(folder, rows, classes.names, quarantined, classes)
@@ -134,7 +167,7 @@ def read_parts(folder: InputFolder) -> Source:
 def _classes_of(folder: InputFolder, parts: Mapping[str, str]) -> Classes:
     """The classes: the folders of train, with those of other parts that are spelt otherwise."""
     used, empty = [], None
-    own = folder.folders(parts[TRAIN])
+    own = [name for name in folder.folders(parts[TRAIN]) if not is_unlabeled(name)]
     for name in own:
         files = len(folder.files(f"{parts[TRAIN]}/{name}"))
         empty = name if not files and empty is None else empty
@@ -172,7 +205,7 @@ def _of_unknown_classes(folder: InputFolder, place: str, known: Iterable[str]) -
     ]
     names = set(known)
     for name in folder.folders(place):
-        if printable(name) not in names:
+        if printable(name) not in names and not is_unlabeled(name):
             files = folder.files(f"{place}/{name}")
             found += [_quarantined(file, UNKNOWN_LABEL, f"{name} is no class of the set") for file in files]
     return found
@@ -236,14 +269,11 @@ def _quarantined(file: str, reason: str, detail: str) -> Quarantined:
 
 def loose_images(folder: InputFolder) -> list[Quarantined]:
     """What lies directly in `folder` and is lost: image files, told by their suffixes, and closed folders."""
-    from PIL import Image
-
-    suffixes = Image.registered_extensions()
     loose = folder.loose()
     return [
         _quarantined(name, UNKNOWN_LABEL, "lies in no class folder")
         for name in loose
-        if Path(name).suffix.lower() in suffixes and name not in folder.closed
+        if _is_image(name) and name not in folder.closed
     ] + [
         _quarantined(name, OUTSIDE, folder.outside[folder.full(name)])
         for name in loose

@@ -1,5 +1,6 @@
 """Where the images of tables of labels lie: a table names them with or without folder and suffix."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import PurePosixPath
@@ -10,6 +11,21 @@ from common.names import Kind, key
 
 TABLE = ".csv"
 PLACES = ("", "data", "images", "train", "test")
+
+
+def _without_suffix(names: Sequence[str]) -> dict[str, str]:
+    """The files by their names without suffix: images first, and none where several could be meant."""
+    from PIL import Image
+
+    suffixes = Image.registered_extensions()
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(str(PurePosixPath(name).with_suffix("")), []).append(name)
+    images = {
+        short: [name for name in alike if PurePosixPath(name).suffix.lower() in suffixes] or alike
+        for short, alike in found.items()
+    }
+    return {short: alike[0] for short, alike in images.items() if len(alike) == 1}
 
 
 @dataclass(frozen=True)
@@ -27,8 +43,7 @@ class Finder:
     def of(cls, folder: InputFolder) -> "Finder":
         """Of all files below `folder`."""
         names = [name for name in folder.files() if not name.lower().endswith(TABLE)]
-        short = {str(PurePosixPath(name).with_suffix("")): name for name in reversed(names)}
-        files = {**short, **{name: name for name in names}}
+        files = {**_without_suffix(names), **{name: name for name in names}}
         alike: dict[str, str | None] = {}
         for spelling, name in files.items():
             own = key(spelling, Kind.PATH)

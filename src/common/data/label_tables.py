@@ -28,9 +28,9 @@ from common.data.quarantine import (
     Quarantined,
 )
 from common.data.split_names import parts_named
-from common.data.tables import delimiter_of, known_columns, read_text
+from common.data.tables import COMMENT, SEPARATOR, header_of, known_columns, read_text
 from common.errors import TraplineError
-from common.names import Kind, clean, key, keys
+from common.names import Kind, keys
 
 IMAGE_ID, LABEL_LIST, CAPTION_TEXT = "ImageID", "Labels", "Caption"
 OWN = {"imageid": IMAGE_ID, "labels": LABEL_LIST, "caption": CAPTION_TEXT}
@@ -102,6 +102,7 @@ def read_label_tables(folder: InputFolder) -> Source:
     listed: list[Listed] = []
     for path, header in _tables(folder).items():
         listed += _listed(path, header, finder, quarantined, notes)
+    everything = listed
     listed = _with_sound_labels(_one_row_a_file(listed, quarantined), quarantined)
     used = [label for image in listed for label in image.labels or ()]
     classes = named(_sorted_labels(set(used)), used)
@@ -114,23 +115,24 @@ def read_label_tables(folder: InputFolder) -> Source:
         merged={Kind.CLASS: classes.spellings} if classes.spellings else {},
         notes=notes,
     )
-    return _with_facts(source, listed)
+    return _with_facts(source, everything)
 
 
 def _with_facts(source: Source, listed: Sequence[Listed]) -> Source:
-    """`source` with one site, sequence and part an image; contradicting rows went before."""
+    """`source` with one site, sequence and part an image, by all rows that name it."""
     said = pd.DataFrame(
         [
-            (row, image.site, image.sequence, image.part, image.table, image.line)
-            for row, image in enumerate(listed)
+            (image.filepath, image.site, image.sequence, image.part, image.table, image.line)
+            for image in listed
         ],
         columns=["file", "site", "sequence", "part", "table", "line"],
         dtype=object,
     )
-    facts = settled(said)
-    images = source.images.assign(site=list(facts.said["site"]), sequence=list(facts.said["sequence"]))
-    if facts.said["part"].notna().any():
-        parts = pd.Series(list(facts.said["part"]), index=images.index, dtype=object)
+    said_of = settled(said).said.reindex(source.images["filepath"]).astype(object)
+    said_of = said_of.where(said_of.notna(), None)
+    images = source.images.assign(site=list(said_of["site"]), sequence=list(said_of["sequence"]))
+    if said_of["part"].notna().any():
+        parts = pd.Series(list(said_of["part"]), index=images.index, dtype=object)
         images[GIVEN] = parts.where(images["label"] != UNLABELED, None)
     return replace(source, images=images)
 
@@ -165,10 +167,10 @@ def _header(path: Path) -> _Header:
     try:
         text = read_text(path).text
     except TraplineError:  # whoever reads the table says so
+        if not path.is_file():
+            raise
         text = path.read_bytes()[:LOOKED_AT].decode("latin-1")
-    line = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = delimiter_of(text, OWN) if line else ","
-    cells = [clean(cell) for cell in _cells(line, delimiter)]
+    cells, delimiter = header_of(text, OWN)
     known = known_columns(cells)
     return _Header([OWN.get(_plain(cell), cell) for cell in cells], delimiter, known)
 
@@ -240,17 +242,22 @@ def _rows(path: Path, header: _Header, finder: Finder, notes: list[str]) -> list
     feeds = text.text.replace("\r\n", "\n")
     # At line feeds only, for captions hold all kinds; at carriage returns where there is nothing else.
     lines = feeds.split("\n" if "\n" in feeds else "\r")
-    begin = next(number for number, line in enumerate(lines, start=1) if line.strip())
+    begin = next(number for number, line in enumerate(lines, start=1) if _begins_table(line))
     for number, line in enumerate(lines[begin:], start=begin + 1):
         cells = _cells(line, header.delimiter)
         names_image = at < len(cells) and finder.find(cells[at].strip(), path.stem) is not None
         if rows and rows[-1].text.count('"') % 2 and not names_image:
             rows[-1].text += f" {line}"
-        elif line.strip():
+        elif any(map(str.strip, cells)):
             rows.append(Row(number, line))
     for row in rows:
         _fill(row, header.columns, header.delimiter)
     return rows
+
+
+def _begins_table(line: str) -> bool:
+    """Whether a line is the header: no comment, nor Excel's own first line."""
+    return bool(line.strip()) and not line.startswith(COMMENT) and not SEPARATOR.match(f"{line}\n")
 
 
 def _fill(row: Row, columns: Sequence[str], delimiter: str) -> None:
@@ -280,8 +287,10 @@ def _cells(line: str, delimiter: str) -> list[str]:
 def _one_row_a_file(listed: Sequence[Listed], quarantined: list[Quarantined]) -> list[Listed]:
     """One row for each file and id. Of rows that say the same one stays, a labelled one if there is.
 
-    Of rows that contradict each other none does: the order of rows must not decide.
+    Of rows that contradict each other none does: the order of rows must not decide. A row of a table without
+    labels that is about a labelled image is no input of its own: it says more of that one.
     """
+    labelled = {image.filepath for image in listed if image.labels is not None}
     ids = [name or "" for name in keys([image.id for image in listed], Kind.ID)]
     problems = _contradicting(listed, ids)
     order = sorted(range(len(listed)), key=lambda row: listed[row].labels is None)
@@ -291,7 +300,7 @@ def _one_row_a_file(listed: Sequence[Listed], quarantined: list[Quarantined]) ->
     for row, image in enumerate(listed):
         if row in problems:
             quarantined.append(Quarantined(image.id, image.filepath, *problems[row]))
-        elif first[ids[row]] != row:
+        elif first[ids[row]] != row and (image.labels is not None or image.filepath not in labelled):
             detail = f"{image.place}: {listed[first[ids[row]]].place} has this id"
             quarantined.append(Quarantined(image.id, image.filepath, DUPLICATE_ID, detail))
     return [image for row, image in enumerate(listed) if row not in problems and first[ids[row]] == row]
@@ -304,9 +313,7 @@ def _contradicting(listed: Sequence[Listed], ids: Sequence[str]) -> dict[int, tu
         return listed[row].place
 
     files: list[Hashable] = [image.filepath for image in listed]
-    labels = [
-        None if image.labels is None else " ".join(sorted(map(_class_key, image.labels))) for image in listed
-    ]
+    labels = _label_keys(listed)
     shown = [" ".join(image.labels or ()) for image in listed]
     labelled_files = [None if image.labels is None else image.filepath for image in listed]
     told = {name: [getattr(image, name) for image in listed] for name in ("site", "sequence", "part")}
@@ -329,8 +336,14 @@ def _contradicting(listed: Sequence[Listed], ids: Sequence[str]) -> dict[int, tu
     return found
 
 
-def _class_key(label: str) -> str:
-    return key(label, Kind.CLASS)
+def _label_keys(listed: Sequence[Listed]) -> list[str | None]:
+    """What the labels of each row come to, however they are spelt and ordered; None for unlabelled ones."""
+    every = sorted({label for image in listed for label in image.labels or ()})
+    key_of = dict(zip(every, keys(every, Kind.CLASS), strict=True))
+    return [
+        None if image.labels is None else " ".join(sorted({key_of[label] or "" for label in image.labels}))
+        for image in listed
+    ]
 
 
 def _with_sound_labels(listed: Sequence[Listed], quarantined: list[Quarantined]) -> list[Listed]:

@@ -177,8 +177,11 @@ class InputFolder:
         """`name` relative to the folder, without . and .. Raises NotInside where it leads out of it."""
         if PLAIN.fullmatch(name):
             return name
-        whole = os.path.normpath(os.path.join(self._top, name))  # noqa: PTH118
-        for top, place in ((self._top, whole), (self._real_folder(""), os.path.realpath(whole))):
+        whole = os.path.join(self._top, name)  # noqa: PTH118
+        places = [(self._real_folder(""), os.path.realpath(whole))]
+        if ".." not in name.split("/"):  # which the system takes after a link, not before it
+            places.insert(0, (self._top, os.path.normpath(whole)))
+        for top, place in places:
             if _is_below(place, top):
                 return place[len(top.rstrip("/")) + 1 :]
         raise NotInside(OUTSIDE, f"{name!r} lies outside the input folder")

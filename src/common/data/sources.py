@@ -16,13 +16,13 @@ from common.data.archives import READ_ARCHIVES, is_archive
 from common.data.beside import set_aside, with_sites, with_tables
 from common.data.class_names import named
 from common.data.competition import FEATURES, is_competition, read_competition
-from common.data.facts import contradictions
+from common.data.facts import contradictions, is_nothing
 from common.data.image_sets import has_parts, is_tiny_imagenet, loose_images, read_parts, read_tiny_imagenet
 from common.data.label_tables import is_label_tables, read_label_tables
 from common.data.listing import COLUMNS, GIVEN, UNLABELED, SiteRule, Source, printable
 from common.data.places import InputFolder
 from common.data.quarantine import AMBIGUOUS_LABEL, OUTSIDE
-from common.data.split_names import is_unlabeled, part_of
+from common.data.split_names import TRAIN, is_unlabeled, part_of
 from common.errors import TraplineError
 from common.names import Kind, merged, told
 
@@ -105,6 +105,9 @@ def _with_one_spelling(source: Source) -> Source:
         if found.spellings:
             spellings[kind.value] = found.spellings
     notes = [note for kind in Kind for note in told(kind, spellings.get(kind.value, {}))]
+    unclear = sorted({name for name in images["site"] if name and is_nothing(name)})
+    notes += [f"site {name!r} is taken for a camera of that name; leave the cell empty where none is known"
+              for name in unclear]  # fmt: skip
     return replace(source, images=images, merged=spellings, notes=[*source.notes, *notes])
 
 
@@ -143,6 +146,7 @@ def read_class_folders(folder: InputFolder) -> Source:
     if len(class_folders) == 1:
         only = f"only one class ({class_folders[0]}): a classifier needs at least two"
         raise TraplineError(f"{folder.path}: {only}{_hints(folder)}")
+    _refuse_inner_split(folder, class_folders)
     empty = next((name for name, found in files.items() if not found), None)
     if empty is not None:
         raise TraplineError(f"{folder.path / empty}: an empty class folder; fill it or remove it")
@@ -159,6 +163,16 @@ def read_class_folders(folder: InputFolder) -> Source:
         loose_images(folder),
         merged={Kind.CLASS: classes.spellings} if classes.spellings else {},
     )
+
+
+def _refuse_inner_split(folder: InputFolder, class_folders: list[str]) -> None:
+    for name in class_folders:
+        parts = {part: inner for inner in folder.folders(name) if (part := part_of(inner))}
+        if TRAIN in parts and len(parts) > 1:
+            raise TraplineError(
+                f"{folder.path / name}: holds {' and '.join(sorted(parts.values()))}, by their names parts "
+                f"of a split; lay them the other way round, as {parts[TRAIN]}/{name}"
+            )
 
 
 def _hints(folder: InputFolder) -> str:

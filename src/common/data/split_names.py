@@ -12,21 +12,32 @@ from common.names import Kind, key
 
 TRAIN, VAL, TEST = "train", "val", "test"
 NAMES = {
-    TRAIN: TRAIN, "training": TRAIN,
+    TRAIN: TRAIN, "training": TRAIN, "trn": TRAIN,
     VAL: VAL, "valid": VAL, "validate": VAL, "validation": VAL, "validating": VAL, "dev": VAL,
     "development": VAL,
-    TEST: TEST, "testing": TEST,
+    TEST: TEST, "testing": TEST, "tst": TEST,
 }  # fmt: skip
 UNCERTAIN = ("eval", "evaluation", "holdout", "heldout")  # some mean validation, some the test
 NO_PART = ("", "unlabeled", "unlabelled", "none", "nan", "null", "na")
-ADDED = re.compile(r"[\s_.-]*(set|data|images|imgs|split|part)$")  # as in training_set
+# What is added to them, before or after, as in training_set, train2017 and data_val.
+ADDED = frozenset(
+    ("set", "dataset", "data", "images", "image", "imgs", "frames", "photos", "split", "part", "subset",
+     "folder", "new", "old", "final", "copy", "labeled", "labelled", "raw", "all", "x", "v")
+)  # fmt: skip
+GLUED = re.compile(r"(?<=[a-z]{3})(set|data|images|imgs|split)$")
 CERTAIN_COLUMN = "split"  # the other known names of the column may mean anything
 
 
 def part_of(name: str) -> str | None:
     """The part that `name` means: train, val or test; None where it means none of them."""
-    plain = key(name, Kind.CLASS)
-    return NAMES.get(plain) or NAMES.get(ADDED.sub("", plain))
+    return NAMES.get(_plain(name))
+
+
+def _plain(name: str) -> str:
+    """A folder's name or a value without numbers, punctuation, and the words that people add."""
+    whole = key(name, Kind.CLASS)
+    words = [word for word in re.findall(r"[^\W\d_]+", whole) if word not in ADDED]
+    return GLUED.sub("", words[0]) if len(words) == 1 else whole
 
 
 def is_unlabeled(name: str) -> bool:
@@ -35,7 +46,7 @@ def is_unlabeled(name: str) -> bool:
 
 
 def _seems_a_part(name: str) -> bool:
-    return part_of(name) is not None or ADDED.sub("", key(name, Kind.CLASS)) in UNCERTAIN
+    return part_of(name) is not None or _plain(name) in UNCERTAIN
 
 
 def part_folders(folder: InputFolder) -> dict[str, str] | None:

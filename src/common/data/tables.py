@@ -8,6 +8,7 @@ import codecs
 import csv
 import io
 import re
+import stat
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,9 @@ UNICODE_MARKS = (
 WINDOWS = "cp1252"
 UNNAMED = re.compile(r"(Unnamed: \d+(\.\d+)?)?")  # as pandas calls a column without a name
 LARGEST = 4 << 30  # bytes; a table of ten million images has a tenth of that
-LONGEST_CELL = 1 << 20
+csv.field_size_limit(1 << 20)  # characters of a cell, for all of the process
+SEPARATOR = re.compile(r"sep=([,;|\t])\r?\n", re.IGNORECASE)  # Excel's own first line
+COMMENT = "#"
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,12 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
     return Table(path, cells, lines, columns, notes)
 
 
+def read_rows(path: Path, required: Collection[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of a CSV, every cell as it is written. Raises TraplineError as `read_table`."""
+    header, rows, _ = _parsed(path, read_text(path).text, required)
+    return header, rows
+
+
 def known_columns(names: Sequence[str]) -> dict[str, str]:
     """For each of the KNOWN columns its name among `names`: the exact one, else the first that is known."""
     plain = {_plain(name): name for name in reversed(names)}
@@ -116,7 +125,10 @@ def read_text(path: Path) -> Text:
     Raises TraplineError where it cannot be read, or is in no encoding that is certain.
     """
     try:
-        if path.stat().st_size > LARGEST:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
+            raise TraplineError(f"{path}: cannot be read (not a regular file)")
+        if status.st_size > LARGEST:
             raise TraplineError(f"{path}: more than {LARGEST >> 30} GiB, which no table has")
         data = path.read_bytes()
     except OSError as error:
@@ -157,21 +169,24 @@ def _without_mark(data: bytes) -> str:
 # --- rows ---------------------------------------------------------------------------------------------------
 
 
-def _parsed(path: Path, text: str, required: Sequence[str]) -> tuple[list[str], list[list[str]], list[int]]:
+def _parsed(path: Path, text: str, required: Collection[str]) -> tuple[list[str], list[list[str]], list[int]]:
     """Header, rows and their lines, with the delimiter that finds most of the required columns."""
     first_line, delimiter = 1, None
-    if found := re.match(r"sep=([,;|\t])\r?\n", text, re.IGNORECASE):  # Excel's own
+    if found := SEPARATOR.match(text):
         text, delimiter, first_line = text[found.end() :], found.group(1), 2
     if not text.strip():
         raise TraplineError(f"{path}: not a readable CSV (it is empty)")
     if "\0" in text:
         raise TraplineError(f"{path}: not a readable CSV (it holds zero bytes); save the table as CSV UTF-8")
+    if text.lstrip().startswith(COMMENT) and header_of(text)[0] != _first_cells(text, delimiter):
+        raise TraplineError(
+            f"{path}: begins with a comment ({COMMENT} ...); remove it, so that the header is first"
+        )
     delimiter = delimiter or delimiter_of(text, required)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
     begin = reader.line_num
-    csv.field_size_limit(LONGEST_CELL)
     try:
         for row in reader:
             if any(map(str.strip, row)):
@@ -186,12 +201,32 @@ def _parsed(path: Path, text: str, required: Sequence[str]) -> tuple[list[str], 
     return header, _filled(path, rows[1:], lines[1:], len(header)), lines[1:]
 
 
+def header_of(text: str, required: Collection[str] = ()) -> tuple[list[str], str]:
+    """The cleaned cells of a table's first line, comments and Excel's own line apart, and what divides them.
+
+    No cells, and a comma, where there is no such line.
+    """
+    found = SEPARATOR.match(text)
+    text = text[found.end() :] if found else text
+    lines = (line for line in text.splitlines() if line.strip() and not line.startswith(COMMENT))
+    line = next(lines, "")
+    delimiter = found.group(1) if found else delimiter_of(line, required) if line else ","
+    return _first_cells(line, delimiter), delimiter
+
+
+def _first_cells(text: str, delimiter: str | None) -> list[str]:
+    line = next((line for line in text.splitlines() if line.strip()), "")
+    try:
+        return [clean(cell) for cell in next(csv.reader([line], delimiter=delimiter or ","), [])]
+    except csv.Error:  # an endless cell
+        return []
+
+
 def delimiter_of(text: str, required: Collection[str] = ()) -> str:
     """What divides the cells of the first line: the character that finds most of the required columns."""
-    line = next(line for line in text.splitlines() if line.strip())
 
     def score(delimiter: str) -> tuple[int, int, int]:
-        cells = [clean(cell) for cell in next(csv.reader([line], delimiter=delimiter), [])]
+        cells = _first_cells(text, delimiter)
         known = known_columns(cells)
         return sum(name in known or name in cells for name in required), len(known), len(cells)
 
@@ -225,7 +260,7 @@ def _column_names(path: Path, header: Sequence[str], rows: list[list[str]]) -> t
     for place, name in enumerate(names):
         if place in dropped:
             continue
-        if not name:
+        if UNNAMED.fullmatch(name):
             raise TraplineError(f"{path}: its column {place + 1} has no name; name it, or remove it")
         if (other := taken.setdefault(name.casefold(), place)) != place:
             both = f"{header[other]!r} and {header[place]!r}"

@@ -1,5 +1,6 @@
 """submission.csv: the predictions in the form that a competition asks for, checked against its example."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from common.cells import write_table
+from common.data.tables import read_rows
 from common.errors import TraplineError
-from common.names import Kind
+from common.names import Kind, clean
 from common.reports.answers import Answer
 from common.reports.matching import matched
 from common.reports.tables import number, read_strings, some
@@ -21,13 +23,14 @@ SUM_TOLERANCE = 1e-6
 class SubmissionFormat:
     """What a submission must look like: its ids in order, and its columns in order, as they are spelt there.
 
-    class_of: the class of each column that the format spells otherwise.
+    class_of: the class of each column that the format spells otherwise. id_column: what it calls the ids.
     """
 
     path: Path
     ids: list[str]
     columns: list[str]
     class_of: Mapping[str, str] = field(default_factory=dict)
+    id_column: str = ID
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,23 @@ def read_format(path: Path, classes: Sequence[str]) -> SubmissionFormat:
 
     Its columns may spell the classes otherwise, as long as each is one class and no other.
     """
-    table = read_strings(path, [ID], exact=None)
-    columns = [str(name) for name in table.columns]
-    own = [name for name in columns if name != ID]
+    columns, rows = read_rows(path, [ID])
+    at = next((place for place, name in enumerate(columns) if clean(name).casefold() == ID), None)
+    if at is None:
+        raise TraplineError(f"{path}: lacks the column {ID}; it has {', '.join(columns)}")
+    ids = [row[at] for row in rows]
+    if not ids:
+        raise TraplineError(f"{path}: asks for no {ID}; give the format with its rows")
+    own = [name for place, name in enumerate(columns) if place != at]
     class_of = _found(path, own, classes, Kind.CLASS, "give each class one column")
     if len(own) != len(classes) or class_of.keys() != set(own):
         raise TraplineError(
             f"{path}: its columns ({', '.join(columns)}) are not {ID} and the classes ({', '.join(classes)})"
         )
-    repeated = table[ID][table[ID].duplicated()].tolist()
+    repeated = [name for name, count in Counter(ids).items() if count > 1]
     if repeated:
         raise TraplineError(f"{path}: {len(repeated)} ids are there twice ({some(repeated)})")
-    return SubmissionFormat(path, table[ID].tolist(), columns, class_of)
+    return SubmissionFormat(path, ids, columns, class_of, columns[at])
 
 
 def _found(
@@ -100,7 +108,11 @@ def _rows(
     wanted: SubmissionFormat, given: Sequence[Sequence[float] | np.ndarray], classes: Sequence[str]
 ) -> list[list[str]]:
     number_of = {name: number for number, name in enumerate(classes)}
-    place = {name: number_of[wanted.class_of.get(name, name)] for name in wanted.columns if name != ID}
+    place = {
+        name: number_of[wanted.class_of.get(name, name)]
+        for name in wanted.columns
+        if name != wanted.id_column
+    }
     return [_row(name, values, wanted, place) for name, values in zip(wanted.ids, given, strict=True)]
 
 
@@ -108,7 +120,10 @@ def _row(
     name: str, values: Sequence[float] | np.ndarray, wanted: SubmissionFormat, place: Mapping[str, int]
 ) -> list[str]:
     total = float(np.sum(values))  # answers are rounded; what is handed in sums to 1
-    return [name if column == ID else number(values[place[column]] / total) for column in wanted.columns]
+    return [
+        name if column == wanted.id_column else number(values[place[column]] / total)
+        for column in wanted.columns
+    ]
 
 
 def check_submission(path: Path, wanted: SubmissionFormat) -> None:
@@ -116,13 +131,13 @@ def check_submission(path: Path, wanted: SubmissionFormat) -> None:
 
     Checked: columns and their order, ids and their order, numbers that are finite and from 0 to 1, row sums.
     """
-    table = read_strings(path, [ID], exact=None)
+    table = read_strings(path, [wanted.id_column], exact=None)
     if [str(name) for name in table.columns] != wanted.columns:
         raise TraplineError(f"{path}: its columns are not those of {wanted.path.name}, in that order")
-    if table[ID].tolist() != wanted.ids:
+    if table[wanted.id_column].tolist() != wanted.ids:
         raise TraplineError(f"{path}: its ids are not those of {wanted.path.name}, in that order")
     try:
-        values = table.drop(columns=ID).to_numpy(dtype=np.float64)
+        values = table.drop(columns=wanted.id_column).to_numpy(dtype=np.float64)
     except ValueError as error:
         raise TraplineError(f"{path}: holds what is no number ({error})") from None
     usable = np.isfinite(values).all(axis=1) & (values >= 0).all(axis=1) & (values <= 1).all(axis=1)

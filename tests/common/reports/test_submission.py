@@ -77,11 +77,13 @@ def test_an_id_that_is_no_input_is_named(asked):
 
 
 def test_a_format_of_other_classes_or_with_an_id_twice_is_refused(asked):
-    with pytest.raises(TraplineError, match=r"its columns \(id, cat, dog\) are not id and the classes"):
+    with pytest.raises(TraplineError, match=r"its columns \(id, cat, dog, fox\) are not id and"):
+        read_format(asked(header="id,cat,dog,fox"), CLASSES)
+    with pytest.raises(TraplineError, match="line 2 has 4 cells, its header 3"):
         read_format(asked(header="id,cat,dog"), CLASSES)
     with pytest.raises(TraplineError, match=r"1 ids are there twice \(1\)"):
         read_format(asked("1,1,2"), CLASSES)
-    with pytest.raises(TraplineError, match="lacks the column id"):
+    with pytest.raises(TraplineError, match=r"no column id"):
         read_format(asked(header="name,hog,cat,dog"), CLASSES)
 
 
