@@ -239,8 +239,8 @@ def test_no_image_of_tiny_imagenets_layout_is_lost(tmp_path):
         {"wnids.txt": "n1\nn2\n", **{f"train/{code}/images/{code}.JPEG": "" for code in ("n1", "n2")}},
     )
     put(tmp_path, {"val/images/v.JPEG": "", "val/val_annotations.txt": "v.JPEG\tn1\t0\n", "test/t.JPEG": "",
-    unlabelled = {name for name, label in found.labels.items() if label is None}
-    assert {"test/t.JPEG", "unlabeled/u.JPEG"} <= unlabelled
+                   "unlabeled/u.JPEG": "", "extra/e.JPEG": "", "train/n1/more.JPEG": "",
+                   "val/w.JPEG": ""})  # fmt: skip
     found = read(tmp_path)
     assert {"test/t.JPEG", "unlabeled/u.JPEG"} <= {
         name for name, label in found.labels.items() if label is None

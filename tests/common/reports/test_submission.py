@@ -83,7 +83,7 @@ def test_a_format_of_other_classes_or_with_an_id_twice_is_refused(asked):
         read_format(asked(header="id,cat,dog"), CLASSES)
     with pytest.raises(TraplineError, match=r"1 ids are there twice \(1\)"):
         read_format(asked("1,1,2"), CLASSES)
-    with pytest.raises(TraplineError, match=r"no column id"):
+    with pytest.raises(TraplineError, match="lacks the column id"):
         read_format(asked(header="name,hog,cat,dog"), CLASSES)
 
 

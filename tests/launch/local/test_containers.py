@@ -149,6 +149,7 @@ def test_an_engine_that_hangs_is_not_waited_for_long(client):
     assert (done.returncode, done.stderr) == (124, "no answer in 0 s")
 
 
+@pytest.mark.slow
 def test_a_launcher_says_it_in_one_line_before_any_work(client, small_demo):
     client.answer(image_inspect=[1, "", "No such image"])
     place = Place(client.folder.parent / "place")

@@ -76,6 +76,7 @@ def test_the_bare_entry_point_has_the_same_metrics(finished, small_demo, run_scr
     assert repeatable(finished[2]) == repeatable(tmp_path / "output" / "data")
 
 
+@pytest.mark.slow
 def test_a_failing_script_shows_its_own_message(place, small_demo):
     done = place.run("resnet18_baseline", *BACKEND, "--prepared", small_demo, *tiny(image_size=96))
     assert done.returncode == 1
