@@ -12,7 +12,7 @@ pytestmark = pytest.mark.long
 
 SMALL = [
     "--set", "image_size=64", "num_workers=0", "--param", "EpochsPhase1=2", "EpochsPhase2=1", "QualityGate=9",
-    "ConfidenceThreshold=0.5", "--prepare", "max-quarantine=0.3", "short-side=96",
+    "ConfidenceThreshold=0.5", "--prepare", "follow-links=true", "max-quarantine=0.3", "short-side=96",
 ]  # fmt: skip
 
 
