@@ -70,7 +70,7 @@ modified() {
 
 build() {
     local version commit build_from arguments=()
-    version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$root/src/common/__init__.py")
+    version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$root/src/common/trapline/__init__.py")
     commit=$(revision)
     if [ -z "${REVISION:-}" ] && [ "$commit" != unknown ] && modified; then commit=$commit-modified; fi
     build_from=${build_base:-$base}

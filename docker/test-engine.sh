@@ -14,6 +14,7 @@ END
 }
 
 log=${TMPDIR:-/tmp}/trapline-dockerd.log
+PATIENCE=60 # seconds for the engine to answer
 cannot() { echo "test-engine.sh: no Docker engine: $1" >&2; exit 3; }
 
 case ${1:-} in
@@ -49,7 +50,7 @@ install_packages() {
 start() {
     setsid nohup dockerd >"$log" 2>&1 </dev/null &
     local engine=$! seconds
-    for ((seconds = 0; seconds < 60; seconds++)); do
+    for ((seconds = 0; seconds < PATIENCE; seconds++)); do
         if ready; then
             echo "$engine"
             return
@@ -57,12 +58,15 @@ start() {
         kill -0 "$engine" 2>/dev/null || break
         sleep 1
     done
-    kill "$engine" 2>/dev/null || true
-    cannot "dockerd does not run here ($(tail -n 1 "$log"))"
+    local last
+    last=$(tail -n 1 "$log")
+    if kill "$engine" 2>/dev/null; then
+        cannot "dockerd runs, but no docker on PATH that can build got its answer in $PATIENCE s ($last)"
+    fi
+    cannot "dockerd does not run here ($last)"
 }
 
 if ready; then exit; fi
 [ "$(id -u)" = 0 ] || cannot "none answers, and only root can start one"
 install_packages
-hash -r # bash remembers where it found the docker of before, and would not see the new one
 if ! ready; then start; fi

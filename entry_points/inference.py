@@ -1,18 +1,30 @@
 """SageMaker's four functions, for containers that call them; `serve.py` runs the same code as a server."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from common.inference.answers import Answers, choose_type, http_status, render
-from common.inference.content import ImageRequest, RequestError, read_request
-from common.inference.handler import answer_request
-from common.inference.predictor import Predictor, load_predictor
-from common.inference.settings import is_batch, settings_from
+from trapline.images.decoding import DecodingProcesses
+from trapline.inference.answers import Answers, choose_type, http_status, render
+from trapline.inference.content import ImageRequest, RequestError, read_request
+from trapline.inference.handler import answer_request
+from trapline.inference.predictor import Predictor, load_predictor
+from trapline.inference.settings import is_batch, settings_from
 
 
-def model_fn(model_dir: str) -> Predictor:
+@dataclass(frozen=True)
+class Model:
+    """What makes answers, and the processes that decode images which may take long."""
+
+    predictor: Predictor
+    processes: DecodingProcesses
+
+
+def model_fn(model_dir: str) -> Model:
     """The model of an artefact's folder."""
-    return load_predictor(Path(model_dir), precision=settings_from(os.environ).precision)
+    settings = settings_from(os.environ)
+    predictor = load_predictor(Path(model_dir), precision=settings.precision)
+    return Model(predictor, DecodingProcesses(1, settings.budget))
 
 
 def input_fn(body: bytes, content_type: str) -> ImageRequest:
@@ -20,9 +32,9 @@ def input_fn(body: bytes, content_type: str) -> ImageRequest:
     return read_request(bytes(body), content_type)
 
 
-def predict_fn(request: ImageRequest, predictor: Predictor) -> Answers:
+def predict_fn(request: ImageRequest, model: Model) -> Answers:
     """An answer for each image. In real time RequestError where there is none; in batch it says `failed`."""
-    answers = answer_request(request, predictor)
+    answers = answer_request(request, model.predictor, model.processes)
     status = http_status(answers, batch=is_batch(os.environ))
     if status != 200:
         first = answers.answers[0]

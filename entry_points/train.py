@@ -8,63 +8,54 @@ import os
 import sys
 from pathlib import Path
 
-from common.channels import TrainingPaths, failure_file, training_paths
-from common.console import ArgumentParser, run
-from common.hyperparameters import add_arguments, hyphenated, read_config
+from trapline.channels import failure_file, training_paths
+from trapline.config import TrainingConfig
+from trapline.console import ArgumentParser, run
+from trapline.errors import UsageError
+from trapline.hyperparameters import TITLE, read_config
+from trapline.job_options import TrainOptions
+from trapline.options import add_options, given_options, hyphenated, make_options
+from trapline.s3 import is_s3
 
 
-def parser() -> ArgumentParser:
-    """The command line."""
-    arguments = ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument(
-        "--prepared", metavar="DIR|s3://...", help="prepared data set (default: SM_CHANNEL_PREPARED)"
-    )
-    arguments.add_argument(
-        "--pseudo",
-        metavar="DIR|s3://...",
-        help="pseudo-labels of pseudo_label.py (default: SM_CHANNEL_PSEUDO)",
-    )
-    arguments.add_argument(
-        "--phase1",
-        metavar="DIR|model.tar.gz|s3://...",
-        help="the model that --weights phase1 starts from (default: SM_CHANNEL_PHASE1)",
-    )
-    arguments.add_argument(
-        "--staged-weights",
-        metavar="DIR|s3://...",
-        help="weights of launch/stage_weights.py that --weights imagenet reads in place of a download "
-        "(default: SM_CHANNEL_WEIGHTS)",
-    )
-    arguments.add_argument("--output", metavar="DIR", help="gets model/, output/ and checkpoints/")
-    arguments.add_argument("--fresh", action="store_true", help="do not resume from an earlier checkpoint")
-    add_arguments(arguments)
-    return arguments
+def read_command_line(words: list[str]) -> tuple[TrainingConfig, TrainOptions]:
+    """Hyperparameters, and where to read and write. Raises UsageError for an impossible value."""
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    add_options(parser, TrainOptions)
+    add_options(parser, TrainingConfig, TITLE)
+    flags = parser.parse_args(hyphenated(words))
+    options = make_options(TrainOptions, given_options(flags, TrainOptions))
+    if options.output and is_s3(options.output) and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError(f"--output {options.output}: several processes write to one folder; give a folder")
+    return read_config(flags, os.environ), options
 
 
 def main() -> None:
     """Parse, check, train."""
-    flags = parser().parse_args(hyphenated(sys.argv[1:]))
-    config = read_config(flags, os.environ)
-    paths: TrainingPaths = training_paths(
-        flags.prepared,
-        flags.output,
-        os.environ,
-        pseudo=flags.pseudo,
-        phase1=flags.phase1,
-        weights=flags.staged_weights,
-    )
-    # Threads that spin while they wait make training many times slower where they must share a core, and gain
-    # nothing where not. Read when torch loads, which comes late: --help and a typing error need no torch.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from common.training.job import run_training
+    config, options = read_command_line(sys.argv[1:])
+    from trapline.local_places import local_places
 
-    run_training(config, paths, Path(__file__).resolve().parent, fresh=flags.fresh)
-    if os.environ.get("RANK", "0") == "0":
-        from common.reports.curves import write_curves
-
-        write_curves(
-            paths.output / "metrics.csv", paths.output / "curves.png", best_metric=config.best_metric
+    with local_places(options) as local:
+        paths = training_paths(
+            local.prepared,
+            local.output,
+            os.environ,
+            pseudo=local.pseudo,
+            phase1=local.phase1,
+            weights=local.staged_weights,
         )
+        # Threads that spin while they wait make training many times slower where they must share a core, and
+        # gain nothing where not. Read when torch loads, which comes late: --help needs no torch.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from trapline.training.job import run_training
+
+        run_training(config, paths, Path(__file__).resolve().parent, fresh=local.fresh)
+        if os.environ.get("RANK", "0") == "0":
+            from trapline.reports.curves import write_curves
+
+            write_curves(
+                paths.output / "metrics.csv", paths.output / "curves.png", best_metric=config.best_metric
+            )
 
 
 if __name__ == "__main__":

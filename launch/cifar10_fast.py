@@ -12,7 +12,7 @@ averaging, and six views of a test image. With CIFAR-10 in class folders of JPEG
 0.901 on 2,000 images in 23 minutes (an epoch takes 100 s); the published pixels are easier.
 """
 
-from launch.experiment import Experiment, run_experiment
+from trapline.launching.dispatch import Experiment, run_experiment
 
 EXPERIMENT = Experiment(
     name="cifar10-fast",

@@ -14,7 +14,7 @@ val-share=0.02 and seed 0 in epoch 10. The 12 epochs then ended with a test accu
 images, after 96 minutes on two cores.
 """
 
-from launch.experiment import Experiment, run_experiment
+from trapline.launching.dispatch import Experiment, run_experiment
 
 EXPERIMENT = Experiment(
     name="cifar10-resnet18",

@@ -12,7 +12,7 @@ both sides then. Without that the split is by site: the score is lower, and true
 loss is that of hard images, with smoothed labels, and says little by itself; val_loss is the log loss.
 """
 
-from launch.experiment import Experiment, run_experiment
+from trapline.launching.dispatch import Experiment, run_experiment
 
 EXPERIMENT = Experiment(
     name="enhanced-resnet18",

@@ -11,8 +11,9 @@ quarter of pseudo-labelled images at half the weight. Expect little above Phase 
 entry_points/evaluate.py keeps Phase 1 where Phase 2 is not surely better.
 """
 
-from launch.enhanced_resnet18 import EXPERIMENT as PHASE_1
-from launch.experiment import Experiment, run_experiment
+from trapline.launching.dispatch import Experiment, find_experiment, run_experiment
+
+PHASE_1 = find_experiment("enhanced_resnet18")
 
 EXPERIMENT = Experiment(
     name="enhanced-resnet18-phase2",

@@ -7,10 +7,10 @@
 Data: `train/<class>/*.JPEG` and `val/<class>/*.JPEG`, as for torchvision's ImageFolder, in a folder, an
 archive or S3; the split is kept. Names of the classes come from a LOC_synset_mapping.txt or words.txt beside
 them. A step takes 4 micro-batches of 64 images. The published model reaches a top-1 accuracy of 0.76 after 90
-epochs at 256 images a step. What the data cost: tests/benchmarks/imagenet_scale.py. AWS: --volume-size 400.
+epochs at 256 images a step. What the data cost: benchmarks/imagenet_scale.py. AWS: --volume-size 400.
 """
 
-from launch.experiment import Experiment, run_experiment
+from trapline.launching.dispatch import Experiment, run_experiment
 
 EXPERIMENT = Experiment(
     name="imagenet-resnet50",

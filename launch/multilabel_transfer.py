@@ -13,7 +13,7 @@ each label tuned on validation. Its learning rate falls to a tenth after more th
 better loss, which is a plateau_patience of 3.
 """
 
-from launch.experiment import Experiment, run_experiment
+from trapline.launching.dispatch import Experiment, run_experiment
 
 EXPERIMENT = Experiment(
     name="multilabel-transfer",

@@ -8,7 +8,7 @@ accuracy of 0.86 with --prepare split=random, its split, where the same cameras 
 that the split is by site: the score is lower, and true of new cameras.
 """
 
-from launch.experiment import Experiment, run_experiment
+from trapline.launching.dispatch import Experiment, run_experiment
 
 EXPERIMENT = Experiment(
     name="resnet18-baseline",

@@ -7,8 +7,9 @@ Data: the eight-class competition's tables, or class folders. Compare with resne
 launch/compare.py RUN RUN; the training accuracy is lower by design, being that on mixed images.
 """
 
-from launch.experiment import Experiment, run_experiment
-from launch.resnet18_baseline import EXPERIMENT as BASELINE
+from trapline.launching.dispatch import Experiment, find_experiment, run_experiment
+
+BASELINE = find_experiment("resnet18_baseline")
 
 EXPERIMENT = Experiment(
     name="resnet18-mixup",

@@ -8,8 +8,9 @@ accuracy of 0.82 with --prepare split=random, its split, where the same cameras 
 that the split is by site: the score is lower, and true of new cameras.
 """
 
-from launch.experiment import Experiment, run_experiment
-from launch.resnet18_baseline import EXPERIMENT as BASELINE
+from trapline.launching.dispatch import Experiment, find_experiment, run_experiment
+
+BASELINE = find_experiment("resnet18_baseline")
 
 EXPERIMENT = Experiment(
     name="resnet50-baseline",

@@ -9,7 +9,7 @@ that the split is by site: the score is lower, and true of new cameras. Mixed pr
 suits the machine: fp16 or bf16 on a GPU, bf16 or fp32 on a CPU.
 """
 
-from launch.experiment import Experiment, run_experiment
+from trapline.launching.dispatch import Experiment, run_experiment
 
 EXPERIMENT = Experiment(
     name="swin-stage1",

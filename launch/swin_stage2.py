@@ -11,7 +11,7 @@ holds a quarter of pseudo-labelled images at half the weight. No result of the o
 little above stage 1, or nothing: entry_points/evaluate.py keeps stage 1 where stage 2 is not surely better.
 """
 
-from launch.experiment import Experiment, run_experiment
+from trapline.launching.dispatch import Experiment, run_experiment
 
 EXPERIMENT = Experiment(
     name="swin-stage2",

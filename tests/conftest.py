@@ -4,19 +4,73 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one to a core; read when torch loads
 
+import contextlib
+import gc
 import importlib.util
+import io
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
 import pytest
 
-from common import console
+from trapline import console
 
+gc.disable()  # until all tests are collected, which makes millions of objects and no garbage
 ROOT = Path(__file__).parents[1]
 ENTRY_POINTS = ROOT / "entry_points"
+HEAVY_ROOMS = ("pipeline", "entry_points", "launching")  # the heaviest first
+
+
+def pytest_collection_modifyitems(items):
+    """Rooms whose files take long come first, so that no process is left with one of them at the end."""
+    rooms = (*HEAVY_ROOMS, "")
+    items.sort(key=lambda item: rooms.index(_room(item) if _room(item) in rooms else ""))
+
+
+def _room(item):
+    return item.path.relative_to(ROOT / "tests").parts[0]
+
+
+def pytest_collection_finish():
+    """Look for garbage again from here on, and not among the modules and tests that are to stay."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure():
+    """Let everything go at the end, or libraries report what is left as lost."""
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """What tests measure of this machine is not kept for anybody else, nor does it come from there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRAPLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def heeds_ctrl_c():
+    """SIGINT as in a terminal, for the tests and what they start, also where the tests run in the background.
+
+    A shell has a command with `&` ignore it, and whatever is started from there does so too.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """What a test, or what it calls, writes into the environment goes with the test."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -41,22 +95,27 @@ def run_script():
     return run
 
 
-@pytest.fixture
-def call_script(capsys, monkeypatch):
+@pytest.fixture(scope="session")
+def call_script():
     """The same without a new process, which spares the imports; the arguments are those of run_script."""
 
     def call(name, *arguments):
-        for variable in [key for key in os.environ if key.startswith("SM_")]:
-            monkeypatch.delenv(variable)
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         specification = importlib.util.spec_from_file_location(Path(name).stem, ENTRY_POINTS / name)
         script = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(script)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            console.run(script.main)
-        printed = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, end.value.code, printed.out, printed.err)
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in "oe")
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            for variable in [key for key in os.environ if key.startswith("SM_")]:
+                patch.delenv(variable)
+            patch.setattr(sys, "argv", [name, *map(str, arguments)])
+            specification.loader.exec_module(script)
+            with pytest.raises(SystemExit) as end:
+                console.run(script.main)
+        printed = (stream.buffer.getvalue().decode() for stream in (out, err))
+        return subprocess.CompletedProcess(arguments, end.value.code, *printed)
 
     return call
 
@@ -80,12 +139,12 @@ def class_folders(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def small_demo(tmp_path_factory, run_script):
+def small_demo(tmp_path_factory, call_script):
     """A prepared demo set of 160 labelled and 104 unlabelled images, packed at 64 px. Read it only."""
     folder = tmp_path_factory.mktemp("demo") / "prepared"
-    done = run_script(
+    done = call_script(
         "prepare.py", "--input", "demo", "--output", folder, "--short-side", 64, "--demo-images", 160,
-        "--demo-unlabeled", 104, "--demo-sites", 12, "--max-quarantine", 0.2,
+        "--demo-unlabeled", 104, "--demo-sites", 12, "--max-quarantine", 0.2, "--processes", 1,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder

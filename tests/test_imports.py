@@ -8,65 +8,191 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMON = {"ground", *(f"common.{name}" for name in ("data", "models", "training", "inference", "reports"))}
-LAYERS = {  # package -> what it may import of the project, itself apart
-    "pipelines": {"launch", *COMMON},
-    "launch": COMMON,
-    "entry_points": COMMON,
-    "ground": set(),
-    "common.data": {"ground"},
-    "common.models": {"ground"},
-    "common.training": {"ground", "common.data", "common.models"},
-    "common.inference": {"ground", "common.data", "common.models", "common.training"},
-    "common.reports": {"ground", "common.data", "common.models", "common.training", "common.inference"},
+ROOMS = (  # of the package that jobs are given, each of which may import those before it
+    "ground", "scoring", "images", "data", "preparation", "models", "training", "inference", "evaluation",
+    "reports",
+)  # fmt: skip
+APART = {("models", "images"), ("models", "data"), ("models", "preparation"), ("training", "preparation")}
+NOT_SHIPPED = ("front", "launching", "pipeline")
+SCRIPTS = ("entry_points", "launch", "pipelines")
+LAW = {
+    **{
+        room: {earlier for earlier in ROOMS[:number] if (room, earlier) not in APART}
+        for number, room in enumerate(ROOMS)
+    },
+    "front": set(ROOMS),
+    "launching": set(ROOMS),
+    "pipeline": {*ROOMS, "launching"},
+    "entry_points": set(ROOMS),
+    "launch": {*ROOMS, *NOT_SHIPPED},
+    "pipelines": {*ROOMS, *NOT_SHIPPED},
 }
-FOLDERS = ["entry_points", "launch", "pipelines", "src/common"]
-SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+SDK = "trapline.launching.sdk"
+# The floors of launching, each with its folders and modules, of which the longest name counts. What is on a
+# floor imports what is beside it or below; `pipeline` is the roof over all.
+FLOORS = (
+    ("checkout experiment experiments pairs prefixed prepare_options search_space staging terminal "
+     "unpacked_folder aws.errors aws.options aws.redaction aws.requirements checking.secret_patterns "
+     "local.docker_engine local.failures local.ports local.stopping local.user_files local.workspace"),
+    "plan job_requests",
+    "sdk",
+    "checking pricing dry_run",
+    "aws local",
+    "fetching fetched_models results curve_sources flags settings shared_flags",
+    "many tuning",
+    "dispatch",
+    "commands",
+)  # fmt: skip
 
 
-def module_name(path):
-    relative = path.relative_to(ROOT / "src" if "src" in path.parts else ROOT)
-    return ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
+def modules():
+    """Dotted name -> file, of all that is not tests."""
+    bases = {ROOT / "src" / "common": ["trapline"], ROOT: SCRIPTS}
+    return {
+        ".".join(path.relative_to(base).with_suffix("").parts).removesuffix(".__init__"): path
+        for base, folders in bases.items()
+        for folder in folders
+        for path in sorted((base / folder).rglob("*.py"))
+    }
 
 
-def layer_of(module):
-    matching = [name for name in LAYERS if module == name or module.startswith(f"{name}.")]
-    if matching:
-        return max(matching, key=len)
-    return "ground" if module.split(".")[0] == "common" else None
+MODULES = modules()
 
 
-def imported_modules(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imported_names(source, package):
+    """Every name that is imported, wherever the import stands; relative ones from `package`."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            above = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            origin = ".".join(filter(None, (above, node.module)))
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_name(path))
-def test_a_module_imports_only_what_its_layer_may(path):
-    own = layer_of(module_name(path))
-    layers = {layer_of(module) for module in imported_modules(path)} - {own, None}
-    assert layers <= LAYERS[own]
+def package_of(module, path):
+    return module if path.stem == "__init__" else module.rpartition(".")[0]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_name(path))
-def test_common_and_the_entry_points_need_no_sagemaker_sdk(path):
-    if layer_of(module_name(path)) not in ("launch", "pipelines"):
-        assert not [name for name in imported_modules(path) if name.split(".")[0] == "sagemaker"]
+IMPORTED = {
+    module: set(imported_names(path.read_text(encoding="utf-8"), package_of(module, path)))
+    for module, path in MODULES.items()
+}
 
 
-@pytest.mark.parametrize("folder", ["entry_points", "launch", "pipelines"])
+def arrows():
+    """Module -> modules of the project that it imports."""
+    found = {}
+    for module, names in IMPORTED.items():
+        own = set()
+        for name in names:
+            while name and name not in MODULES:
+                name = name.rpartition(".")[0]
+            own.add(name)
+        found[module] = own - {"", module}
+    return found
+
+
+ARROWS = arrows()
+
+
+def room_of(module):
+    first, *rest = module.split(".")
+    if first != "trapline":
+        return first
+    return rest[0] if rest and (ROOT / "src" / "common" / "trapline" / rest[0]).is_dir() else "ground"
+
+
+def circles(graph):
+    """What is left of a graph without whatever leads nowhere, and whatever nothing leads to."""
+    left = graph
+    while True:
+        reached = set().union(*left.values())
+        kept = {
+            module: others & left.keys()
+            for module, others in left.items()
+            if module in reached and others & left.keys()
+        }
+        if kept == left:
+            return left
+        left = kept
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    assert circles(ARROWS) == {}
+
+
+def test_circles_are_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": {"f"}, "f": set()}
+    assert circles(graph) == {"a": {"b"}, "b": {"c"}, "c": {"a"}}
+
+
+def test_an_import_counts_wherever_it_stands():
+    source = """
+from typing import TYPE_CHECKING
+from . import near
+from ..far import thing
+if TYPE_CHECKING:
+    from a.b import C
+def late():
+    import d.e
+"""
+    found = set(imported_names(source, "house.room"))
+    assert found == {"typing.TYPE_CHECKING", "house.room.near", "house.far.thing", "a.b.C", "d.e"}
+
+
+@pytest.mark.parametrize("room", LAW)
+def test_a_room_imports_only_what_it_may(room):
+    members = [module for module in MODULES if room_of(module) == room]
+    assert members
+    wrong = {
+        (module, other)
+        for module in members
+        for other in ARROWS[module]
+        if room_of(other) not in {room, *LAW[room]}
+    }
+    assert wrong == set()
+
+
+def floor_of(module):
+    """The number of a module's floor in launching, and the name that says so."""
+    own = module.removeprefix("trapline.launching.")
+    names = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
+    found = [name for name in names if own == name or own.startswith(f"{name}.")]
+    assert found, f"{module}: on which floor of launching is it?"
+    return names[max(found, key=len)]
+
+
+def test_launching_runs_downhill():
+    inside = [module for module in MODULES if module.startswith("trapline.launching.")]
+    wrong = {
+        (module, other)
+        for module in inside
+        for other in ARROWS[module] & set(inside)
+        if floor_of(other) > floor_of(module)
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize("folder", SCRIPTS)
+def test_a_script_imports_the_library_and_no_other_script(folder):
+    reached = {other for module in MODULES if room_of(module) == folder for other in ARROWS[module]}
+    assert {other.split(".")[0] for other in reached} == {"trapline"}
+
+
+def test_the_sagemaker_sdk_is_imported_in_one_folder():
+    importing = {
+        module
+        for module, names in IMPORTED.items()
+        if any(name.split(".")[0] == "sagemaker" for name in names)
+    }
+    assert importing
+    assert all(module == SDK or module.startswith(f"{SDK}.") for module in importing), importing
+
+
+@pytest.mark.parametrize("folder", SCRIPTS)
 def test_no_script_shadows_a_standard_or_installed_module(folder):
-    installed = set(metadata.packages_distributions()) - {"launch", "pipelines"}
-    names = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
-    names |= {path.name for path in (ROOT / folder).iterdir() if (path / "__init__.py").exists()}
+    installed = set(metadata.packages_distributions())
+    names = {path.stem for path in (ROOT / folder).glob("*.py")}
+    names |= {path.name for path in (ROOT / folder).iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert not names & (installed | set(sys.stdlib_module_names))
-
-
-def test_every_package_is_distributed():
-    declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    for folder in sorted({path.parent for path in SOURCES if path.name == "__init__.py"}):
-        assert f'"{module_name(folder / "__init__.py")}"' in declared

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-import common
-from common import metrics
-from common.models.artefact import load_model
-from launch.aws import requirements
-from launch.staging import stage_code
-from tests.common.inference.small_models import coloured, picture, write_small_model
+import trapline
 from tests.conftest import ROOT
 from tests.docker.conftest import PATIENCE
-from tests.entry_points.serving import serving
+from tests.support.serving import serving
+from tests.support.small_models import coloured, picture, write_small_model
+from trapline import metrics
+from trapline.launching.aws import requirements
+from trapline.launching.staging import stage_code
+from trapline.models.artefact import load_model
 
 pytestmark = pytest.mark.docker
 
@@ -78,20 +78,23 @@ def test_it_keeps_nothing_of_the_machine_that_built_it(files):
 
 def test_labels_say_version_and_revision(docker, image):
     labels = json.loads(docker.inspect(image, "{{json .Config.Labels}}"))
-    assert labels["org.opencontainers.image.version"] == common.__version__
+    assert labels["org.opencontainers.image.version"] == trapline.__version__
     assert re.fullmatch(r"[0-9a-f]{40}(-modified)?|unknown|\S+", labels["org.opencontainers.image.revision"])
 
 
-def test_every_module_of_common_can_be_imported(docker, image):
+def test_every_module_of_the_library_can_be_imported_and_no_launcher_is_there(docker, image):
     code = """
 import importlib, pkgutil, sys
 sys.path.insert(0, "/opt/trapline")
-import common
-for found in pkgutil.walk_packages(common.__path__, "common."):
-    importlib.import_module(found.name)
-print(common.__version__)
+import trapline
+names = [found.name for found in pkgutil.walk_packages(trapline.__path__, "trapline.")]
+for name in names:
+    importlib.import_module(name)
+rooms = {name.split(".")[1] for name in names}
+print(trapline.__version__, len(names) > 150, rooms & {"front", "launching", "pipeline"})
 """
-    assert docker.run("run", "--rm", image, "python3", "-c", code).stdout.strip() == common.__version__
+    said = docker.run("run", "--rm", image, "python3", "-c", code).stdout.strip()
+    assert said == f"{trapline.__version__} True set()"
 
 
 # Serving
@@ -203,13 +206,21 @@ def test_in_batch_on_another_port_sigterm_ends_it_with_0_after_its_answer(docker
     assert docker.inspect(name, "{{.State.ExitCode}}") == "0"
 
 
-def test_a_model_is_served_by_the_code_that_it_brings(docker, image, tmp_path):
+def test_a_model_is_served_by_the_code_that_it_brings_where_that_is_trusted(docker, image, tmp_path):
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "serve.py").write_text("import sys\nprint('its own code', sys.argv[1:])\n")
     done = docker.run(
-        "run", "--rm", "--volume", f"{tmp_path}:/opt/ml/model:ro", image, "serve", "--port", "1"
+        "run",
+        "--rm",
+        "--volume",
+        f"{tmp_path}:/opt/ml/model:ro",
+        image,
+        "serve",
+        "--trust-code",
+        "--port",
+        "1",
     )
-    assert done.stdout == "its own code ['--port', '1']\n"
+    assert done.stdout == "its own code ['--host', '0.0.0.0', '--port', '1']\n"
 
 
 # Processing and training

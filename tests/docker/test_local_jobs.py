@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from common import metrics
-from common.errors import TraplineError
-from launch.local.docker_engine import IMAGE, LABEL, find_engine
 from tests.docker.conftest import missing
-from tests.launch.launching import Place, only_run, record, repeatable, rows, same, tiny, wait_for, weights
-from tests.object_store import BUCKET, serve
+from tests.support.launching import Place, only_run, record, repeatable, rows, same, tiny, wait_for, weights
+from tests.support.object_store import BUCKET, serve
+from trapline import metrics
+from trapline.errors import TraplineError
+from trapline.launching.local.docker_engine import IMAGE, LABEL, find_engine
 
 pytest.importorskip("sagemaker_training")
 pytestmark = pytest.mark.docker
@@ -297,7 +297,7 @@ def test_what_containers_write_belongs_to_the_user(place, small_demo, engine):
 def test_an_interrupted_pipeline_that_read_its_images_from_s3_leaves_nothing_running(
     place, class_folders, engine
 ):
-    from tests.pipelines.running import REAL
+    from tests.support.pipeline_runs import REAL
 
     output = place.folder / "output.txt"
     words = ["run", *LOCAL, "--data", class_folders, "--trial-s3", "--prepare", "short-side=32",
@@ -320,7 +320,7 @@ def test_an_interrupted_pipeline_that_read_its_images_from_s3_leaves_nothing_run
 
 @pytest.mark.slow
 def test_the_whole_pipeline_ends_as_it_does_in_processes(place, engine):
-    from tests.pipelines.running import REAL
+    from tests.support.pipeline_runs import REAL
 
     words = ["run", "--data", "demo", "--prepare", "demo-images=160", "demo-unlabeled=24", "demo-sites=12",
              "max-quarantine=0.2", "--set", "image_size=32", "num_workers=0", "deterministic=true",

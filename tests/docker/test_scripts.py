@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from launch.aws import requirements
 from tests.conftest import ROOT
+from trapline.launching.aws import requirements
 
 DOCKER = ROOT / "docker"
 WITH_DOCKER = pytest.mark.skipif(not Path("/usr/bin/docker").exists(), reason="Debian's docker.io is missing")
@@ -25,6 +25,7 @@ case "$1" in
 --version) echo "Docker version 20.10.24, build x" ;;
 version) [ -z "$NO_ENGINE" ] || { echo "Cannot connect to the Docker daemon" >&2; exit 1; }; echo 20.10 ;;
 info) [ -z "$NO_ENGINE" ] || [ -e "$CALLS.up" ] ;;
+import) cat > /dev/null ;;
 context) echo unix:///run/engine.sock ;;
 build) for word; do case "$word" in id=pip,src=*) file="${word#id=pip,src=}"; cat "$file" > "$CALLS.pip"
        stat -c %a "$(dirname "$file")" >> "$CALLS.pip" ;; esac; done ;;
@@ -272,6 +273,77 @@ def test_pips_settings_of_the_environment_win_and_none_name_files_of_this_machin
         "global.find-links='/opt/wheels'\nglobal.extra-index-url='file:///x /y'\nglobal.cert='/z'\n"
     )
     assert module.settings(listed) == {"index-url": ["https://a.example/simple"], "timeout": ["9"]}
+
+
+# debootstrap's last words are suite and folder, or suite, folder and mirror.
+DEBOOTSTRAP = """echo "debootstrap $*" >> "$CALLS"
+for word; do case "$word" in */root) root="$word" ;; esac; done
+mkdir -p "$root/etc/apt/trusted.gpg.d" "$root/var/log/apt"
+echo "deb mirror://a/debian/ bookworm main" > "$root/etc/apt/sources.list" """
+CHROOT = """root="$1"; shift
+echo "chroot $*" >> "$CALLS"
+sed 's/^/source: /' "$root/etc/apt/sources.list" >> "$CALLS"
+case "$*" in *update) exit "${UPDATE:-0}" ;; esac"""
+
+
+@pytest.fixture
+def base(build, tools, tmp_path):
+    """Run base-from-debian.sh with stand-ins and a keyring: (*arguments, **environment) -> as `build`."""
+    (tmp_path / "keys.gpg").write_bytes(b"keys")
+
+    def run(*arguments, keyring=tmp_path / "keys.gpg", **environment):
+        for name, text in {"debootstrap": DEBOOTSTRAP, "chroot": CHROOT, "gpgv": "", "id": "echo 0"}.items():
+            (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+            (tools / name).chmod(0o755)
+        (tools / "docker").write_text(FAKE_DOCKER.replace("*-build*) exit 1 ;;", ""))  # all images are there
+        words = ["--force", "--keyring", keyring, *arguments]
+        return build(*words, script="base-from-debian.sh", **environment)
+
+    return run
+
+
+def test_without_keys_no_package_is_taken(base, tmp_path):
+    (tmp_path / "empty.gpg").touch()
+    for keyring in (tmp_path / "none.gpg", tmp_path / "empty.gpg"):
+        done = base(keyring=keyring)
+        assert done.returncode == 1
+        assert (
+            "no such keyring, and nothing is taken unverified: apt-get install debian-archive" in done.stderr
+        )
+        assert not starting(done.calls, "debootstrap")
+
+
+def test_packages_are_verified_and_have_their_security_updates_before_an_image_is_made(base, tmp_path):
+    done = base()
+    assert done.returncode == 0, done.stderr
+    (made,) = starting(done.calls, "debootstrap")
+    assert f"--keyring={tmp_path}/keys.gpg --force-check-gpg bookworm" in made
+    assert "source: deb mirror://a/debian-security bookworm-security main" in done.calls
+    known = {"update", "dist-upgrade", "install", "import"}
+    calls = [line.split() for line in done.calls if line.startswith(("chroot", "docker import"))]
+    steps = [next(word for word in words if word in known) for words in calls]
+    assert steps == ["update", "dist-upgrade", "import", "install", "import"]
+    for step in starting(done.calls, "chroot"):
+        assert "-o Acquire::AllowInsecureRepositories=false" in step
+
+
+@pytest.mark.parametrize(
+    ("words", "sources"),
+    [(["--security", "mirror://b/updates"], ["deb mirror://b/updates bookworm-security main"]),
+     (["--security", "none"], [])],
+)  # fmt: skip
+def test_where_security_updates_come_from_can_be_said(base, words, sources):
+    done = base(*words)
+    assert done.returncode == 0, done.stderr
+    found = {line.removeprefix("source: ") for line in starting(done.calls, "source:")}
+    assert found == {"deb mirror://a/debian/ bookworm main", *sources}
+
+
+def test_where_updates_cannot_be_had_no_image_is_made(base):
+    done = base(UPDATE="100")
+    assert done.returncode == 1
+    assert done.stderr.endswith("where there are no security updates: --security none\n")
+    assert not starting(done.calls, "docker import")
 
 
 def test_nothing_in_the_image_folder_names_a_host_or_carries_a_password():

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.data.prepared import open_prepared
-from common.reports.bootstrap import Resampling
-from common.reports.evaluation import Evaluation, evaluate
-from tests.entry_points.evaluated import one_history, write_model
+from tests.support.evaluated import one_history, write_model
+from trapline.data.prepared import open_prepared
+from trapline.evaluation.bootstrap import Resampling
+from trapline.evaluation.evaluating import Evaluation, evaluate
+from trapline.preparation.completion import data_digest, write_state
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +168,18 @@ def test_a_history_that_is_not_there_is_named(collect, tmp_path):
     assert "holds no metrics.csv and no output.tar.gz" in done.stderr
 
 
-@pytest.mark.parametrize("flags", [["--review-below", "1.5"], ["--review-below", "high"], ["--what"]])
-def test_wrong_usage_ends_with_2(flags, collect):
-    done = collect(*flags)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 2)
+def test_collect_records_data_and_settings_beside_its_results(collect, many_sites, tmp_path):
+    prepared = shutil.copytree(many_sites, tmp_path / "prepared")
+    write_state(prepared, tmp_path / "none")
+    done = collect("--completed", tmp_path / "record", "--settings", "code=1", "0.5", prepared=prepared)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "record" / "last.json").read_text())
+    assert record == {"data": data_digest(prepared), "settings": "code=1 0.5"}
+
+
+def test_a_collection_that_fails_leaves_no_record(collect, many_sites, tmp_path):
+    prepared = shutil.copytree(many_sites, tmp_path / "prepared")
+    write_state(prepared, tmp_path / "none")
+    flags = ["--history", tmp_path / "nothing", "--completed", tmp_path / "record", "--settings", "code=1"]
+    assert collect(*flags, prepared=prepared).returncode == 1
+    assert not (tmp_path / "record").exists()

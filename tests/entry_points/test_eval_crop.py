@@ -8,28 +8,28 @@ import pytest
 import torch
 from PIL import Image
 
-from common.data.canonical import decode_packed
-from common.data.loader import make_loader
-from common.data.prepared import open_prepared
-from common.errors import TraplineError
-from common.inference.content import SentImage
-from common.inference.handler import make_ready
-from common.inference.predictor import load_predictor
-from common.inference.pseudo_labels import part_logits
-from common.models.artefact import read_description
-from tests.entry_points.jobs import QUICK, history
+from tests.support.entry_jobs import QUICK, history
+from trapline.data.loader import LoaderSettings, make_loader
+from trapline.data.prepared import open_prepared
+from trapline.errors import TraplineError
+from trapline.images.canonical import decode_packed
+from trapline.inference.content import SentImage
+from trapline.inference.handler import make_ready
+from trapline.inference.predictor import load_predictor
+from trapline.inference.pseudo_labels import part_logits
+from trapline.models.artefact import read_description
 
-pytestmark = pytest.mark.slow  # tests/common/inference/test_views.py has the quick half
+pytestmark = pytest.mark.slow  # tests/data/test_views.py has the quick half
 SIDE = 32
 ARCH = "shufflenet_v2_x0_5"
 
 
 @pytest.fixture(scope="module")
-def cropped(small_demo, tmp_path_factory, run_script):
+def cropped(small_demo, tmp_path_factory, call_script):
     """A job whose validation saw the centre of the frames: its folder. Read it only."""
     folder = tmp_path_factory.mktemp("cropped")
     flags = ["--epochs", 1, "--augment", "imagenet", "--eval-crop", "centre", "--arch", ARCH]
-    done = run_script("train.py", "--prepared", small_demo, "--output", folder, *QUICK, *flags)
+    done = call_script("train.py", "--prepared", small_demo, "--output", folder, *QUICK, *flags)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -49,10 +49,7 @@ def test_the_model_carries_the_crop_and_its_validation_loss_is_found_again(cropp
 def test_all_that_look_at_an_image_see_the_same_pixels(cropped, small_demo):
     predictor = load_predictor(cropped / "model", precision="fp32")
     val = open_prepared(small_demo).part("val")
-    loader = make_loader(
-        val, chain="none", size=SIDE, batch_size=4, seed=0, shuffle=False, workers=0, pin=False,
-        eval_crop="centre",
-    )  # fmt: skip
+    loader = make_loader(val, LoaderSettings(size=SIDE, batch_size=4, eval_crop="centre"))
     for row, validated in enumerate(next(loader.epoch(1)).images.numpy()):
         pixels = decode_packed(val.jpeg(row))
         assert np.array_equal(predictor.squares(pixels)[0], validated)

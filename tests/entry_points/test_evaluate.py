@@ -7,12 +7,15 @@ import sys
 import numpy as np
 import pytest
 
-from common.data.canonical import decode_packed
-from common.data.prepared import open_prepared
-from common.inference.predictor import load_predictor
-from common.models.phase1 import opened_artefact
 from tests.conftest import ENTRY_POINTS
-from tests.entry_points.evaluated import write_model
+from tests.support.evaluated import write_model
+from trapline.data.prepared import open_prepared
+from trapline.evaluation import evaluating as evaluation
+from trapline.evaluation.outputs import ViewLogits
+from trapline.images.canonical import decode_packed
+from trapline.inference.predictor import load_predictor
+from trapline.models.phase1 import opened_artefact
+from trapline.views import VIEWS
 
 FAST = ["--precision", "fp32", "--resamples", "200"]
 
@@ -60,6 +63,7 @@ def test_a_better_phase_2_is_the_champion_and_its_artefact_is_written(evaluate, 
     }
 
 
+@pytest.mark.slow
 def test_what_views_phases_speed_and_memory_gain_is_measured_and_said(
     many_sites, models, call_script, tmp_path
 ):
@@ -77,6 +81,56 @@ def test_what_views_phases_speed_and_memory_gain_is_measured_and_said(
     assert results["speed"]["views"] == 4
     for name in ("views' gain: log loss", "phase gain: log loss", "speed-up: ", "memory saved: "):
         assert f"\n{name}" in done.stdout
+
+
+@pytest.mark.slow
+def test_all_views_that_there_are_are_tried_shifts_too_and_what_was_tried_is_written_down(evaluate, models):
+    phase = evaluate(models["plain"])["phases"]["phase1"]
+    assert {view for step in phase["view_selection"] for view in step["views"]} == set(VIEWS)
+    assert phase["view_selection"][0]["views"] == ["plain"]
+
+
+def seen_with_noise(noisy, noise):
+    """Outputs that lean to the truth, under noise of its own in each of the views `noisy`."""
+
+    def outputs(predictor, part, doing):
+        random = np.random.default_rng(0)
+        classes = len(predictor.classes)
+        logits = random.normal(size=(len(part), 1, classes)).repeat(len(predictor.views), axis=1)
+        logits[np.arange(len(part)), :, part.labels] += 2
+        for place, view in enumerate(predictor.views):
+            if view in noisy:
+                logits[:, place] += random.normal(0, noise, (len(part), classes))
+        return ViewLogits(logits.astype(np.float32), predictor.views, "logits")
+
+    return outputs
+
+
+SHIFTED = ("shift_up_left", "shift_down_right")
+
+
+@pytest.mark.slow
+def test_a_model_that_gains_from_shifts_gets_them_and_carries_them(evaluate, models, tmp_path, monkeypatch):
+    steady = {view for view in VIEWS if view not in ("plain", *SHIFTED)}
+    sees_shifts = seen_with_noise(("plain", *SHIFTED), 1.5)
+
+    def outputs(predictor, part, doing):
+        found = sees_shifts(predictor, part, doing)
+        bad = [place for place, view in enumerate(predictor.views) if view in steady]
+        found.logits[:, bad] = 9 * np.random.default_rng(1).normal(size=found.logits[:, bad].shape)
+        return found
+
+    monkeypatch.setattr(evaluation, "view_logits", outputs)
+    report = evaluate(models["plain"])
+    assert report["champion"]["views"][0] == "plain"
+    assert set(report["champion"]["views"]) == {"plain", *SHIFTED}
+    with opened_artefact(tmp_path / "evaluation" / "champion") as folder:
+        assert set(json.loads((folder / "model.json").read_text())["views"]) == {"plain", *SHIFTED}
+
+
+def test_a_model_that_sees_the_same_in_shifted_images_does_without_them(evaluate, models, monkeypatch):
+    monkeypatch.setattr(evaluation, "view_logits", seen_with_noise((), 0))
+    assert evaluate(models["plain"])["champion"]["views"] == ["plain"]
 
 
 def test_a_phase_2_made_worse_on_purpose_is_not_chosen(evaluate, models):
@@ -110,6 +164,7 @@ def test_the_test_predictions_are_those_of_the_champions_artefact(
     assert report["test"]["sites"] == len({row["site"] for row in rows})
 
 
+@pytest.mark.slow
 def test_no_choice_looks_at_the_test_part(evaluate, models, many_sites, tmp_path):
     before = evaluate(models["plain"], models["better"])
     copy = shutil.copytree(many_sites, tmp_path / "prepared")
@@ -122,6 +177,7 @@ def test_no_choice_looks_at_the_test_part(evaluate, models, many_sites, tmp_path
         assert before[chosen] == after[chosen]
 
 
+@pytest.mark.slow
 def test_the_report_is_the_same_for_the_same_input(evaluate, models, tmp_path):
     first = evaluate(models["plain"], None, "--seed", "3", "--views", "none")
     archive = (tmp_path / "evaluation" / "champion" / "model.tar.gz").read_bytes()
@@ -154,6 +210,7 @@ def without_test_part(many_sites, tmp_path):
     return copy
 
 
+@pytest.mark.slow
 def test_without_a_test_part_validation_stands_under_its_own_name(evaluate, without_test_part, tmp_path):
     model = write_model(without_test_part, tmp_path / "model", ["train"])
     report = evaluate(model, prepared=without_test_part)
@@ -186,9 +243,12 @@ def test_a_model_of_other_data_is_refused_and_nothing_old_is_left(
 WRONG = {
     "no model": (["--phase1", "absent"], 1, "absent: holds neither model.json nor model.tar.gz"),
     "an unknown view": (["--views", "upside_down"], 2, "'upside_down' is neither a set"),
-    "too few resamples": (["--resamples", "3"], 2, "not a whole number from 100"),
+    "too few resamples": (
+        ["--resamples", "3"],
+        2,
+        "--resamples: input should be greater than",
+    ),
     "an unknown flag": (["--phase3", "x"], 2, "--help lists the flags"),
-    "results in S3": (["--output", "s3://bucket/key"], 2, "results are written to a local folder"),
     "no data": (["--prepared", "absent"], 1, "entry_points/prepare.py makes a prepared data set"),
 }
 

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from common.inference.content import RequestError
-from common.inference.predictor import load_predictor
-from tests.common.inference.small_models import CLASSES, picture, write_small_model
 from tests.conftest import ENTRY_POINTS
+from tests.support.hostile_images import textual_ppm
+from tests.support.small_models import CLASSES, picture, write_small_model
+from trapline.inference.content import RequestError
+from trapline.inference.predictor import load_predictor
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +74,19 @@ def test_one_bad_image_among_several_leaves_the_others_their_answers(answer):
     found = json.loads(answer(json.dumps({"images": images}).encode(), "application/json"))
     assert [one["status"] for one in found] == ["ok", "failed", "ok"]
     assert answer(picture(2), accept="text/csv").splitlines()[1].startswith(",ok,,")
+
+
+@pytest.mark.slow
+def test_an_image_that_takes_too_long_is_ended_and_the_next_is_answered(inference, model_dir, monkeypatch):
+    monkeypatch.setenv("TRAPLINE_PRECISION", "fp32")
+    monkeypatch.setenv("TRAPLINE_MAX_SECONDS", "0.5")
+    monkeypatch.setenv("SAGEMAKER_BATCH", "true")
+    model = inference.model_fn(str(model_dir))
+    try:
+        for body in (textual_ppm(1500), picture(3), textual_ppm(1500), picture(3)):
+            answers = inference.predict_fn(inference.input_fn(body, "image/jpeg"), model)
+            content, _ = inference.output_fn(answers, "text/csv")
+            assert (b"too_costly" in content) == (body != picture(3))
+            assert (b"ok" in content) == (body == picture(3))
+    finally:
+        model.processes.close()

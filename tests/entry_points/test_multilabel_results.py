@@ -10,28 +10,30 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import f1_score
 
-from common.data.prepared import open_prepared
-from common.inference.answers import render
-from common.inference.content import read_request
-from common.inference.handler import answer_request
-from common.inference.predictor import load_predictor
-from common.models.artefact import read_description
-from common.models.phase1 import opened_artefact
-from common.reports.bootstrap import Resampling
-from common.reports.evaluation import Evaluation, evaluate
-from common.reports.outputs import view_logits
-from tests.entry_points.evaluated import one_history, write_model
-from tests.mosaics import drawn_images, make_mosaics
+from tests.support.evaluated import one_history, write_model
+from tests.support.mosaics import drawn_images, make_mosaics
+from trapline.data.prepared import open_prepared
+from trapline.evaluation.bootstrap import Resampling
+from trapline.evaluation.evaluating import Evaluation, evaluate
+from trapline.evaluation.outputs import view_logits
+from trapline.images.budget import PREPARATION
+from trapline.images.decoding import DecodingProcesses
+from trapline.inference.answers import render
+from trapline.inference.content import read_request
+from trapline.inference.handler import answer_request
+from trapline.inference.predictor import load_predictor
+from trapline.models.artefact import read_description
+from trapline.models.phase1 import opened_artefact
 
 
 @pytest.fixture(scope="module")
-def mosaics(tmp_path_factory, run_script):
+def mosaics(tmp_path_factory, call_script):
     """A prepared set of 90 labelled mosaics with 4 labels, and 9 without. Read it only."""
     folder = tmp_path_factory.mktemp("mosaics")
     raw = make_mosaics(drawn_images(4, 8, 32, seed=0), folder / "raw", 90, seed=0)
-    done = run_script(
+    done = call_script(
         "prepare.py", "--input", raw, "--output", folder / "prepared", "--short-side", 32,
-        "--shares", "0.4,0.3,0.3",
+        "--shares", "0.4,0.3,0.3", "--processes", 1,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder / "prepared"
@@ -106,7 +108,7 @@ def answers(mosaics, evaluated, tmp_path_factory):
     predictor = load_predictor(evaluated[0] / "champion" / "model.tar.gz", precision="fp32")
     for number, path in enumerate(sorted((mosaics / "transform" / "images").iterdir())):
         body = path.read_bytes() if number else b"damaged"
-        found = answer_request(read_request(body, "image/jpeg"), predictor)
+        found = answer_request(read_request(body, "image/jpeg"), predictor, DecodingProcesses(1, PREPARATION))
         (folder / f"{path.name}.out").write_bytes(render(found, "application/json"))
     return folder
 

@@ -9,8 +9,8 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-from common.data.prepared import open_prepared
 from tests.conftest import ENTRY_POINTS, write_jpeg
+from trapline.data.prepared import open_prepared
 
 ALL_PARTS = ("train", "val", "test", "unlabeled")
 
@@ -67,7 +67,7 @@ def test_preparing_again_gives_the_same_set(small_demo, tmp_path, run_script):
     done = run_script(
         "prepare.py", "--input", "demo", "--output", tmp_path / "again", "--short-side", 64,
         "--demo-images", 160, "--demo-unlabeled", 104, "--demo-sites", 12, "--max-quarantine", 0.2,
-        "--processes", 1,
+        "--processes", 2,
     )  # fmt: skip
     assert done.returncode == 0
     first, again = (json.loads((f / "dataset.json").read_text()) for f in (small_demo, tmp_path / "again"))
@@ -77,9 +77,9 @@ def test_preparing_again_gives_the_same_set(small_demo, tmp_path, run_script):
             assert (small_demo / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
-def test_class_folders_with_sites_are_split_by_site(class_folders, tmp_path, run_script):
+def test_class_folders_with_sites_are_split_by_site(class_folders, tmp_path, call_script):
     out = tmp_path / "out"
-    done = run_script(
+    done = call_script(
         "prepare.py", "--input", class_folders, "--output", out, "--site-regex", "(?P<site>s[0-9])_"
     )
     assert done.returncode == 0, done.stderr
@@ -88,19 +88,19 @@ def test_class_folders_with_sites_are_split_by_site(class_folders, tmp_path, run
     assert not (out / ".preparing").exists()
 
 
-def test_without_sites_nothing_is_claimed(class_folders, tmp_path, run_script):
-    done = run_script("prepare.py", "--input", class_folders, "--output", tmp_path / "out")
+def test_without_sites_nothing_is_claimed(class_folders, tmp_path, call_script):
+    done = call_script("prepare.py", "--input", class_folders, "--output", tmp_path / "out")
     assert "nothing can be claimed about cameras" in done.stdout
     assert summary(tmp_path / "out")["claim"].startswith("nothing can be claimed")
     assert summary(tmp_path / "out")["leakage_gap"] is None
 
 
 def test_a_random_split_has_no_test_part_and_keeps_identical_images_together(
-    class_folders, tmp_path, run_script
+    class_folders, tmp_path, call_script
 ):
     for number in range(4):
         write_jpeg(class_folders / "cat" / f"twin{number}.jpg", seed=77)
-    done = run_script(
+    done = call_script(
         "prepare.py", "--input", class_folders, "--output", tmp_path / "out", "--split", "random"
     )
     assert done.returncode == 0, done.stderr
@@ -110,9 +110,9 @@ def test_a_random_split_has_no_test_part_and_keeps_identical_images_together(
     assert summary(tmp_path / "out")["duplicates"]["images"] == 4
 
 
-def test_images_without_a_site_are_kept_out_of_a_split_by_site(class_folders, tmp_path, run_script):
+def test_images_without_a_site_are_kept_out_of_a_split_by_site(class_folders, tmp_path, call_script):
     write_jpeg(class_folders / "cat" / "nowhere.jpg", seed=5)
-    done = run_script(
+    done = call_script(
         "prepare.py", "--input", class_folders, "--output", tmp_path / "out", "--site-regex", "(s[0-9])_"
     )
     assert done.returncode == 0, done.stderr
@@ -121,10 +121,10 @@ def test_images_without_a_site_are_kept_out_of_a_split_by_site(class_folders, tm
     ]
 
 
-def test_too_much_in_quarantine_ends_the_run_after_writing_it_down(class_folders, tmp_path, run_script):
+def test_too_much_in_quarantine_ends_the_run_after_writing_it_down(class_folders, tmp_path, call_script):
     for number in range(8):
         (class_folders / "cat" / f"bad{number}.jpg").write_text("no picture")
-    done = run_script("prepare.py", "--input", class_folders, "--output", tmp_path / "out")
+    done = call_script("prepare.py", "--input", class_folders, "--output", tmp_path / "out")
     assert done.returncode == 1
     assert "8 of 32 inputs cannot be used (8 not_an_image)" in done.stderr
     assert len(done.stderr.splitlines()) == 2
@@ -132,12 +132,12 @@ def test_too_much_in_quarantine_ends_the_run_after_writing_it_down(class_folders
     assert not (tmp_path / "out" / "dataset.json").exists()
 
 
-def test_names_from_another_encoding_are_kept(class_folders, tmp_path, run_script):
+def test_names_from_another_encoding_are_kept(class_folders, tmp_path, call_script):
     (class_folders / "cat" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(
         (class_folders / "cat" / "s0_0.jpg").read_bytes()
     )
     (class_folders / "dog" / os.fsdecode(b"bad\xe9,\n.jpg")).write_text("x")
-    done = run_script(
+    done = call_script(
         "prepare.py", "--input", class_folders, "--output", tmp_path / "out", "--split", "random"
     )
     assert done.returncode == 0, done.stderr
@@ -180,32 +180,32 @@ def test_wrong_usage_ends_with_2_and_at_most_two_lines(tmp_path, call_script, mo
     assert done.stderr.startswith("error: ")
 
 
-def test_a_single_class_and_an_unusable_class_are_refused(tmp_path, run_script):
+def test_a_single_class_and_an_unusable_class_are_refused(tmp_path, call_script):
     write_jpeg(tmp_path / "one" / "cat" / "a.jpg", 1)
-    done = run_script("prepare.py", "--input", tmp_path / "one", "--output", tmp_path / "out")
+    done = call_script("prepare.py", "--input", tmp_path / "one", "--output", tmp_path / "out")
     assert (done.returncode, "only one class (cat)" in done.stderr) == (1, True)
     (tmp_path / "one" / "dog").mkdir()
     (tmp_path / "one" / "dog" / "b.jpg").write_text("x")
-    done = run_script(
+    done = call_script(
         "prepare.py", "--input", tmp_path / "one", "--output", tmp_path / "out", "--max-quarantine", 1
     )
     assert (done.returncode, "no usable image of class dog" in done.stderr) == (1, True)
 
 
-def test_a_missing_folder_and_an_output_that_is_a_file_are_named(tmp_path, run_script, class_folders):
-    done = run_script("prepare.py", "--input", tmp_path / "absent", "--output", tmp_path / "out")
+def test_a_missing_folder_and_an_output_that_is_a_file_are_named(tmp_path, call_script, class_folders):
+    done = call_script("prepare.py", "--input", tmp_path / "absent", "--output", tmp_path / "out")
     assert (done.returncode, "no such folder" in done.stderr) == (1, True)
     (tmp_path / "file").touch()
-    done = run_script("prepare.py", "--input", class_folders, "--output", tmp_path / "file")
+    done = call_script("prepare.py", "--input", class_folders, "--output", tmp_path / "file")
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
     assert "Traceback" not in done.stderr
 
 
-def test_two_sites_cannot_fill_three_parts(tmp_path, run_script):
+def test_two_sites_cannot_fill_three_parts(tmp_path, call_script):
     for label in ("cat", "dog"):
         for number in range(6):
             write_jpeg(tmp_path / "raw" / label / f"s{number % 2}_{number}.jpg", number)
-    done = run_script(
+    done = call_script(
         "prepare.py", "--input", tmp_path / "raw", "--output", tmp_path / "out", "--site-regex", "(s[0-9])_"
     )
     assert done.returncode == 1
@@ -220,7 +220,8 @@ def test_help_answers_without_heavy_imports():
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-def test_a_killed_run_leaves_no_half_set_and_can_be_repeated(class_folders, tmp_path, run_script):
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_half_set_and_can_be_repeated(class_folders, tmp_path, call_script):
     for label in ("cat", "dog"):
         for number in range(400):
             write_jpeg(class_folders / label / f"s{number % 4}_more{number}.jpg", number)
@@ -241,7 +242,7 @@ def test_a_killed_run_leaves_no_half_set_and_can_be_repeated(class_folders, tmp_
     while members(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert members(process.pid) == []
-    done = run_script("prepare.py", *command)
+    done = call_script("prepare.py", *command)
     assert done.returncode == 0, done.stderr
     assert len(rows(tmp_path / "out")) == 824
     assert not (tmp_path / "out" / ".preparing").exists()

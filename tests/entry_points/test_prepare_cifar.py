@@ -6,10 +6,10 @@ import tarfile
 import numpy as np
 import pytest
 
-from common.data.canonical import decode_packed
-from common.data.prepared import open_prepared
-from tests.cifar import CLASSES, random_batches, write_binary, write_python
 from tests.conftest import write_jpeg
+from tests.support.cifar import CLASSES, random_batches, write_binary, write_python
+from trapline.data.prepared import open_prepared
+from trapline.images.canonical import decode_packed
 
 WRITERS = {"binary": write_binary, "python": write_python}
 
@@ -109,13 +109,13 @@ def test_a_share_for_val_is_refused_where_the_set_has_one(train_and_test, tmp_pa
 
 
 @pytest.mark.slow
-def test_the_real_images_come_out_as_they_are(real_data, tmp_path, run_script):
+def test_the_real_images_come_out_as_they_are(real_data, tmp_path, call_script):
     with tarfile.open(real_data / "cifar10_test2000.tar") as archive:
         archive.extractall(tmp_path / "raw", filter="data")
     (tmp_path / "raw" / "test").rename(tmp_path / "raw" / "train")
     with tarfile.open(real_data / "cifar10_test2000.tar") as archive:
         archive.extractall(tmp_path / "raw", filter="data")
-    done = run_script(
+    done = call_script(
         "prepare.py", "--input", tmp_path / "raw", "--output", tmp_path / "out", "--quality", "lossless"
     )
     assert done.returncode == 0, done.stderr

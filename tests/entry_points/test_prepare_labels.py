@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from common.data.prepared import open_prepared
-from tests.mosaics import class_folder_images, drawn_images, make_mosaics
+from tests.support.mosaics import class_folder_images, drawn_images, make_mosaics
+from trapline.data.prepared import open_prepared
 
 MOSAICS = 40
 

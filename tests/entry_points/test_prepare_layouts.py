@@ -9,9 +9,9 @@ import zipfile
 import pandas as pd
 import pytest
 
-from common.data.prepared import open_prepared
-from common.data.pseudo import conflicts
 from tests.conftest import write_jpeg
+from trapline.data.prepared import open_prepared
+from trapline.data.pseudo import conflicts
 
 PARTS = ("train", "val", "test", "unlabeled")
 CODES = {"n01443537": "goldfish", "n02123045": "tabby"}
@@ -174,9 +174,9 @@ def test_a_given_split_by_camera_speaks_of_unseen_cameras_and_guards_them(tmp_pa
 
 
 @pytest.mark.slow
-def test_the_subset_of_tiny_imagenet_is_prepared_whole(real_data, tmp_path, run_script):
+def test_the_subset_of_tiny_imagenet_is_prepared_whole(real_data, tmp_path, call_script):
     archive = real_data / "tiny_imagenet32_100.tar"
-    done = run_script("prepare.py", "--input", archive, "--output", tmp_path / "out")
+    done = call_script("prepare.py", "--input", archive, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     description = described(tmp_path / "out")
     assert {part: files["images"] for part, files in description["parts"].items()} == {

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data.canonical import PixelSettings, canonicalise, decode_packed
-from common.data.prepared import open_prepared
-from common.models.artefact import load_model
+from trapline.data.prepared import open_prepared
+from trapline.images.canonical import PixelSettings, canonicalise, decode_packed
+from trapline.models.artefact import load_model
 
-OUTCOMES = Path(__file__).parents[1] / "common" / "data" / "malformed_outcomes.csv"
+OUTCOMES = Path(__file__).parents[1] / "images" / "malformed_outcomes.csv"
 PARTS = ("train", "val", "test", "unlabeled")
 
 
@@ -25,10 +25,10 @@ def reasons(folder):
 
 
 @pytest.fixture(scope="module")
-def norway(real_data, tmp_path_factory, run_script):
+def norway(real_data, tmp_path_factory, call_script):
     folder, source = tmp_path_factory.mktemp("norway") / "prepared", real_data / "camera_traps_norway"
     flags = ["--site-csv", source / "labels.csv", "--short-side", 128]
-    done = run_script("prepare.py", "--input", source, "--output", folder, *flags)
+    done = call_script("prepare.py", "--input", source, "--output", folder, *flags)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -46,9 +46,9 @@ def test_every_norwegian_frame_is_in_the_set_or_in_quarantine(norway, real_data)
     "arch",
     [pytest.param("resnet18", marks=pytest.mark.slow), pytest.param("swin_t", marks=pytest.mark.long)],
 )
-def test_norwegian_frames_become_a_model(norway, tmp_path, run_script, arch):
+def test_norwegian_frames_become_a_model(norway, tmp_path, call_script, arch):
     flags = ["--arch", arch, "--weights", "none", "--image-size", 96, "--epochs", 1, "--batch-size", 25]
-    done = run_script("train.py", "--prepared", norway, "--output", tmp_path, *flags)
+    done = call_script("train.py", "--prepared", norway, "--output", tmp_path, *flags)
     assert done.returncode == 0, done.stderr
     _, description = load_model(tmp_path / "model")
     assert description.architecture == arch
@@ -56,17 +56,17 @@ def test_norwegian_frames_become_a_model(norway, tmp_path, run_script, arch):
     assert description.metrics["best"]["val_loss"] > 0
 
 
-def test_among_photographs_every_malformed_file_has_its_outcome(real_data, tmp_path, run_script):
+def test_among_photographs_every_malformed_file_has_its_outcome(real_data, tmp_path, call_script):
     raw = tmp_path / "raw"
     raw.mkdir()
     for name in ("empty", "cricetidae"):
         (raw / name).symlink_to(real_data / "camera_traps_norway" / name)
     (raw / "malformed").symlink_to(real_data / "malformed")
     flags = ["--split", "random", "--max-quarantine", 0.2, "--short-side", 64]
-    refused = run_script("prepare.py", "--input", raw, "--output", tmp_path / "out", *flags)
+    refused = call_script("prepare.py", "--input", raw, "--output", tmp_path / "out", *flags)
     assert "cricetidae is a link that leads out of the input folder; --follow-links" in refused.stderr
     flags.append("--follow-links")
-    done = run_script("prepare.py", "--input", raw, "--output", tmp_path / "out", *flags)
+    done = call_script("prepare.py", "--input", raw, "--output", tmp_path / "out", *flags)
     assert done.returncode == 0, done.stderr
     with OUTCOMES.open(newline="") as file:
         expected = {f"malformed/{row['file']}": row["reason"] for row in csv.DictReader(file)}

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import write_jpeg
-from tests.entry_points.jobs import QUICK, deterministic, history, same, tensors
-from tests.object_store import BUCKET, serve
+from tests.support.entry_jobs import QUICK, deterministic, history, same, tensors
+from tests.support.object_store import BUCKET, serve
 
 SITES = ["--site-regex", "(?P<site>s[0-9])_"]
 RAW = f"s3://{BUCKET}/raw"
@@ -33,7 +33,7 @@ def server(small_demo, tmp_path_factory):
         store.put("sites/sites.csv", (folder / "sites.csv").read_bytes())
         for name in ("dataset.json", "summary.json"):
             store.put(f"prepared/{name}", (small_demo / name).read_bytes())
-        for part in ("train", "val", "test", "unlabeled"):
+        for part in ("train", "val", "test", "unlabeled", "transform"):
             store.upload(small_demo / part, f"prepared/{part}")
         yield store
 
@@ -75,6 +75,15 @@ def parts(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
+def fetched(store, prefix, folder):
+    """What lies below a prefix, in a new folder."""
+    for item in store.client.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/")["Contents"]:
+        path = folder / item["Key"].removeprefix(f"{prefix}/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store.client.download_file(BUCKET, item["Key"], str(path))
+    return folder
+
+
 def listing(folder):
     """Everything below `folder` with what a write would change."""
     states = {path: path.stat() for path in sorted([folder, *folder.rglob("*")])}
@@ -93,7 +102,7 @@ def test_images_in_s3_are_prepared_like_those_in_a_folder(
     store, run_script, call_script, tmp_path, source, flags
 ):
     uri, folder = f"s3://{BUCKET}/{source}", store.local / source
-    # As a process of its own, as a user runs it: its workers start after s3fs's thread.
+    # As a process of its own, as a user runs it: its workers are spawned.
     there = run_script("prepare.py", "--input", uri, "--output", tmp_path / "s3", *flags, "--processes", 2)
     here = call_script("prepare.py", "--input", folder, "--output", tmp_path / "here", *flags)
     assert (there.returncode, here.returncode) == (0, 0), there.stderr + here.stderr
@@ -103,6 +112,27 @@ def test_images_in_s3_are_prepared_like_those_in_a_folder(
     assert {**description(tmp_path / "s3"), "source": ""} == {**description(tmp_path / "here"), "source": ""}
     assert f"s3://{BUCKET}/{source} to {tmp_path}" in there.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "s3"]
+
+
+def test_of_keys_that_begin_alike_only_those_in_the_folder_are_read(store, call_script, tmp_path):
+    store.upload(store.local / "raw", "begun")
+    store.upload(store.local / "raw", "begun-2")
+    flags = ["--output", tmp_path / "out", *SITES, "--processes", "1"]
+    for given in (f"s3://{BUCKET}/begun", f"s3://{BUCKET}/begun//"):
+        store.behave()
+        done = call_script("prepare.py", "--input", given, *flags)
+        assert done.returncode == 0, done.stderr
+        assert {key.partition("/")[0] for key in store.fetched} == {"begun"}
+
+
+def test_a_folder_that_is_called_like_an_archive_is_one_with_its_slash(store, call_script, tmp_path):
+    store.upload(store.local / "raw", "called/traps.7z")
+    flags = ["--output", tmp_path / "out", *SITES, "--processes", "1"]
+    done = call_script("prepare.py", "--input", f"s3://{BUCKET}/called/traps.7z/", *flags)
+    assert done.returncode == 0, done.stderr
+    refused = call_script("prepare.py", "--input", f"s3://{BUCKET}/called/traps.7z", *flags)
+    assert refused.returncode == 2
+    assert "is a 7-Zip archive, which is not read" in refused.stderr
 
 
 def test_an_archive_in_s3_is_prepared_like_the_folder_in_it(store, call_script, tmp_path):
@@ -170,11 +200,21 @@ def test_messages_name_the_object_and_not_its_copy(store, call_script, tmp_path)
         ("prepare.py", ["--input", f"s3://{BUCKET}/empty", "--output", "out"], 1, "no object lies below it"),
         ("prepare.py", ["--input", "s3://absent/raw", "--output", "out"], 1, "there is no such bucket"),
         ("prepare.py", ["--input", "s3:///raw", "--output", "out"], 2, "write s3://BUCKET/PREFIX"),
-        ("prepare.py", ["--input", RAW, "--output", f"s3://{BUCKET}/out"], 2, "a local folder"),
+        (
+            "prepare.py",
+            ["--input", RAW, "--output", "s3://absent/out"],
+            1,
+            "s3://absent/out: cannot",
+        ),
         ("train.py", ["--prepared", f"s3://{BUCKET}/empty", "--output", "out"], 1, "no object lies below it"),
         ("train.py", ["--prepared", f"s3://{BUCKET}", "--output", "out"], 1, "no object lies below it"),
         ("train.py", ["--prepared", "s3:///prepared", "--output", "out"], 2, "write s3://BUCKET/PREFIX"),
-        ("train.py", ["--prepared", RAW, "--output", f"s3://{BUCKET}/out"], 2, "a local folder"),
+        (
+            "train.py",
+            ["--prepared", RAW, "--output", "s3://absent/out"],
+            1,
+            "s3://absent/out: cannot",
+        ),
     ],
 )
 def test_wrong_places_end_with_one_line(
@@ -187,13 +227,43 @@ def test_wrong_places_end_with_one_line(
     assert not (tmp_path / "s3:").exists()
 
 
+def test_a_set_prepared_into_s3_is_the_same_as_in_a_folder(store, call_script, tmp_path):
+    for output in (tmp_path / "here", f"s3://{BUCKET}/prepared-there"):
+        done = call_script("prepare.py", "--input", RAW, "--output", output, *SITES, "--short-side", "32")
+        assert done.returncode == 0, done.stderr
+    there = fetched(store, "prepared-there", tmp_path / "there")
+    assert parts(there) == parts(tmp_path / "here")
+    assert description(there) == description(tmp_path / "here")
+
+
+def test_pandas_opens_a_table_where_it_lies_in_s3(store):
+    store.put("collected/predictions.csv", b"id,status,label\n7,ok,hog\n")
+    opened = pd.read_csv(f"s3://{BUCKET}/collected/predictions.csv")
+    assert opened.to_dict("records") == [{"id": 7, "status": "ok", "label": "hog"}]
+
+
+@pytest.mark.slow
+def test_a_model_trained_into_s3_labels_a_set_in_s3_into_s3(store, call_script, tmp_path):
+    prepared, run = f"s3://{BUCKET}/prepared", f"s3://{BUCKET}/run"
+    done = call_script("train.py", "--prepared", prepared, "--output", run, *QUICK, "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    left = fetched(store, "run", tmp_path / "run")
+    assert {path.name for path in left.iterdir()} - {"checkpoints"} == {"model", "output"}
+    done = call_script(
+        "pseudo_label.py", "--prepared", prepared, "--model", f"{run}/model", "--output", f"{run}/labels"
+    )
+    assert done.returncode == 0, done.stderr
+    labels = fetched(store, "run/labels", tmp_path / "labels")
+    assert {path.name for path in labels.iterdir()} == {"pseudo_labels.csv", "pseudo_labels.json"}
+
+
 @pytest.mark.slow
 def test_training_from_s3_gives_the_same_model_as_from_the_folder(
     store, small_demo, run_script, call_script, tmp_path
 ):
     uri = f"s3://{BUCKET}/prepared"
     flags = [*QUICK, "--epochs", "1"]
-    # As a process of its own with a worker, which starts after s3fs's thread; workers change no result.
+    # As a process of its own with a worker; workers change no result.
     there = run_script(
         "train.py", "--prepared", uri, "--output", tmp_path / "s3", *flags, "--num-workers", "1"
     )
@@ -239,7 +309,7 @@ def test_a_set_without_a_description_in_s3_says_what_makes_one(store, call_scrip
 
 
 def test_a_killed_preparation_leaves_its_copy_to_the_next_one(store, call_script, tmp_path, monkeypatch):
-    from common.data import raw_input
+    from trapline.preparation import raw_input
 
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import TraplineError
-from common.inference.predictor import load_predictor
-from common.inference.running import serve
-from common.inference.settings import ServingSettings
-from tests.common.inference.small_models import CLASSES, picture, write_small_model
-from tests.entry_points.serving import PATIENCE, serving, start, wait_until_ready
+from tests.support.serving import PATIENCE, serving, start, wait_until_ready
+from tests.support.small_models import CLASSES, picture, write_small_model
+from trapline.errors import TraplineError
+from trapline.inference.predictor import load_predictor
+from trapline.inference.running import serve
+from trapline.inference.settings import ServingSettings
 
 VIEWS = ["plain", "horizontal_flip", "centre_crop", "vertical_flip"]
 PICTURES = [picture(seed, 90 + 5 * seed, 150) for seed in range(12)]
@@ -99,11 +99,15 @@ def test_the_first_line_says_what_runs(server):
     assert f"views={','.join(VIEWS)}" in server.first_line
 
 
-def test_sigterm_lets_requests_in_progress_end_and_exits_with_0(model, offline):
-    with (
-        serving(model, TRAPLINE_PRECISION="fp32", TRAPLINE_MAX_BATCH="1") as running,
-        ThreadPoolExecutor(24) as clients,
-    ):
+def test_a_model_archive_is_served_as_it_comes_and_sigterm_lets_requests_in_progress_end(
+    model, offline, tmp_path
+):
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
+        archive.add(model, arcname=".")
+    options = {"TRAPLINE_PRECISION": "fp32", "TRAPLINE_MAX_BATCH": "1", "SAGEMAKER_BATCH": "true"}
+    with serving(tmp_path / "model.tar.gz", **options) as running, ThreadPoolExecutor(24) as clients:
+        assert np.abs(numbers(running.predict(PICTURES[0])) - offline[0]).max() < 1e-4
+        assert running.predict(b"damaged")["reason"] == "not_an_image"
         answers = [clients.submit(running.predict, data) for data in PICTURES * 2]
         while not any(answer.done() for answer in answers):
             time.sleep(0.001)
@@ -158,14 +162,6 @@ def child_of(pid):
         ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True
     )
     return int(listed.stdout)
-
-
-def test_a_model_archive_is_served_as_it_comes(model, offline, tmp_path):
-    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
-        archive.add(model, arcname=".")
-    with serving(tmp_path / "model.tar.gz", TRAPLINE_PRECISION="fp32", SAGEMAKER_BATCH="true") as running:
-        assert np.abs(numbers(running.predict(PICTURES[0])) - offline[0]).max() < 1e-4
-        assert running.predict(b"damaged")["reason"] == "not_an_image"
 
 
 def test_a_model_that_does_not_exist_is_named(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from common.storage import file_digest, read_json, write_json
+from trapline.storage import file_digest, read_json, write_json
 
 pytestmark = pytest.mark.long
 PREPARE = [
@@ -20,9 +20,9 @@ PHASE2 = ["--weights", "phase1", "--lr", 1e-3, "--epochs", 3, "--pseudo-share", 
 
 
 @pytest.fixture
-def run(run_script):
+def run(call_script):
     def finished(name, *arguments):
-        done = run_script(name, *arguments)
+        done = call_script(name, *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -7,9 +7,9 @@ import shutil
 import pyarrow as pa
 import pytest
 
-from common.data.prepared import open_prepared
-from tests.entry_points.evaluated import one_history, write_model
 from tests.entry_points.test_evaluate import FAST
+from tests.support.evaluated import one_history, write_model
+from trapline.data.prepared import open_prepared
 
 pytestmark = pytest.mark.slow
 FAILED = json.dumps({"status": "failed", "reason": "corrupt"})

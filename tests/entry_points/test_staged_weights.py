@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from common.models.build import build_model
-from common.models.staged import describe, manifest, published
-from common.storage import write_json
-from tests.entry_points.jobs import QUICK, tensors
-from tests.launch.launching import Place, only_run, tiny
+from tests.support.entry_jobs import QUICK, tensors
+from tests.support.launching import Place, only_run, tiny
+from trapline.models.build import build_model
+from trapline.models.staged import describe, manifest, published
+from trapline.storage import write_json
 
 ARCH = "shufflenet_v2_x0_5"
 

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from common import metrics
-from common.models.artefact import load_model
 from tests.conftest import ENTRY_POINTS, ROOT
+from trapline import metrics
+from trapline.models.artefact import load_model
 
 pytest.importorskip("sagemaker_training")
 
@@ -30,7 +30,9 @@ def container(tmp_path, small_demo):
     """The content of /opt/ml before the job: code, configuration and the channel `prepared`."""
     code, config = tmp_path / "code", tmp_path / "input" / "config"
     shutil.copytree(ENTRY_POINTS, code, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "src" / "common", code / "common", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "src" / "common" / "trapline", code / "trapline", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (tmp_path / "input" / "data").mkdir(parents=True)
     (tmp_path / "input" / "data" / "prepared").symlink_to(small_demo)
     config.mkdir()

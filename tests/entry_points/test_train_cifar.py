@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from common.data.prepared import open_prepared
-from common.inference.predictor import load_predictor
-from tests.entry_points.jobs import deterministic, history, same, tensors
 from tests.entry_points.test_train_resumed import kill_in_epoch
+from tests.support.entry_jobs import deterministic, history, same, tensors
+from trapline.data.prepared import open_prepared
+from trapline.inference.predictor import load_predictor
 
 FAST = [
     "--arch", "cifar_fast", "--weights", "none", "--image-size", "32", "--normalisation", "cifar10",
@@ -19,11 +19,11 @@ FAST = [
 
 
 @pytest.fixture(scope="module")
-def fast(small_demo, tmp_path_factory, run_script):
+def fast(small_demo, tmp_path_factory, call_script):
     """A job of two epochs. Read it only."""
     folder = tmp_path_factory.mktemp("fast")
     flags = [*FAST, "--epochs", "2", "--in-memory", "--score-test", "--test-views", "shifts"]
-    done = run_script("train.py", "--prepared", small_demo, "--output", folder, *flags)
+    done = call_script("train.py", "--prepared", small_demo, "--output", folder, *flags)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -46,6 +46,7 @@ def test_the_model_serves_with_the_views_that_its_test_score_has(fast, small_dem
     assert right == pytest.approx(scored["test_acc"], abs=1.5 / len(test))  # a tie may fall either way
 
 
+@pytest.mark.slow
 def test_images_in_memory_train_the_same_weights(fast, small_demo, tmp_path, call_script):
     done = call_script("train.py", "--prepared", small_demo, "--output", tmp_path, *FAST, "--epochs", "2")
     assert done.returncode == 0, done.stderr
@@ -53,19 +54,20 @@ def test_images_in_memory_train_the_same_weights(fast, small_demo, tmp_path, cal
 
 
 @pytest.mark.slow
-def test_a_killed_job_with_look_ahead_ends_like_one_never_killed(small_demo, tmp_path, run_script):
+def test_a_killed_job_with_look_ahead_ends_like_one_never_killed(small_demo, tmp_path, call_script):
     flags = [*FAST, "--epochs", "3", "--in-memory"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = run_script("train.py", "--prepared", small_demo, "--output", whole, *flags)
+    done = call_script("train.py", "--prepared", small_demo, "--output", whole, *flags)
     assert done.returncode == 0, done.stderr
     kill_in_epoch(2, small_demo, killed, *flags)
-    again = run_script("train.py", "--prepared", small_demo, "--output", killed, *flags)
+    again = call_script("train.py", "--prepared", small_demo, "--output", killed, *flags)
     assert "resumed after epoch 1" in again.stdout
     assert deterministic(history(killed)) == deterministic(history(whole))
     assert same(tensors(killed, "last"), tensors(whole, "last"))
     assert same(tensors(killed), tensors(whole))
 
 
+@pytest.mark.slow
 def test_the_originals_settings_train_with_a_penalty_on_absolute_weights(small_demo, tmp_path, call_script):
     flags = [
         "--arch", "resnet18", "--weights", "none", "--image-size", "32", "--normalisation", "cifar10_half",

@@ -11,10 +11,10 @@ import time
 import pytest
 import torch
 
-from common import metrics
-from common.models.artefact import load_model
 from tests.conftest import ENTRY_POINTS
-from tests.entry_points.jobs import QUICK, deterministic, history, same, tensors
+from tests.support.entry_jobs import QUICK, deterministic, history, same, tensors
+from trapline import metrics
+from trapline.models.artefact import load_model
 
 TRAIN = ENTRY_POINTS / "train.py"
 # bf16, where a CPU has it, would hide a wrong gradient in its rounding.
@@ -28,8 +28,8 @@ RECORDING = f"""
 import os, sys
 sys.path.insert(0, {str(ENTRY_POINTS)!r})
 import torch, train
-from common import console
-from common.training import job
+from trapline import console
+from trapline.training import job
 
 run_epoch = job._run_epoch
 
@@ -48,8 +48,8 @@ DIVERGING = f"""
 import os, sys
 sys.path.insert(0, {str(ENTRY_POINTS)!r})
 import train
-from common import console
-from common.training import loop
+from trapline import console
+from trapline.training import loop
 
 add = loop.Tally.add
 factor = float("nan") if os.environ["RANK"] == "1" else 1.0
@@ -62,8 +62,8 @@ FAULTY = f"""
 import os, sys
 sys.path.insert(0, {str(ENTRY_POINTS)!r})
 import torch, train
-from common import console
-from common.training import job
+from trapline import console
+from trapline.training import job
 
 average = job.average_running_statistics
 
@@ -78,6 +78,35 @@ console.run(train.main)
 """
 
 
+# train.py, with a data set that cannot be memory-mapped, as a channel of FastFile: a copy of a file is noted
+# with its rank, and where COPIES_FAIL is set none can be made.
+MOUNTED = f"""
+import errno, os, shutil, sys
+sys.path.insert(0, {str(ENTRY_POINTS)!r})
+import pyarrow as pa
+import train
+from trapline import console
+
+memory_map, copyfile = pa.memory_map, shutil.copyfile
+
+def map_elsewhere(path, *arguments):
+    if str(path).startswith(os.environ["MOUNT"]):
+        raise OSError(errno.ENODEV, "Memory mapping file failed")
+    return memory_map(path, *arguments)
+
+def copy(source, target):
+    if str(source).startswith(os.environ["MOUNT"]):
+        with open(os.path.join(os.environ["RECORDS"], os.environ["RANK"]), "a") as record:
+            record.write(os.path.basename(os.path.dirname(source)) + " ")
+        if os.environ.get("COPIES_FAIL"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    return copyfile(source, target)
+
+pa.memory_map, shutil.copyfile = map_elsewhere, copy
+console.run(train.main)
+"""
+
+
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
@@ -88,13 +117,13 @@ def environment(**variables):
     return plain | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", **variables}
 
 
-def start_ranks(script, *arguments):
+def start_ranks(script, *arguments, **variables):
     """Start two processes as torchrun does, but without it: it would itself end one when the other fails."""
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     command = [str(item) for item in (sys.executable, script, *arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [
-        subprocess.Popen(command, env=environment(RANK=rank, LOCAL_RANK=rank, **place), **pipes)
+        subprocess.Popen(command, env=environment(RANK=rank, LOCAL_RANK=rank, **place, **variables), **pipes)
         for rank in ("0", "1")
     ]
 
@@ -220,3 +249,22 @@ def test_what_goes_wrong_on_one_rank_ends_all_without_a_model(small_demo, tmp_pa
     for rank in done:
         assert rank.stderr.startswith(message)
     assert not (tmp_path / "model" / "model.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_mounted_set_is_copied_by_one_rank_of_a_machine_and_a_failure_ends_both(
+    small_demo, tmp_path, fails
+):
+    (tmp_path / "script.py").write_text(MOUNTED)
+    (tmp_path / "records").mkdir()
+    variables = {"MOUNT": str(small_demo), "RECORDS": str(tmp_path / "records"), "LOCAL_WORLD_SIZE": "2"}
+    variables |= {"COPIES_FAIL": "1"} if fails else {}
+    flags = ["--prepared", small_demo, "--output", tmp_path / "out", *TWO_EPOCHS, "--epochs", "1"]
+    done = finished(start_ranks(tmp_path / "script.py", *flags, **variables))
+    assert [rank.returncode for rank in done] == [1, 1] if fails else [0, 0], done[0].stderr
+    copied = {path.name: path.read_text().split() for path in (tmp_path / "records").iterdir()}
+    assert copied == {"0": ["train"] if fails else ["train", "val"]}
+    if fails:
+        assert "No space left on device" in done[0].stderr
+        assert done[1].stderr == "error: rank 1 of 2 ends, for rank 0 has failed; look for its message\n"

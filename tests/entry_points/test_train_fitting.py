@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from common.training import fitting, job
-from common.training.loop import Learner
-from tests.entry_points.jobs import QUICK, history, same, tensors
+from tests.support.entry_jobs import QUICK, history, same, tensors
+from trapline.data import memory
+from trapline.training import fitting, job
+from trapline.training.loop import Learner
 
 # No batch normalisation in it, but dropout, whose generator must be put back too.
 SETTINGS = [*QUICK, "--arch", "squeezenet1_1", "--epochs", "2", "--lr", "1e-4", "--optimizer", "sgd"]
@@ -43,6 +44,7 @@ def batches(folder):
     return json.loads((folder / "model" / "model.json").read_text())["batches"]
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_halves_the_batches_and_the_weights_are_those_of_a_job_told_so(
     small_demo, tmp_path, call_script, memory_for
 ):
@@ -61,6 +63,29 @@ def test_memory_that_runs_out_halves_the_batches_and_the_weights_are_those_of_a_
     )
     assert same(tensors(tmp_path, "last"), tensors(tmp_path / "told", "last"))
     assert [row["epoch"] for row in history(tmp_path)] == [1, 2]
+
+
+def test_a_set_in_memory_is_decoded_once_though_memory_runs_out(
+    small_demo, tmp_path, call_script, memory_for, monkeypatch
+):
+    memory_for(4)
+    decode, decoded = memory.decoded, []
+    monkeypatch.setattr(memory, "decoded", lambda packed: decoded.append(len(packed)) or decode(packed))
+    done = call_script(
+        "train.py",
+        "--prepared",
+        small_demo,
+        "--output",
+        tmp_path,
+        *AUTO,
+        "--in-memory",
+        "True",
+        "--augment",
+        "shift_flip",
+    )
+    assert done.returncode == 0, done.stderr
+    assert batches(tmp_path) == {"batch_size": 4, "accumulation": 4}
+    assert len(decoded) == 2  # train and val
 
 
 @pytest.mark.slow

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from common import metrics
-from common.data.loader import make_loader
-from common.data.prepared import open_prepared
-from common.models.artefact import load_model
-from common.reports.history import read_history
-from common.training.evaluation import predict
-from common.training.execution import Execution
-from common.training.multilabel import multilabel_metrics
 from tests.conftest import ENTRY_POINTS
-from tests.entry_points.jobs import QUICK, deterministic, same, tensors
 from tests.entry_points.test_train_resumed import kill_in_epoch
-from tests.mosaics import drawn_images, make_mosaics
+from tests.support.entry_jobs import QUICK, deterministic, same, tensors
+from tests.support.mosaics import drawn_images, make_mosaics
+from trapline import metrics
+from trapline.data.loader import LoaderSettings, make_loader
+from trapline.data.prepared import open_prepared
+from trapline.models.artefact import load_model
+from trapline.reports.history import read_history
+from trapline.scoring.multilabel import multilabel_metrics
+from trapline.training.execution import Execution
+from trapline.training.predicting import predict
 
 TWO_EPOCHS = [
     *QUICK, "--arch", "shufflenet_v2_x0_5", "--loss", "bce", "--optimizer", "adam", "--batch-size", 8,
@@ -28,11 +28,13 @@ TWO_EPOCHS = [
 
 
 @pytest.fixture(scope="module")
-def mosaics(tmp_path_factory, run_script):
+def mosaics(tmp_path_factory, call_script):
     """A prepared set of 60 labelled mosaics with 5 labels. Read it only."""
     folder = tmp_path_factory.mktemp("mosaics")
     raw = make_mosaics(drawn_images(5, 10, 32, seed=0), folder / "raw", 60, seed=0)
-    done = run_script("prepare.py", "--input", raw, "--output", folder / "prepared", "--short-side", 64)
+    done = call_script(
+        "prepare.py", "--input", raw, "--output", folder / "prepared", "--short-side", 64, "--processes", 1
+    )
     assert done.returncode == 0, done.stderr
     return folder / "prepared"
 
@@ -130,12 +132,12 @@ def test_one_label_an_image_has_test_scores_too(small_demo, tmp_path, call_scrip
 
 
 @pytest.mark.slow
-def test_a_killed_multi_label_job_ends_like_one_never_killed(mosaics, tmp_path, run_script):
+def test_a_killed_multi_label_job_ends_like_one_never_killed(mosaics, tmp_path, call_script):
     flags = [*TWO_EPOCHS, "--epochs", 4, "--validate-every", 2, "--schedule", "plateau"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run_script("train.py", "--prepared", mosaics, "--output", whole, *flags).returncode == 0
+    assert call_script("train.py", "--prepared", mosaics, "--output", whole, *flags).returncode == 0
     kill_in_epoch(4, mosaics, killed, *flags)
-    done = run_script("train.py", "--prepared", mosaics, "--output", killed, *flags)
+    done = call_script("train.py", "--prepared", mosaics, "--output", killed, *flags)
     assert done.returncode == 0, done.stderr
     assert "resumed after epoch 3" in done.stdout
     assert same(tensors(killed), tensors(whole))
@@ -156,9 +158,7 @@ def test_two_processes_score_the_whole_test_part_with_the_best_weights(mosaics, 
     assert done.returncode == 0, done.stderr
     model, description = load_model(tmp_path / "model")
     part = open_prepared(mosaics).part("test")
-    loader = make_loader(
-        part, chain="none", size=32, batch_size=4, seed=0, shuffle=False, workers=0, pin=False, several=5
-    )
+    loader = make_loader(part, LoaderSettings(size=32, batch_size=4, num_classes=5))
     execution = Execution(torch.device("cpu"), "fp32", channels_last=False)
     expected = multilabel_metrics(
         predict(model, loader.epoch(1), execution, description.normalisation),
@@ -175,9 +175,9 @@ def test_two_processes_score_the_whole_test_part_with_the_best_weights(mosaics, 
     "arch",
     ["googlenet", "resnet50", "resnext50_32x4d", "shufflenet_v2_x2_0", "efficientnet_v2_s", "regnet_x_3_2gf"],
 )
-def test_the_six_architectures_train_at_64_px(mosaics, tmp_path, run_script, arch):
+def test_the_six_architectures_train_at_64_px(mosaics, tmp_path, call_script, arch):
     auxiliary = ["--aux-weight", 0.3] if arch == "googlenet" else []
-    done = run_script(
+    done = call_script(
         "train.py", "--prepared", mosaics, "--output", tmp_path, *TWO_EPOCHS, "--arch", arch, "--epochs", 1,
         "--image-size", 64, *auxiliary,
     )  # fmt: skip

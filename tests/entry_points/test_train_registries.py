@@ -7,14 +7,14 @@ import sys
 import pytest
 
 from tests.conftest import ENTRY_POINTS
-from tests.entry_points.jobs import QUICK, deterministic, history, same, tensors
 from tests.entry_points.test_train_resumed import kill_in_epoch
+from tests.support.entry_jobs import QUICK, deterministic, history, same, tensors
 
 # train.py, with an architecture, a loss and a schedule that Trapline does not have: each in its one place.
 EXTENDED = f"""
 import sys
 sys.path.insert(0, {str(ENTRY_POINTS)!r})
-from common import losses, schedules
+from trapline import losses, schedules
 
 def squared_error(outputs, labels, settings):
     from torch.nn import functional
@@ -25,7 +25,7 @@ losses.LOSSES["squared_error"] = losses.Loss(squared_error)
 schedules.SCHEDULES["linear"] = schedules.Schedule(schedules.shaped(lambda done: 1 - done))
 
 from torch import nn
-from common.models import own
+from trapline.models import own
 
 def tiny_net(classes):
     layers = [nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes)]
@@ -33,7 +33,7 @@ def tiny_net(classes):
 
 own.OWN["tiny_net"] = own.Architecture(tiny_net)
 import train
-from common import console
+from trapline import console
 console.run(train.main)
 """
 
@@ -61,6 +61,7 @@ ENHANCED = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_enhanced_system_trains_with_accumulation_and_mixup(small_demo, tmp_path, call_script):
     flags = [*ENHANCED, "--accumulation", "2", "--mixup", "0.2", "--schedule", "cosine_plateau"]
     done = call_script("train.py", "--prepared", small_demo, "--output", tmp_path, *flags)
@@ -69,6 +70,7 @@ def test_the_enhanced_system_trains_with_accumulation_and_mixup(small_demo, tmp_
     assert all(0 < row["train_loss"] < 1 for row in history(tmp_path))
 
 
+@pytest.mark.slow
 def test_log_softmax_with_nll_trains_as_logits_with_cross_entropy(small_demo, tmp_path, call_script):
     flags = [*QUICK, "--epochs", "1", "--precision", "fp32", "--label-smoothing", "0.1", "--deterministic"]
     plain, nll = tmp_path / "plain", tmp_path / "nll"

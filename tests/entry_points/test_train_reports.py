@@ -4,9 +4,9 @@ import csv
 
 import pytest
 
-from common.metrics import read_values
-from common.reports.run_logs import parse_log
-from tests.entry_points.jobs import QUICK, history
+from tests.support.entry_jobs import QUICK, history
+from trapline.metrics import read_values
+from trapline.reports.run_logs import parse_log
 
 
 def test_a_job_leaves_the_report_of_its_best_epoch_and_its_log_is_read_back_as_curves(

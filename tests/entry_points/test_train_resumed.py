@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.conftest import ENTRY_POINTS
-from tests.entry_points.jobs import QUICK, THREE_EPOCHS, deterministic, history, same, tensors
+from tests.support.entry_jobs import QUICK, THREE_EPOCHS, deterministic, history, same, tensors
 
 
 def kill_in_epoch(number, small_demo, folder, *flags):
@@ -24,7 +24,7 @@ def kill_in_epoch(number, small_demo, folder, *flags):
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
         if f"point=epoch_{number}_start" in line:
-            time.sleep(0.15)
+            time.sleep(0.05)
             break
     process.kill()
     rest = process.stdout.read()
@@ -33,10 +33,10 @@ def kill_in_epoch(number, small_demo, folder, *flags):
 
 
 @pytest.mark.slow
-def test_a_killed_job_ends_like_one_never_killed(trained, small_demo, tmp_path, run_script):
+def test_a_killed_job_ends_like_one_never_killed(trained, small_demo, tmp_path, call_script):
     kill_in_epoch(2, small_demo, tmp_path, *THREE_EPOCHS)
     kill_in_epoch(3, small_demo, tmp_path, *THREE_EPOCHS, "--num-workers", "1")  # changes no weight
-    done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, *THREE_EPOCHS)
+    done = call_script("train.py", "--prepared", small_demo, "--output", tmp_path, *THREE_EPOCHS)
     assert done.returncode == 0, done.stderr
     assert "resumed after epoch 2" in done.stdout
     assert same(tensors(tmp_path), tensors(trained[0]))
@@ -46,12 +46,12 @@ def test_a_killed_job_ends_like_one_never_killed(trained, small_demo, tmp_path, 
 
 @pytest.mark.slow
 def test_with_a_damaged_newest_checkpoint_the_one_before_it_is_used(
-    trained, small_demo, tmp_path, run_script
+    trained, small_demo, tmp_path, call_script
 ):
     kill_in_epoch(3, small_demo, tmp_path, *THREE_EPOCHS)
     newest = max((tmp_path / "checkpoints").rglob("epoch-*.pt"))
     newest.write_bytes(newest.read_bytes()[:-1000])
-    done = run_script("train.py", "--prepared", small_demo, "--output", tmp_path, *THREE_EPOCHS)
+    done = call_script("train.py", "--prepared", small_demo, "--output", tmp_path, *THREE_EPOCHS)
     assert "is damaged: set aside" in done.stdout
     assert "resumed after epoch 1" in done.stdout
     assert same(tensors(tmp_path, "last"), tensors(trained[0], "last"))

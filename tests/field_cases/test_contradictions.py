@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from common.data.listing import SiteRule
-from tests.field_cases.disk import put, read
+from tests.support.disk import put, read
+from trapline.preparation.listing import SiteRule
 
 PICTURES = {f"img/{number}.jpg": "" for number in range(5)}
 SOUND = ["0,img/0.jpg,a", "1,img/1.jpg,b"]

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.field_cases.disk import competition, put, read
+from tests.support.disk import competition, put, read
 
 SOUND = [f"i{number},img/i{number}.jpg,s{number}" for number in range(4)]
 FOLDERS = ["@eaDir", "$RECYCLE.BIN", "$Recycle.Bin", ".thumbnails", "#recycle", "__MACOSX",

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from common.data.division import divide, split_policy
-from common.data.listing import SiteRule
-from common.data.sources import read_source
-from common.names import Kind, clean, key, keys, merged, told
-from tests.field_cases.disk import competition, divided, prepared, put, read
+from tests.support.disk import competition, divided, prepared, put, read
+from trapline.names import Kind, clean, key, keys, merged, told
+from trapline.preparation.division import divide, split_policy
+from trapline.preparation.listing import SiteRule
+from trapline.preparation.sources import read_source
 
 SPELLINGS = {
     "trailing blank": ("Cam A", "Cam A "),
@@ -146,8 +146,8 @@ def test_ids_that_one_table_writes_with_a_point_are_whole_numbers(tmp_path):
 def test_unlabelled_images_of_a_validation_camera_are_no_pseudo_labels_however_it_is_spelt(
     tmp_path, call_script
 ):
-    from common.data.prepared import open_prepared
-    from common.data.pseudo import conflicts
+    from trapline.data.prepared import open_prepared
+    from trapline.data.pseudo import conflicts
 
     sites = ["north", "south", "east", "west"]
     rows = [f"i{n},img/i{n}.jpg,{sites[n % 4]}" for n in range(16)]
@@ -209,7 +209,7 @@ def tables(draw):
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(rows=tables())
 def test_no_camera_is_in_two_parts_and_every_row_is_somewhere_once(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("table")

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from tests.conftest import write_jpeg
-from tests.field_cases.disk import prepared
+from tests.support.disk import prepared
 
 IMAGES = [f"{label}/{number}.jpg" for label in ("fox", "owl") for number in range(4)]
 

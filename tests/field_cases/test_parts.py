@@ -2,8 +2,8 @@
 
 import pytest
 
-from common.errors import TraplineError
-from tests.field_cases.disk import competition, divided, prepared, put, read
+from tests.support.disk import competition, divided, prepared, put, read
+from trapline.errors import TraplineError
 
 TREES = {
     "valid": ("train", "valid", "test"),

@@ -6,8 +6,8 @@ import zipfile
 import pandas as pd
 import pytest
 
-from common.errors import TraplineError
-from tests.field_cases.disk import competition, prepared, put, read
+from tests.support.disk import competition, prepared, put, read
+from trapline.errors import TraplineError
 
 SOUND = [f"i{number},img/i{number}.jpg,s{number}" for number in range(4)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.field_cases.disk import competition, divided, put, read
+from tests.support.disk import competition, divided, put, read
 
 
 def bursts(folder, site, frames=3, number=18, sequence="q{}"):

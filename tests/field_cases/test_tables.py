@@ -2,9 +2,9 @@
 
 import pytest
 
-from common.data.listing import SiteRule
-from common.errors import TraplineError
-from tests.field_cases.disk import put, read
+from tests.support.disk import put, read
+from trapline.errors import TraplineError
+from trapline.preparation.listing import SiteRule
 
 PICTURES = {f"img/{number}.jpg": "" for number in range(4)}
 FEATURES = "id,filepath,Site\n0,img/0.jpg,Müller\n1,img/1.jpg,s1\n2,img/2.jpg,Müller\n3,img/3.jpg,Größe\n"
@@ -44,6 +44,20 @@ def test_damaged_utf8_is_refused_with_its_line_and_not_read_as_another_encoding(
     competition(tmp_path, FEATURES.encode().replace("Größe".encode(), b"Gr\xf6\xdfe"))
     with pytest.raises(TraplineError, match=r"train_features\.csv: line 5: in no encoding that is certain"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b",\n", b'""\n', b"sep=,\n,,\n"])
+def test_a_table_whose_cells_are_all_empty_is_refused(tmp_path, content):
+    competition(tmp_path, content)
+    with pytest.raises(TraplineError, match=r"train_features\.csv: .*empty"):
+        read(tmp_path)
+
+
+def test_a_blank_of_windows_alone_is_read(tmp_path):
+    competition(
+        tmp_path, FEATURES.replace("Müller", "a\xa0b").replace("Größe", "s2").encode("cp1252"), LABELS
+    )
+    assert read(tmp_path).images["site"].to_dict()["0"] == "a b"
 
 
 @pytest.mark.parametrize("content", [b"id,filepath\n\x81\x8d,\x90\n", b"id,file\0path\n1,2\n"])

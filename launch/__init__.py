@@ -1,1 +1,0 @@
-"""Launchers: one short script per experiment, run on your machine."""

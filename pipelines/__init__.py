@@ -1,1 +1,0 @@
-"""SageMaker Pipelines, defined and started on your machine."""

@@ -1,1 +1,0 @@
-"""From raw images to the prepared data set, and from there to batches."""

@@ -1,1 +1,0 @@
-"""Predictions from image bytes: views, temperature, pseudo-labels, serving."""

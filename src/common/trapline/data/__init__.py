@@ -1,0 +1,1 @@
+"""The prepared data set: its files, and from there to batches."""

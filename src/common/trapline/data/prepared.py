@@ -1,0 +1,258 @@
+"""The prepared data set on disk: what `prepare.py` writes and everything else reads.
+
+`dataset.json` describes it; `train/`, `val/`, `test/` and `unlabeled/` hold Arrow IPC files of one row an
+image, memory-mapped when read: a random row costs microseconds and no memory.
+"""
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from trapline.data.groups import Scope, scope_of
+from trapline.data.prepared_table import check_table
+from trapline.errors import TraplineError
+from trapline.images.canonical import Pixels, decode_packed
+from trapline.names import check_class_names
+from trapline.s3_folder import fetch_folder
+from trapline.storage import read_json
+
+DESCRIPTION, SUBMISSION_FORMAT = "dataset.json", "submission_format.csv"
+PARTS = ("train", "val", "test", "unlabeled")
+
+# width and height are those of the original frame, orientation applied; sha256 is of the original bytes.
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("image", pa.large_binary()),
+        pa.field("labels", pa.list_(pa.int32())),
+        pa.field("site", pa.string()),
+        pa.field("sequence", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("sha256", pa.string()),
+        pa.field("weight", pa.float32()),
+    ]
+)
+
+
+class PartFiles(BaseModel):
+    """The Arrow files of one part, relative to the data set's folder, and the images in them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    images: int
+    files: list[str]
+
+
+class Split(BaseModel):
+    """How the labelled images were divided."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["site", "random", "given"]  # given: by the data set itself
+    shares: dict[str, float]
+    seed: int
+    unseen_sites: bool  # whether a score on val or test says anything about cameras that were never seen
+    sequences: Scope = "global"  # what equal names of sequences mean at two sites
+
+    def sequence_scope(self, sites: Any, sequences: Any) -> Scope:
+        """`sequences`, or for a set that was prepared before it was kept what its images, (n,) each, say."""
+        return self.sequences if "sequences" in self.model_fields_set else scope_of(sites, sequences)
+
+
+class DatasetDescription(BaseModel):
+    """The content of dataset.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format_version: Literal[1]
+    task: Literal["multiclass", "multilabel"]
+    classes: list[str]
+    class_codes: list[str] | None = None  # what the source calls the classes, such as WordNet's ids
+    source: str
+    drawn: bool  # artificial images, not photographs
+    split: Split
+    pixels: dict[str, Any]  # how canonicalise made the packed pixels: serving must do the same
+    jpeg_quality: int | None  # None: packed as PNG, without loss
+    parts: dict[str, PartFiles]
+    counts: dict[str, dict[str, int]]  # part -> class -> images
+    fingerprint: str  # SHA-256 over the settings and every row's id, original bytes, labels, site and part
+    versions: dict[str, str]
+
+    @field_validator("classes", "class_codes")
+    @classmethod
+    def _check_names(cls, names: list[str] | None) -> list[str] | None:
+        check_class_names(names or [])
+        return names
+
+
+@dataclass(frozen=True)
+class PackedPart:
+    """The images of one part. Cheap to send to another process, which maps the files again."""
+
+    files: tuple[Path, ...]
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All columns, memory-mapped."""
+        tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in self.files]
+        for path, table in zip(self.files, tables, strict=True):
+            if not table.schema.equals(SCHEMA):
+                raise pa.ArrowInvalid(f"{path.name} has other columns than a prepared set")
+        return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"files": self.files}
+
+    def located(self, row: int) -> tuple["PackedPart", int]:
+        """The part in which image `row` lies, this one, and its row there."""
+        return self, row
+
+    def jpeg(self, row: int) -> memoryview:
+        """The packed bytes of one image, JPEG or PNG (`decode_packed` takes both), not copied."""
+        return memoryview(self.table["image"][row].as_buffer()).cast("B")
+
+    def name(self, row: int) -> str:
+        """An image as messages call it: the folder of its part, and its id."""
+        return f"{self.files[0].parent}: image {self.table['id'][row].as_py()}"
+
+    def pixels(self, row: int) -> Pixels:
+        """One image, uint8 (height, width, 3), as it is packed. Raises TraplineError where it is damaged."""
+        try:
+            return decode_packed(self.jpeg(row))
+        except ValueError as error:
+            raise TraplineError(f"{self.name(row)} is damaged ({error}); prepare again") from None
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The class index of each image, int64 (images,); each must have exactly one label."""
+        return np.asarray(self.table["labels"].combine_chunks().flatten(), dtype=np.int64)
+
+    def label_matrix(self, classes: int) -> np.ndarray:
+        """1 where an image has the class and 0 where not, float32 (images, classes); made once."""
+        if classes not in self._label_matrices:
+            column = self.table["labels"].combine_chunks()
+            rows = np.repeat(np.arange(len(self)), np.diff(np.asarray(column.offsets)))
+            matrix = np.zeros((len(self), classes), dtype=np.float32)
+            matrix[rows, np.asarray(column.flatten())] = 1
+            self._label_matrices[classes] = matrix
+        return self._label_matrices[classes]
+
+    @cached_property
+    def _label_matrices(self) -> dict[int, np.ndarray]:
+        return {}
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """The weight of each image in the training loss, float32 (images,)."""
+        return np.asarray(self.table["weight"], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """A prepared data set, open for reading."""
+
+    folder: Path
+    description: DatasetDescription
+    copies: Mapping[str, Path] = field(default_factory=dict)  # of files that cannot be mapped where they lie
+
+    def part(self, name: str) -> PackedPart:
+        """The images of `train`, `val`, `test` or `unlabeled`."""
+        files = self.description.parts[name].files if name in self.description.parts else []
+        return PackedPart(tuple(self.copies.get(file, self.folder / file) for file in files))
+
+
+def fetch_prepared(uri: str, folder: Path, parts: Sequence[str] = PARTS) -> None:
+    """Copy the description and the `parts` of the prepared data set at `uri` in S3 to `folder`.
+
+    What an earlier call has copied and is unchanged is not copied again. Raises TraplineError as
+    `fetch_folder` does, and when there is no prepared data set.
+    """
+    fetch_folder(uri, folder, only=(DESCRIPTION, *(f"{part}/" for part in parts)))
+    if not (folder / DESCRIPTION).exists():
+        raise TraplineError(
+            f"{uri.rstrip('/')}/{DESCRIPTION}: no such object; entry_points/prepare.py makes a prepared set"
+        )
+
+
+def open_prepared(
+    folder: Path | str, parts: Sequence[str] = PARTS, copies: Mapping[str, Path] | None = None
+) -> PreparedSet:
+    """Open the prepared data set in `folder` and check that its `parts` are whole.
+
+    Files that cannot be memory-mapped where they lie, as on some mounts, are copied to a temporary folder
+    that goes when the process ends; nothing is written to `folder`. `copies`: those of a set that another
+    process on this machine has opened, in place of this one's own. Raises TraplineError naming the file that
+    is missing, damaged or of another version.
+    """
+    folder = Path(folder)
+    path = folder / DESCRIPTION
+    if not path.exists():
+        raise TraplineError(f"{path}: no such file; entry_points/prepare.py makes a prepared data set")
+    try:
+        description = DatasetDescription.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise TraplineError(f"{path}: {place}: {first['msg']}; prepare the data again") from None
+    files = [file for name in parts if name in description.parts for file in description.parts[name].files]
+    if copies is None:
+        copies = _copies_where_mapping_fails(folder, files)
+    prepared = PreparedSet(folder, description, copies)
+    for name in parts:
+        _check_part(prepared, name)
+    return prepared
+
+
+def _copies_where_mapping_fails(folder: Path, files: Sequence[str]) -> dict[str, Path]:
+    unmappable = [file for file in files if (folder / file).is_file() and not _can_be_mapped(folder / file)]
+    if not unmappable:
+        return {}
+    # Not removed with the PreparedSet: a part outlives it, in other processes too, which map the files later.
+    place = Path(tempfile.mkdtemp(prefix="trapline-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    print(f"{folder}: files cannot be memory-mapped there; copying {len(unmappable)} to {place}", flush=True)
+    copies = {file: place / f"{number:05d}.arrow" for number, file in enumerate(unmappable)}
+    for file, copy in copies.items():
+        try:
+            shutil.copyfile(folder / file, copy)
+        except OSError as error:
+            raise TraplineError(
+                f"{folder / file}: cannot be copied to {place} ({error.strerror or error}); "
+                "check the mount, or set TMPDIR to a larger disk"
+            ) from None
+    return copies
+
+
+def _can_be_mapped(path: Path) -> bool:
+    try:
+        pa.memory_map(str(path)).close()
+    except OSError:  # a mount may refuse with ENODEV, EINVAL, EOPNOTSUPP ...
+        return False
+    return True
+
+
+def _check_part(prepared: PreparedSet, name: str) -> None:
+    expected = prepared.description.parts.get(name, PartFiles(images=0, files=[])).images
+    try:
+        part = prepared.part(name)
+        found = len(part)
+        description = prepared.description
+        single = description.task == "multiclass" and name != "unlabeled"
+        check_table(part.table, len(description.classes), has_one_label=single)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise TraplineError(f"{prepared.folder / name}: damaged ({reason}); prepare the data again") from None
+    if found != expected:
+        raise TraplineError(
+            f"{prepared.folder / name}: holds {found} images but {DESCRIPTION} says {expected}; prepare again"
+        )

@@ -1,0 +1,1 @@
+"""From the bytes of images to answers: the predictor, pseudo-labels, the server."""

@@ -1,0 +1,172 @@
+"""What a request holds: the bytes of one image file, an array of pixels, or a JSON with several images.
+
+Whatever comes, each image of a request becomes the bytes of an image file, so that one function, the one of
+packing, makes all pixels. Arrays become PPM, which stores them as they are.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trapline.data.quarantine import PAYLOAD_TOO_LARGE
+from trapline.errors import TraplineError
+from trapline.images.problems import ImageProblem, Reason
+from trapline.inference.arrays import read_array
+from trapline.names import Kind, fault, shown
+
+JSON_TYPE, NPY_TYPE, CSV_TYPE = "application/json", "application/x-npy", "text/csv"
+IMAGE_TYPES = ("application/x-image", "application/octet-stream", "")  # and image/*; "": none given
+MAX_IMAGES = 64  # in one request: each needs the model's input in memory, however small its file is
+
+SPARE_MARKS = 10_000  # commas and brackets that the ids of a request may hold as text
+
+BAD_REQUEST, BUSY, NOT_FINITE = "bad_request", "busy", "not_finite"
+
+
+class RequestError(TraplineError):
+    """A request without an answer: HTTP `status`, `reason` for programs, `detail` (one line) for a person."""
+
+    def __init__(self, status: int, reason: str, detail: str) -> None:
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
+@dataclass(frozen=True)
+class SentImage:
+    """One image of a request: the bytes of its file, or why there are none, and its id if it has one."""
+
+    content: bytes | ImageProblem
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """The images of a request; `many`: the answer is a list, even for one image."""
+
+    images: list[SentImage]
+    many: bool
+
+
+def read_request(body: bytes, content_type: str, max_images: int = MAX_IMAGES) -> ImageRequest:
+    """The images in a request's body.
+
+    image/* (whatever its name says, the content counts), application/x-image, application/octet-stream: one
+    image file. application/x-npy: uint8 RGB, (height, width, 3) or (images, height, width, 3).
+    application/json: {"images": [base64 of a file, ...], "ids": [...]}, ids at will.
+
+    Raises RequestError: 415 for another type, 400 for a body that is not of its type, 413 for more than
+    `max_images`. An image that is damaged by itself is no error of the request.
+    """
+    media_type = check_content_type(content_type)
+    if media_type == JSON_TYPE:
+        return _read_json(body, max_images)
+    if media_type == NPY_TYPE:
+        return _read_npy(body, max_images)
+    return ImageRequest([SentImage(body)], many=False)
+
+
+def check_content_type(content_type: str) -> str:
+    """The media type without parameters, in lower case. Raises RequestError 415 for one that is not read."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type in (JSON_TYPE, NPY_TYPE, *IMAGE_TYPES) or media_type.startswith("image/"):
+        return media_type
+    known = ", ".join(["image/*", *IMAGE_TYPES[:2], NPY_TYPE, JSON_TYPE])
+    raise RequestError(
+        415, "unsupported_content_type", f"Content-Type {media_type!r:.80}; send one of {known}"
+    )
+
+
+def _read_json(body: bytes, max_images: int) -> ImageRequest:
+    _check_marks(body, max_images)
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise RequestError(400, BAD_REQUEST, f"the body is not valid JSON ({reason})") from None
+    images, ids = _images_and_ids(content)
+    _check_count(len(images), max_images)
+    return ImageRequest(
+        [SentImage(_from_base64(text), name) for text, name in zip(images, ids, strict=True)], True
+    )
+
+
+def _check_marks(body: bytes, max_images: int) -> None:
+    """Refuse what has far more values than a request can use: reading them would hold up all others."""
+    limit = SPARE_MARKS + 64 * max_images
+    commas, brackets = body.count(b","), body.count(b"[") + body.count(b"{")
+    if brackets > limit:
+        detail = f"the JSON has {brackets} lists and objects, which no request needs"
+        raise RequestError(400, BAD_REQUEST, detail)
+    if commas > limit:
+        detail = (
+            f"the JSON has {commas} commas, of which at most {limit} are read: send fewer images at a time"
+        )
+        raise RequestError(413, PAYLOAD_TOO_LARGE, detail)
+
+
+def _images_and_ids(content: Any) -> tuple[Sequence[Any], Sequence[str | None]]:
+    shape = '{"images": [base64, ...], "ids": [...]}, ids at will'
+    if not isinstance(content, dict) or not content.keys() <= {"images", "ids"}:
+        raise RequestError(400, BAD_REQUEST, f"the JSON must be {shape}")
+    images, ids = content.get("images"), content.get("ids")
+    if not isinstance(images, list) or not images:
+        raise RequestError(
+            400, BAD_REQUEST, f"images: must be a list with one image or more; the JSON is {shape}"
+        )
+    if ids is None:
+        return images, [None] * len(images)
+    if not isinstance(ids, list) or len(ids) != len(images):
+        raise RequestError(
+            400, BAD_REQUEST, f"ids: must be a list as long as images, which has {len(images)}"
+        )
+    if not all(isinstance(name, str | int) and not isinstance(name, bool) for name in ids):
+        raise RequestError(400, BAD_REQUEST, "ids: must be texts or whole numbers")
+    names = [str(name) for name in ids]
+    if problem := next((f"{shown(name)} {found}" for name in names if (found := fault(name, Kind.ID))), None):
+        raise RequestError(400, BAD_REQUEST, f"ids: {problem}")
+    return images, names
+
+
+def _from_base64(text: Any) -> bytes | ImageProblem:
+    if not isinstance(text, str):
+        return ImageProblem(Reason.CORRUPT, "the image is not a base64 text")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        return ImageProblem(Reason.CORRUPT, f"the image is not valid base64 ({error})")
+
+
+def _read_npy(body: bytes, max_images: int) -> ImageRequest:
+    wanted = "send uint8 RGB (height, width, 3) or (images, height, width, 3)"
+    try:
+        pixels = read_array(body)
+    except ValueError as error:
+        raise RequestError(
+            400, BAD_REQUEST, f"the body is not such an .npy file: {error}; {wanted}"
+        ) from None
+    if pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or not pixels.size:
+        raise RequestError(400, BAD_REQUEST, f"the array is uint8 {pixels.shape}; {wanted}")
+    many = pixels.ndim == 4
+    images = pixels if many else pixels[None]
+    _check_count(len(images), max_images)
+    return ImageRequest([SentImage(as_ppm(image)) for image in images], many)
+
+
+def as_ppm(pixels: np.ndarray) -> bytes:
+    """A PPM file (Netpbm's P6) of uint8 RGB pixels (height, width, 3): a header and the samples."""
+    height, width, _ = pixels.shape
+    return b"P6 %d %d 255\n" % (width, height) + np.ascontiguousarray(pixels).tobytes()
+
+
+def _check_count(images: int, limit: int) -> None:
+    if images > limit:
+        raise RequestError(
+            413, PAYLOAD_TOO_LARGE, f"{images} images in one request, of which at most {limit} are taken"
+        )

@@ -1,0 +1,334 @@
+"""The options of every entry point but the hyperparameters: one frozen, typed object each.
+
+They make the command lines of entry_points/ and are checked by launchers and pipelines before a job starts.
+A place may be a folder or file here, or an s3:// URI.
+"""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from trapline.config import DEFAULT_THRESHOLD
+from trapline.errors import UsageError
+from trapline.options import Options, option
+from trapline.views import AUTO_VIEWS, read_views
+
+MAX_SEED = 2**32 - 1
+FOLDER, MODEL, FILE = "DIR|s3://...", "DIR|model.tar.gz|s3://...", "FILE|s3://..."
+SET = "prepared data set"
+DEMO_UNLABELED_SITES = 12
+DEFAULT_AT_LEAST, DEFAULT_REVIEW_BELOW = 20, 0.6
+
+
+def _three_numbers(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        train, val, test = (float(share) for share in value.split(","))
+    except ValueError:
+        raise ValueError("is not three numbers, as in 0.65,0.20,0.15") from None
+    return train, val, test
+
+
+def _regular_expression(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is not a regular expression ({error})") from None
+    return text
+
+
+def _known_views(text: str) -> str:
+    if text != AUTO_VIEWS:
+        try:
+            read_views(text)
+        except UsageError as error:
+            raise ValueError(str(error).removeprefix("views: ")) from None
+    return text
+
+
+def _count_or_share(value: Any) -> Any:
+    """A text with a point is a share, one without a count; numbers stay what they are."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value) if "." in value else int(value)
+    except ValueError:
+        raise ValueError("is neither a whole number of images, as in 500, nor a share, as in 0.3") from None
+
+
+Place = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Shares = Annotated[tuple[float, float, float], BeforeValidator(_three_numbers)]
+Pattern = Annotated[str, AfterValidator(_regular_expression)]
+Quality = Annotated[int, Field(ge=1, le=100)] | Literal["lossless", "auto"]
+Cap = Annotated[
+    Annotated[int, Field(strict=True, ge=1)] | Annotated[float, Field(strict=True, gt=0, le=1)],
+    BeforeValidator(_count_or_share),
+]
+
+
+class PrepareOptions(Options):
+    """What prepare.py can be told: where raw images lie, how they are divided and packed."""
+
+    input: Place = option(
+        ...,
+        "raw images, a folder, .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz; demo: draw some",
+        metavar="DIR|FILE|s3://...|demo",
+        place="own",
+    )
+    output: Place = option(..., "gets the prepared data set", metavar=FOLDER, place="output")
+    follow_links: bool = option(
+        False, "read links that lead out of the input folder, too", metavar="true|false"
+    )
+    site_csv: str | None = option(
+        None,
+        "CSV with filepath or id, site, perhaps sequence (default: none)",
+        metavar=FILE,
+        place="own",
+    )
+    site_regex: Pattern | None = option(
+        None,
+        "finds (?P<site>...) in the path, perhaps (?P<sequence>...) (default: none)",
+        metavar="REGEX",
+    )
+    split: Literal["site", "random", "given"] | None = option(
+        None, "default: the set's own (folders, or a column), else by site, else random"
+    )
+    shares: Shares | None = option(
+        None,
+        "train, val, test; default: 0.65,0.20,0.15; for --split random 0.75,0.25,0; for several labels an "
+        "image at random 0.70,0.15,0.15",
+        metavar="T,V,T",
+    )
+    val_share: float | None = option(
+        None,
+        "of train, for a set that comes with train and test but no val (default: 0.1)",
+        metavar="SHARE",
+        ge=0.001,
+        le=0.9,
+    )
+    label_names: str | None = option(
+        None,
+        "CSV with Label and Name: what to call the classes; a file, here or in the input (default: none)",
+        metavar=FILE,
+        place="own",
+    )
+    seed: Seed = option(0, "of split and demo")
+    short_side: int = option(256, "packed short side, px", ge=16, le=4096)
+    quality: Quality = option(
+        "auto",
+        "of the packed JPEG; lossless: PNG; default: 90, but CIFAR's batches lossless",
+        metavar="1-100|lossless|auto",
+    )
+    crop_bottom: float = option(
+        0.0, "share of the height to cut off, as 0.07 for a caption strip", ge=0, le=0.5
+    )
+    max_quarantine: float = option(0.05, "largest share of unusable inputs", ge=0, le=1)
+    limit_per_class: int | None = option(
+        None,
+        "for trial runs: at most N images of each class, and of those without a class (default: all)",
+        metavar="N",
+        ge=1,
+        le=10**9,
+    )
+    processes: int | None = option(None, "default: all cores", digest=False, ge=1, le=256)
+    source_name: str | None = option(
+        None, "what the set names as its source (default: --input)", metavar="NAME"
+    )
+    demo_images: int = option(2400, "demo: labelled images", ge=1, le=500_000)
+    demo_unlabeled: int = option(240, "demo: unlabelled images", ge=0, le=500_000)
+    demo_sites: int = option(60, "demo: labelled sites", ge=3, le=5000)
+    data_version: str | None = option(
+        None,
+        "in a pipeline: of the input; another one prepares it anew (default: none)",
+        metavar="TEXT",
+        digest=False,
+    )
+    completed: str | None = option(
+        None,
+        "in a pipeline: left by the last completed execution; version.json then says if data are new "
+        "(default: none)",
+        metavar=FOLDER,
+        place="input",
+    )
+    weights: str | None = option(
+        None,
+        "in a pipeline: staged weights, which count as data there (default: none)",
+        metavar=FOLDER,
+        place="input",
+    )
+
+    @model_validator(mode="after")
+    def _one_source_of_sites(self) -> "PrepareOptions":
+        if self.site_csv and self.site_regex:
+            raise ValueError("{site_csv} and {site_regex}: give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _demo_with_an_image_a_site(self) -> "PrepareOptions":
+        if self.demo_images < self.demo_sites:
+            raise ValueError(f"{{demo_images}} {self.demo_images}: must be at least {{demo_sites}}")
+        if 0 < self.demo_unlabeled < DEMO_UNLABELED_SITES:
+            least = f"0, or at least {DEMO_UNLABELED_SITES}, an image a site"
+            raise ValueError(f"{{demo_unlabeled}} {self.demo_unlabeled}: must be {least}")
+        return self
+
+
+class TrainOptions(Options):
+    """Where train.py reads and writes; in SageMaker its toolkit's variables say so."""
+
+    prepared: Place | None = option(
+        None, f"{SET} (default: SM_CHANNEL_PREPARED)", metavar=FOLDER, place="own"
+    )
+    pseudo: Place | None = option(
+        None, "pseudo-labels of pseudo_label.py (default: SM_CHANNEL_PSEUDO)", metavar=FOLDER, place="own"
+    )
+    phase1: Place | None = option(
+        None,
+        "the model that --weights phase1 starts from (default: SM_CHANNEL_PHASE1)",
+        metavar=MODEL,
+        place="own",
+    )
+    staged_weights: Place | None = option(
+        None,
+        "weights of launch/stage_weights.py that --weights imagenet reads in place of a download "
+        "(default: SM_CHANNEL_WEIGHTS)",
+        metavar=FOLDER,
+        place="own",
+    )
+    output: Place | None = option(
+        None,
+        "gets model/, output/ and checkpoints/ (default: SM_MODEL_DIR and others)",
+        metavar=FOLDER,
+        place="output",
+    )
+    fresh: bool = option(False, "do not resume from an earlier checkpoint", metavar="true|false")
+
+
+class PseudoLabelOptions(Options):
+    """What pseudo_label.py can be told: the set, the model, and which guesses are accepted."""
+
+    prepared: Place = option(..., SET, metavar=FOLDER, place="input")
+    model: Place = option(..., "Phase 1's model", metavar=MODEL, place="input")
+    output: Place = option(..., "gets the two files", metavar=FOLDER, place="output")
+    threshold: Share | None = option(
+        None, f"lowest confidence, of all classes (default: {DEFAULT_THRESHOLD})", metavar="P"
+    )
+    target_precision: Share | None = option(
+        None,
+        "instead: for each class the lowest confidence from which validation shows this precision "
+        "(default: none)",
+        metavar="P",
+    )
+    at_least: int = option(
+        DEFAULT_AT_LEAST,
+        "validation images that --target-precision must rest on, for each class",
+        metavar="N",
+        ge=1,
+    )
+    cap_per_class: Cap | None = option(
+        None,
+        "most accepted images of a class, or share of its guesses, as in 0.3 (default: all)",
+        metavar="N|SHARE",
+    )
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> "PseudoLabelOptions":
+        if self.threshold is not None and self.target_precision is not None:
+            raise ValueError("{target_precision}: not allowed with {threshold}; give one of them")
+        return self
+
+
+class EvaluateOptions(Options):
+    """What evaluate.py can be told: the set, the models, and how they are measured."""
+
+    prepared: Place = option(..., f"{SET} with val/ and, if any, test/", metavar=FOLDER, place="input")
+    phase1: Place = option(..., "model of Phase 1", metavar=MODEL, place="input")
+    phase2: str | None = option(
+        None,
+        "model of Phase 2, which must be better to be chosen (default: none)",
+        metavar=MODEL,
+        place="input",
+    )
+    output: Place = option(..., "gets evaluation.json and champion/", metavar=FOLDER, place="output")
+    views: Annotated[str, AfterValidator(_known_views)] = option(
+        AUTO_VIEWS,
+        "test-time views; auto: chosen on validation",
+        metavar="auto|none|flip|enhanced|shifts|VIEW,...",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = option(
+        "auto", "int8: linear layers, on a CPU"
+    )
+    int8: bool = option(False, "also measure what int8 costs and brings", metavar="true|false")
+    resamples: int = option(2000, "of sites, for the intervals", metavar="N", ge=100, le=1_000_000)
+    seed: Seed = option(0, "of the resampling", metavar="N")
+
+    @model_validator(mode="after")
+    def _int8_beside_another(self) -> "EvaluateOptions":
+        if self.int8 and self.precision == "int8":
+            raise ValueError("{int8}: measures int8 beside another precision; leave out {precision} int8")
+        return self
+
+
+class CollectOptions(Options):
+    """What collect.py can be told: the answers of batch transform, and what reports need beside them."""
+
+    prepared: Place = option(..., f"{SET}; transform/index.csv is in it", metavar=FOLDER, place="input")
+    predictions: Place = option(
+        ..., "what batch transform wrote: NAME.out an input", metavar=FOLDER, place="input"
+    )
+    evaluation: Place = option(
+        ..., "evaluation.json, test_predictions.csv beside", metavar="FILE|DIR|s3://...", place="input"
+    )
+    history: tuple[Place, ...] = option(
+        (),
+        "metrics.csv or output.tar.gz of Phase 1; again for Phase 2",
+        metavar="FILE|DIR|s3://...",
+        place="input",
+    )
+    output: Place = option(..., "gets the files", metavar=FOLDER, place="output")
+    review_below: float = option(
+        DEFAULT_REVIEW_BELOW,
+        "confidence below which a person should look",
+        metavar="P",
+        ge=0,
+        le=1,
+    )
+    submission_format: str | None = option(
+        None, "default: submission_format.csv of the prepared data set", metavar=FILE, place="input"
+    )
+    completed: str | None = option(
+        None,
+        "of a pipeline: gets the record for its next execution (default: none)",
+        metavar="DIR",
+    )
+    settings: tuple[str, ...] = option((), "what that record says of this execution", metavar="TEXT")
+
+
+class ServeOptions(Options):
+    """What serve.py can be told: which model, and where it listens."""
+
+    model: Place | None = option(
+        None, "default: SM_MODEL_DIR, else /opt/ml/model", metavar=MODEL, place="input"
+    )
+    port: int | None = option(
+        None, "default: SAGEMAKER_BIND_TO_PORT, else 8080; 0 takes a free one", ge=0, le=65_535
+    )
+    host: str = option("127.0.0.1", "address to listen on")
+
+
+BY_SCRIPT: Mapping[str, type[Options]] = MappingProxyType(
+    {
+        "prepare": PrepareOptions,
+        "train": TrainOptions,
+        "pseudo_label": PseudoLabelOptions,
+        "evaluate": EvaluateOptions,
+        "collect": CollectOptions,
+        "serve": ServeOptions,
+    }
+)

@@ -1,0 +1,1 @@
+"""The commands of launch/, one module each; the scripts there only call them."""

@@ -1,0 +1,194 @@
+"""Where a local job works, and who cleans up after one that was killed.
+
+Every job has an entry `<temporary folder>/trapline-<user id>/<id>/`, locked (flock) while its launcher lives.
+An entry that is not locked belongs to a launcher that was killed: whoever starts the next job ends the
+processes that are left of it (they carry its id in their environment) and deletes its folders.
+A job that uses Docker says so in its entry (`Workspace.will_use_docker`): its containers and networks are
+removed as well, and where the engine does not answer, the entry stays for the next time. Paths through
+the entry are safe to put into URIs and volume lists, whatever the user's own paths look like.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trapline.errors import TraplineError
+from trapline.locking import held, hold, remove_empty
+
+MARKER = "TRAPLINE_WORKSPACE"  # the environment variable that every process of a job carries
+DOCKER = "docker"  # the file in an entry that names the client of Docker's engine
+PATIENCE = 10.0  # seconds for killed processes to vanish
+OUT_OF_SIGHT = (FileNotFoundError, ProcessLookupError, PermissionError)  # has ended, or is another user's
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The temporary folders of one job."""
+
+    entry: Path
+
+    @property
+    def identity(self) -> str:
+        """What marks the job's processes."""
+        return self.entry.name
+
+    @property
+    def root(self) -> Path:
+        """The container_root of local mode; physically in the run folder, where there is space."""
+        return self.entry / "work"
+
+    def link(self, name: str, target: Path) -> Path:
+        """A path without special characters for `target`, which must be a folder."""
+        path = self.entry / name
+        path.symlink_to(target.resolve(), target_is_directory=True)
+        return path
+
+    def folder(self, name: str) -> Path:
+        """A new folder where there is space, at the same place as `link` makes one of another."""
+        path = self.root / name
+        path.mkdir()
+        return self.link(name, path)
+
+    def temporary(self) -> Path:
+        """The job's own folder for temporary files: what a killed process leaves in it goes with the job."""
+        path = self.entry / "tmp"
+        path.mkdir(exist_ok=True)
+        return path
+
+    def will_use_docker(self, client: str) -> None:
+        """Remember that containers may have to be removed; `client`: the path of the command `docker`."""
+        (self.entry / DOCKER).write_text(client, encoding="utf-8")
+
+    def has_used_docker(self) -> None:
+        """Forget it: all containers are gone."""
+        (self.entry / DOCKER).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def open_workspace(folder: Path | None) -> Iterator[Workspace]:
+    """A workspace for as long as the block runs; sweeps up after killed jobs first.
+
+    Its bulk lies in `folder`, which must be new, or among the temporary files where that is None.
+
+    Raises TraplineError when the temporary folder belongs to somebody else.
+    """
+    registry = Path(tempfile.gettempdir()).resolve() / f"trapline-{os.getuid()}"
+    with _registry(registry):
+        sweep(registry)
+        entry = Path(tempfile.mkdtemp(prefix="job-", dir=registry))
+        lock = hold(entry)
+    assert lock is not None  # nobody else knows of it
+    try:
+        _make_root(entry / "work", folder)
+        yield Workspace(entry)
+    finally:
+        with _registry(registry):
+            _clear(entry)
+            os.close(lock)
+
+
+def _make_root(root: Path, folder: Path | None) -> None:
+    if folder is None:
+        root.mkdir()
+    else:
+        folder.mkdir(parents=True)
+        root.symlink_to(folder.resolve(), target_is_directory=True)
+
+
+@contextlib.contextmanager
+def _registry(path: Path) -> Iterator[None]:
+    """Hold the folder of all entries, so that nobody adds, sweeps or removes meanwhile.
+
+    It goes with the last entry. Raises TraplineError where it is somebody else's.
+    """
+    _refuse_foreign(path)
+    with held(path, mode=0o700):
+        _refuse_foreign(path)  # it may have come since
+        yield
+
+
+def _refuse_foreign(path: Path) -> None:
+    try:
+        state = path.lstat()
+    except FileNotFoundError:
+        return
+    if state.st_uid != os.getuid() or not stat.S_ISDIR(state.st_mode):
+        raise TraplineError(f"{path}: is no folder of your own; set TMPDIR to a folder of your own")
+
+
+def sweep(registry: Path) -> None:
+    """End and delete what killed launchers left behind."""
+    for entry in filter(Path.is_dir, list(registry.iterdir())):
+        lock = hold(entry, wait=False)
+        if lock is not None:
+            _clear(entry)
+            os.close(lock)
+
+
+def _clear(entry: Path) -> None:
+    end_processes(entry.name)
+    if not _end_containers(entry):
+        return  # the entry stays, and with it the task for the next command
+    work = entry / "work"
+    if work.is_symlink():
+        shutil.rmtree(work.resolve(), ignore_errors=True)
+    shutil.rmtree(entry, ignore_errors=True)
+
+
+def _end_containers(entry: Path) -> bool:
+    """Remove the containers of a job that has used Docker. Returns whether none is left."""
+    client = entry / DOCKER
+    if not client.is_file():
+        return True
+    from trapline.launching.local.docker_engine import remove_what_is_left
+
+    return remove_what_is_left(client.read_text(encoding="utf-8"), entry.name)
+
+
+def end_processes(identity: str) -> None:
+    """Kill this user's processes that carry `identity` in their environment, and wait until they are gone."""
+    deadline, quiet = time.monotonic() + PATIENCE, 0
+    while (
+        quiet < 2 and time.monotonic() < deadline
+    ):  # twice: one that is just starting has no environment yet
+        found = _processes(identity)
+        quiet = 0 if found else quiet + 1
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _processes(identity: str) -> list[int]:
+    mark = f"{MARKER}={identity}".encode()
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(*OUT_OF_SIGHT):  # a zombie's environment is empty
+                if mark in Path(entry.path, "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[Path | None]:
+    """`folder`, made where needed and held against other jobs; None where one that lives holds it.
+
+    An empty folder is removed at the end.
+    """
+    lock = hold(folder, wait=False)
+    if lock is None:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        remove_empty(folder)
+        os.close(lock)

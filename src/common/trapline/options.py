@@ -1,0 +1,219 @@
+"""Options as one frozen, typed object for each command: its command line, its checks, its record.
+
+A field of an `Options` class is an option. Whoever hands options on (a launcher, a pipeline) checks them with
+`make_options`, by import and before anything starts; the entry point reads them with `read_options`.
+"""
+
+import argparse
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from trapline.console import ArgumentParser
+from trapline.errors import UsageError
+
+Made = TypeVar("Made", bound="Options")
+HELP = "--help lists them"
+
+
+class Options(BaseModel):
+    """What a command can be told. Unknown names and impossible values are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def record(self) -> dict[str, Any]:
+        """Every option as plain JSON values, as records and an Estimator's `hyperparameters` have them."""
+        return self.model_dump(mode="json")
+
+    def result_settings(self) -> dict[str, Any]:
+        """The options that can change a result, without places, which are another machine's."""
+        fields, left_out = type(self).model_fields, places(type(self))
+        return {
+            name: value
+            for name, value in self.record().items()
+            if name not in left_out and _extra(fields[name])["digest"]
+        }
+
+    def digest(self) -> str:
+        """SHA-256 of the options that can change a result."""
+        fields = type(self).model_fields
+        relevant = {key: value for key, value in self.record().items() if _extra(fields[key])["digest"]}
+        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def option(
+    default: Any,
+    description: str,
+    *,
+    metavar: str | None = None,
+    digest: bool = True,
+    place: str | None = None,
+    **constraints: Any,
+) -> Any:
+    """A field of an `Options` class; `default` is `...` for what must be given.
+
+    `digest=False` marks what cannot change a result. `place` says what the option names, where that may be an
+    s3:// URI: `input`, which `trapline.local_places` copies, `output`, which it uploads, or `own`, which the
+    command reads for itself.
+    """
+    extra: dict[str, Any] = {"digest": digest, "place": place, "metavar": metavar}
+    return Field(default, description=description, json_schema_extra=extra, **constraints)
+
+
+def flag_of(name: str) -> str:
+    """An option's name as a command line has it."""
+    return f"--{name.replace('_', '-')}"
+
+
+def places(model: type[Options]) -> dict[str, str]:
+    """Option -> `input`, `output` or `own`, of those that name a place."""
+    found = {name: _extra(info)["place"] for name, info in model.model_fields.items()}
+    return {name: place for name, place in found.items() if place}
+
+
+def _extra(info: FieldInfo) -> dict[str, Any]:
+    assert isinstance(info.json_schema_extra, dict)  # `option` gave it
+    return info.json_schema_extra
+
+
+# --- the command line ---------------------------------------------------------------------------------------
+
+
+def read_options(model: type[Made], words: Sequence[str], description: str) -> Made:
+    """The options of a command line, of which the first line of `description` says what it does.
+
+    Raises UsageError for an impossible value; ends the process with exit code 2 for an unknown option.
+    """
+    parser = ArgumentParser(description=description.splitlines()[0])
+    add_options(parser, model)
+    return make_options(model, given_options(parser.parse_args(hyphenated(words)), model))
+
+
+def add_options(
+    parser: argparse.ArgumentParser, model: type[Options], title: str = "options of the job"
+) -> None:
+    """Add an option for each field; pass the command line through `hyphenated` before parsing."""
+    group = parser.add_argument_group(title)
+    for name, info in model.model_fields.items():
+        group.add_argument(
+            flag_of(name),
+            dest=_destination(model, name),
+            default=argparse.SUPPRESS,
+            required=info.is_required(),
+            metavar=_extra(info)["metavar"] or _metavar(info),
+            help=_help(info).replace("%", "%%"),
+            **_words(info),
+        )
+
+
+def given_options(flags: argparse.Namespace, model: type[Options]) -> dict[str, Any]:
+    """The options of `model` that were given, as text, by name."""
+    start = _destination(model, "")
+    return {key.removeprefix(start): text for key, text in vars(flags).items() if key.startswith(start)}
+
+
+def hyphenated(command_line: Iterable[str]) -> list[str]:
+    """The command line with `--batch_size` (the toolkit's spelling) turned into `--batch-size`."""
+    return [_hyphenated_name(text) if text.startswith("--") else text for text in command_line]
+
+
+def _hyphenated_name(text: str) -> str:
+    name, equals, value = text.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def _destination(model: type[Options], name: str) -> str:
+    return f"{model.__name__}.{name}"
+
+
+def _words(info: FieldInfo) -> dict[str, Any]:
+    """How many words an option takes: a switch one or none, a list one or more, others one."""
+    if info.annotation is bool:
+        return {"nargs": "?", "const": "true"}
+    if get_origin(info.annotation) is tuple and Ellipsis in get_args(info.annotation):
+        return {"nargs": "+", "action": "extend"}
+    return {}
+
+
+def _help(info: FieldInfo) -> str:
+    text = info.description or ""
+    if info.is_required() or "default:" in text or info.default == ():
+        return text
+    return f"{text} (default: {info.default})"
+
+
+def _metavar(info: FieldInfo) -> str:
+    choices = [choice for kind in _kinds(info) for choice in get_args(kind) if isinstance(choice, str)]
+    choices += [choice for choice in get_args(info.annotation) if isinstance(choice, str)]
+    if choices:
+        return "{" + ",".join(choices) + "}"
+    return str(next(kind.__name__ for kind in _kinds(info) if isinstance(kind, type))).upper()
+
+
+def _kinds(info: FieldInfo) -> tuple[Any, ...]:
+    return get_args(info.annotation) or (info.annotation,)
+
+
+# --- checks -------------------------------------------------------------------------------------------------
+
+
+def make_options(
+    model: type[Made],
+    values: Mapping[str, Any],
+    spelled: Callable[[str], str] = flag_of,
+    *,
+    whole: str = "",
+    listed: str = HELP,
+) -> Made:
+    """Check `values` and build the options.
+
+    Raises UsageError with a line for each wrong option: its name as `spelled` gives it, what is wrong, what
+    it got. `whole` stands before what is wrong with several together, `listed` says where all are listed.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_explain(item, model, spelled, whole, listed) for item in _alternatives(error.errors())]
+        raise UsageError("\n".join(problems)) from None
+
+
+def _alternatives(errors: list[Any]) -> list[Any]:
+    """One error for each option: one of several types has one for each of them."""
+    by_field: dict[Any, Any] = {}
+    for item in errors:
+        key = item["loc"][:1] or item["msg"]
+        first = by_field.setdefault(key, dict(item))
+        if first["msg"] != item["msg"]:
+            first["msg"] += f", or {item['msg'][0].lower()}{item['msg'][1:]}"
+    return list(by_field.values())
+
+
+def _explain(item: Any, model: type[Options], spelled: Callable[[str], str], whole: str, listed: str) -> str:
+    message = item["msg"].removeprefix("Value error, ")
+    if not item["loc"]:
+        return whole + _with_names(message, model, spelled)
+    name = str(item["loc"][0])
+    if item["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, model.model_fields, n=1)
+        hint = f"did you mean {spelled(close[0]).split()[-1]}?" if close else listed
+        return f"{spelled(name)}: unknown; {hint}"
+    if item["type"] == "missing":
+        return f"{spelled(name)}: must be given; {listed}"
+    if item["type"] == "string_pattern_mismatch":
+        message = "only letters, digits and _./:@+,=- survive the way to the container"
+    return f"{spelled(name)}: {message[0].lower()}{message[1:]} (got {item['input']!r})"
+
+
+def _with_names(message: str, model: type[Options], spelled: Callable[[str], str]) -> str:
+    """A check of several options writes `{name}` where it names one."""
+
+    def named(found: re.Match[str]) -> str:
+        return spelled(found[1]) if found[1] in model.model_fields else found[0]
+
+    return re.sub(r"\{(\w+)\}", named, message)

@@ -1,0 +1,1 @@
+"""From raw images, in whatever form people have them, to the prepared data set."""

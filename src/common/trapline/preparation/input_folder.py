@@ -1,0 +1,267 @@
+"""What may be read of somebody else's folder: regular files that lie in it, and nothing else of the machine.
+
+A table may name /proc/self/environ, climb with .. or pass through a link. Every path that comes from a table,
+a list or a walk goes through `InputFolder`, which says where it leads, or why it is not followed.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from trapline.data.quarantine import MISSING, OUTSIDE, UNREADABLE
+from trapline.errors import TraplineError
+from trapline.names import Kind, key
+from trapline.preparation.system_files import is_system_file, is_system_folder
+from trapline.typed import prepare_option
+from trapline.unpacking_names import DEEPEST
+
+# What is no path below a folder on any system: an address, a drive, another machine's share.
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|file:", re.IGNORECASE)
+ELSEWHERE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+PLAIN = re.compile(r"(?!\.{0,2}(/|\Z))(?!.*/\.{0,2}(/|\Z)).+", re.DOTALL)  # no part of it is empty, . or ..
+MAX_PATH_LENGTH = 4096  # characters; Linux takes no more bytes
+MAX_SHOWN = 60
+
+
+class NotInside(Exception):
+    """Why a path is not read: `reason` as in quarantine.csv, `detail` for a person."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(reason, detail)
+
+
+@dataclass
+class InputFolder:
+    """A folder to read inputs from.
+
+    path: as it was given; what is opened begins with it. follow_links: whether links may lead out of it.
+    outside: what a walk met and may not be opened, by its path, with the reason for a person. closed: the
+    folders among it, relative. linked: whether a link was followed: one file may then have several paths.
+    skipped: the paths that were passed over as nobody's input, hidden ones apart.
+    """
+
+    path: Path
+    follow_links: bool = False
+    outside: dict[str, str] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
+    linked: bool = False
+    skipped: set[str] = field(default_factory=set)
+    _real: dict[str, str] = field(default_factory=dict)  # folders where links lead
+    _names: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # folder -> key -> names
+
+    # --- walking ------------------------------------------------------------------------------------------
+
+    def files(self, below: str = "") -> list[str]:
+        """Relative paths of the files below a folder, sorted; links are followed, but never in a circle.
+
+        Hidden files and those of systems are none. Raises TraplineError for a folder that cannot be opened:
+        its images would be lost.
+        """
+        if not self._is_folder(below):
+            return []
+        above = [self.path / part for part in PurePosixPath(below).parents]
+        return list(self._walk(below, {(state.st_dev, state.st_ino) for state in map(Path.stat, above)}))
+
+    def _walk(self, below: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+        waiting = [below]
+        while waiting:
+            place = waiting.pop()
+            status = (self.path / place).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            if place.count("/") >= DEEPEST:
+                raise TraplineError(
+                    f"{self.path / place[:MAX_SHOWN]}...: has more than {DEEPEST} folders inside one "
+                    "another; lay them flatter"
+                )
+            folders, files = self._sorted_entries(place)
+            yield from files
+            waiting += reversed(folders)
+
+    def full(self, relative: str) -> str:
+        """The path to open for a relative one."""
+        return f"{self.path}/{relative}"
+
+    def folders(self, below: str = "") -> list[str]:
+        """The names of the folders in a folder, sorted."""
+        found = self._sorted_entries(below)[0] if self._is_folder(below) else []
+        return [name.rpartition("/")[2] for name in found]
+
+    def loose(self, below: str = "") -> list[str]:
+        """The names of the files directly in a folder, sorted."""
+        found = self._sorted_entries(below)[1] if self._is_folder(below) else []
+        return [name.rpartition("/")[2] for name in found]
+
+    def tables(self, suffix: str) -> list[Path]:
+        """The files at the top whose names end with `suffix`, in any case, sorted.
+
+        Raises TraplineError for one that leads out of the folder.
+        """
+        return [self._own(name) for name in self.loose() if name.lower().endswith(suffix)]
+
+    def table(self, name: str) -> Path | None:
+        """The file `name` of the folder, None where there is none. Raises TraplineError as `tables` does."""
+        return self._own(name) if os.path.lexists(self.path / name) else None
+
+    def _own(self, name: str) -> Path:
+        """A file that is opened by its name: one that leads elsewhere ends the run."""
+        try:
+            self.find(name)
+        except NotInside as problem:
+            if problem.reason != MISSING:
+                raise TraplineError(f"{self.path / name}: {problem.detail}") from None
+        return self.path / name
+
+    def _is_folder(self, below: str) -> bool:
+        return (self.path / below).is_dir() and (not below or self._leads_outside(below) is None)
+
+    def _sorted_entries(self, place: str) -> tuple[list[str], list[str]]:
+        """The folders and the files in a folder that are inputs, relative, sorted."""
+        folders: list[str] = []
+        files: list[str] = []
+        for entry in self._entries(place):
+            name = f"{place}/{entry.name}" if place else entry.name
+            is_folder = entry.is_dir()
+            if (is_system_folder if is_folder else is_system_file)(entry.name):
+                self.skipped |= {name} if not entry.name.startswith(".") else set()
+                continue
+            if entry.is_symlink() and (detail := self._leads_outside(name)) is not None:
+                self.outside[self.full(name)] = detail
+                self.closed |= {name} if is_folder else set()
+                files.append(name)
+            else:
+                self.linked |= entry.is_symlink()
+                (folders if is_folder else files).append(name)
+        return sorted(folders), sorted(files)
+
+    def _entries(self, place: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.path / place) as entries:
+                return list(entries)
+        except OSError as error:
+            raise TraplineError(
+                f"{self.path / place}: the folder cannot be opened ({error.strerror}), and what is in it "
+                "would be lost; make it readable, or move it elsewhere"
+            ) from None
+
+    # --- paths that a table names -------------------------------------------------------------------------
+
+    def find(self, given: str) -> str:
+        """Where a path that a table or list names lies, relative to the folder.
+
+        Looked for as it is written, then with \\ as /, then in another Unicode form or with other blanks.
+        Raises NotInside: `missing` where there is no such file, `outside` where it leads out of the folder,
+        `unreadable` where it is no regular file.
+        """
+        if ADDRESS.match(given) or ELSEWHERE.match(given):
+            raise NotInside(OUTSIDE, f"{given!r} is no path below the input folder")
+        if len(given) > MAX_PATH_LENGTH:
+            raise NotInside(
+                MISSING, f"its path has more than {MAX_PATH_LENGTH} characters, which no system takes"
+            )
+        if "\0" in given or not given.strip():
+            raise NotInside(
+                MISSING, "no path in its row" if not given.strip() else "its path holds a zero byte"
+            )
+        for name in dict.fromkeys((given, given.replace("\\", "/"))):
+            relative = self._relative(name)
+            try:
+                return self._regular(relative, os.lstat(self.full(relative)))
+            except OSError:  # not there by this name
+                continue
+        relative = self._alike(self._relative(given.replace("\\", "/")))
+        return self._regular(relative, os.lstat(self.full(relative)))
+
+    def identity(self, relative: str) -> str:
+        """What two paths of one file have in common: where links lead, if to a file."""
+        folder, _, name = relative.rpartition("/")
+        place = f"{self._real_folder(folder)}/{name}"
+        if not os.path.islink(place):  # noqa: PTH114
+            return place
+        real = os.path.realpath(place)
+        return real if os.path.lexists(real) else place
+
+    def _relative(self, name: str) -> str:
+        """`name` relative to the folder, without . and .. Raises NotInside where it leads out of it."""
+        if PLAIN.fullmatch(name):
+            return name
+        whole = os.path.join(self._top, name)  # noqa: PTH118
+        places = [(self._real_folder(""), os.path.realpath(whole))]
+        if ".." not in name.split("/"):  # which the system takes after a link, not before it
+            places.insert(0, (self._top, os.path.normpath(whole)))
+        for top, place in places:
+            if _is_below(place, top):
+                return place[len(top.rstrip("/")) + 1 :]
+        raise NotInside(OUTSIDE, f"{name!r} lies outside the input folder")
+
+    def _regular(self, relative: str, status: os.stat_result) -> str:
+        """`relative`, of the file with this status, itself. Raises NotInside where it may not be opened."""
+        detail = self._leads_outside(relative, is_link=stat.S_ISLNK(status.st_mode))
+        if detail is not None:
+            raise NotInside(OUTSIDE, detail)
+        if stat.S_ISLNK(status.st_mode):
+            try:
+                status = os.stat(self.full(relative))  # noqa: PTH116
+            except OSError:  # a link to nowhere: whoever opens it says so
+                return relative
+        if not stat.S_ISREG(status.st_mode):
+            raise NotInside(UNREADABLE, "not a regular file")
+        return relative
+
+    def _alike(self, relative: str) -> str:
+        """The path whose every part has the same key. Raises NotInside where there is none, or several."""
+        found = ""
+        for part in relative.split("/"):
+            names = self._names_in(found).get(key(part, Kind.PATH), [])
+            if len(names) > 1:
+                raise NotInside(MISSING, f"no such file, and {names[0]!r} and {names[1]!r} are both like it")
+            if not names:
+                raise NotInside(MISSING, self._missing(found, part))
+            found = f"{found}/{names[0]}" if found else names[0]
+        return found
+
+    def _missing(self, folder: str, part: str) -> str:
+        names = (name for found in self._names_in(folder).values() for name in found)
+        other = next((name for name in sorted(names) if name.casefold() == part.casefold()), None)
+        return "no such file" if other is None else f"no such file; there is {other!r}, in another case"
+
+    def _names_in(self, folder: str) -> dict[str, list[str]]:
+        if folder not in self._names:
+            names: dict[str, list[str]] = {}
+            if self._is_folder(folder):
+                for name in sorted(os.listdir(self.path / folder)):  # noqa: PTH208
+                    names.setdefault(key(name, Kind.PATH), []).append(name)
+            self._names[folder] = names
+        return self._names[folder]
+
+    def _leads_outside(self, relative: str, *, is_link: bool = True) -> str | None:
+        """Why a path may not be opened, because a link in it leads out of the folder; None where it may."""
+        if self.follow_links:
+            return None
+        folder, _, name = relative.rpartition("/")
+        place, top = self._real_folder(folder if name else ""), self._real_folder("")
+        if is_link:
+            place = os.path.realpath(f"{place}/{name}")
+        if place == top or _is_below(place, top):
+            return None
+        follow = prepare_option("follow-links", "true")
+        return f"a link that leads out of the input folder; {follow} reads it all the same"
+
+    @cached_property
+    def _top(self) -> str:
+        return os.path.abspath(self.path)  # noqa: PTH100
+
+    def _real_folder(self, folder: str) -> str:
+        if folder not in self._real:
+            self._real[folder] = os.path.realpath(self.path / folder)
+        return self._real[folder]
+
+
+def _is_below(place: str, top: str) -> bool:
+    return place.startswith(top.rstrip("/") + "/")

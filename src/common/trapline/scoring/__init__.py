@@ -1,0 +1,1 @@
+"""Numbers made of logits and labels: probabilities, temperature, F1 and the other metrics."""

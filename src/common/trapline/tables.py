@@ -1,0 +1,309 @@
+"""Tables as people save them: read whole as text, or refused by name.
+
+Excel and others save CSV in a Windows code page or UTF-16, with semicolons or tabs, with an index column,
+with another case or a blank in a column's name. What cannot be read for certain is refused: never half.
+"""
+
+import codecs
+import csv
+import io
+import re
+import stat
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from trapline.cells import IDS, restored_table
+from trapline.errors import TraplineError
+from trapline.names import clean
+
+DELIMITERS = ",;\t|"
+# Columns that mean the same: what this project calls them, and the names that are known for them, best first.
+KNOWN = {
+    "id": ("id", "imageid", "imgid"),
+    "filepath": ("filepath", "path", "filename", "file", "imagepath", "relativepath", "image"),
+    "site": ("site", "siteid", "sitename", "location", "locationid", "locationname", "station", "stationid",
+             "camera", "cameraid"),
+    "sequence": ("sequence", "sequenceid", "seq", "seqid"),
+    "split": ("split", "subset", "set", "partition"),
+    "label": ("label", "class", "species", "category"),
+}  # fmt: skip
+UNICODE_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+WINDOWS = "cp1252"
+UNNAMED = re.compile(r"(Unnamed: \d+(\.\d+)?)?")  # as pandas calls a column without a name
+LARGEST = 4 << 30  # bytes; a table of ten million images has a tenth of that
+csv.field_size_limit(1 << 20)  # characters of a cell, for all of the process
+SEPARATOR = re.compile(r"sep=([,;|\t])\r?\n", re.IGNORECASE)  # Excel's own first line
+COMMENT = "#"
+EXAMPLE = 40  # characters of a word that is shown
+LINE_END = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # as str.splitlines knows them
+
+
+@dataclass(frozen=True)
+class Text:
+    """A table's text, and a note where it was not plain UTF-8."""
+
+    text: str
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text: `cells` has its columns by their cleaned names, `lines` the line of each row.
+
+    `columns`: for each of the KNOWN columns that it has, its name in the table. `notes`: what a person should
+    know of how it was read. `written`: for each cleaned name of a column how the table writes it.
+    """
+
+    path: Path
+    cells: pd.DataFrame
+    lines: list[int]
+    columns: dict[str, str]
+    notes: list[str]
+    written: dict[str, str] = field(default_factory=dict)
+
+    def column(self, known: str) -> pd.Series | None:
+        """The cells of a KNOWN column, None where the table has none."""
+        return self.cells[self.columns[known]] if known in self.columns else None
+
+    def place(self, row: int) -> str:
+        """A row as messages call it."""
+        return f"{self.path.name}, line {self.lines[row]}"
+
+
+def read_table(path: Path, required: Sequence[str]) -> Table:
+    """Read a CSV whole. `required`: KNOWN columns, or names of others, that it must have.
+
+    Cells and the names of columns come as text; blanks around a column's name and its case make no other
+    column. Raises TraplineError naming the file, the line or the column, and what is wrong: an encoding that
+    is not certain, two columns of one name, a row of too many cells, an open quote, no such column.
+    """
+    text = read_text(path)
+    header, rows, lines = _parsed(path, text.text, required)
+    names, dropped = _column_names(path, header, rows)
+    notes = text.notes + [f"{path.name}: its column of running numbers was left out" for _ in dropped[:1]]
+    kept = [index for index in range(len(header)) if index not in dropped]
+    cells = pd.DataFrame({names[i]: [row[i] for row in rows] for i in kept}, dtype=object)
+    columns = known_columns([names[index] for index in kept])
+    for name in required:
+        if name not in columns and name not in cells.columns:
+            shown = ", ".join(map(str, cells.columns[:8]))
+            raise TraplineError(f"{path}: no column {name} (its columns: {shown})")
+    return Table(path, cells, lines, columns, notes, {names[index]: header[index] for index in kept})
+
+
+def read_rows(path: Path, required: Collection[str] = ()) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of a CSV, every cell as it is written. Raises TraplineError as `read_table`."""
+    header, rows, _ = _parsed(path, read_text(path).text, required)
+    return header, rows
+
+
+def read_strings(path: Path, required: Sequence[str], exact: Collection[str] | None = IDS) -> pd.DataFrame:
+    """A CSV file with every cell as text, as it was before `write_table` wrote it with the same `exact`.
+
+    Raises TraplineError naming the file and what it lacks.
+    """
+    try:
+        written = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise TraplineError(f"{path}: no such file") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise TraplineError(f"{path}: not a CSV file ({' '.join(str(error).split())[:120]})") from None
+    table = restored_table(written, exact)
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        raise TraplineError(
+            f"{path}: lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}"
+        )
+    return table
+
+
+def known_columns(names: Sequence[str]) -> dict[str, str]:
+    """For each of the KNOWN columns its name among `names`: the exact one, else the first that is known."""
+    plain = {_plain(name): name for name in reversed(names)}
+    found = {
+        known: known if known in names else next((plain[own] for own in spellings if own in plain), None)
+        for known, spellings in KNOWN.items()
+    }
+    return {known: name for known, name in found.items() if name is not None}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_.-]+", "", name.casefold())
+
+
+# --- text ---------------------------------------------------------------------------------------------------
+
+
+def read_text(path: Path) -> Text:
+    """The text of a file in UTF-8, UTF-16 or UTF-32, or in Windows' code page 1252.
+
+    Raises TraplineError where it cannot be read, or is in no encoding that is certain.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
+            raise TraplineError(f"{path}: cannot be read (not a regular file)")
+        if status.st_size > LARGEST:
+            raise TraplineError(f"{path}: more than {LARGEST >> 30} GiB, which no table has")
+        data = path.read_bytes()
+    except OSError as error:
+        raise TraplineError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return _decoded(path, data)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise TraplineError(
+            f"{path}: line {line}: in no encoding that is certain; save the table as CSV UTF-8"
+        ) from None
+
+
+def _decoded(path: Path, data: bytes) -> Text:
+    marked = next((name for mark, name in UNICODE_MARKS if data.startswith(mark)), None)
+    encoding = marked or _without_mark(data)
+    try:
+        return Text(data.decode(encoding).removeprefix("\ufeff"))
+    except UnicodeDecodeError:
+        # Where UTF-8 finds letters beyond ASCII too, a broken one is damage, and no code page.
+        if encoding != "utf-8" or marked or not data.decode("utf-8", "ignore").isascii():
+            raise
+    text = data.decode(WINDOWS)
+    words = (found[0] for found in re.finditer(r"[^,;|\"\r\n]+", text))
+    example = next((word for word in words if not word.isascii()), text)[:EXAMPLE]
+    return Text(text, [f"{path.name}: is no UTF-8; read in Windows' code page 1252, as in {example!r}"])
+
+
+def _without_mark(data: bytes) -> str:
+    """UTF-16 shows by its zeros: every second byte of plain letters."""
+    start = data[:4096]
+    if start[1::2].count(0) > len(start) / 5 and not start[::2].count(0):
+        return "utf-16-le"
+    if start[::2].count(0) > len(start) / 5 and not start[1::2].count(0):
+        return "utf-16-be"
+    return "utf-8"
+
+
+# --- rows ---------------------------------------------------------------------------------------------------
+
+
+def _parsed(path: Path, text: str, required: Collection[str]) -> tuple[list[str], list[list[str]], list[int]]:
+    """Header, rows and their lines, with the delimiter that finds most of the required columns."""
+    first_line, delimiter = 1, None
+    if found := SEPARATOR.match(text):
+        text, delimiter, first_line = text[found.end() :], found.group(1), 2
+    if not text.strip():
+        raise TraplineError(f"{path}: not a readable CSV (it is empty)")
+    if "\0" in text:
+        raise TraplineError(f"{path}: not a readable CSV (it holds zero bytes); save the table as CSV UTF-8")
+    if text.lstrip().startswith(COMMENT) and header_of(text)[0] != _first_cells(text, delimiter):
+        raise TraplineError(
+            f"{path}: begins with a comment ({COMMENT} ...); remove it, so that the header is first"
+        )
+    delimiter = delimiter or delimiter_of(text, required)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    begin = reader.line_num
+    try:
+        for row in reader:
+            if any(map(str.strip, row)):
+                rows.append(row)
+                lines.append(begin + first_line)
+            begin = reader.line_num
+    except csv.Error as error:
+        raise TraplineError(
+            f"{path}: not a readable CSV (line {begin + first_line}: {error}); mend the quotes of that line"
+        ) from None
+    if not rows:
+        raise TraplineError(f"{path}: not a readable CSV (all its cells are empty)")
+    header = rows[0]
+    return header, _filled(path, rows[1:], lines[1:], len(header)), lines[1:]
+
+
+def header_of(text: str, required: Collection[str] = ()) -> tuple[list[str], str]:
+    """The cleaned cells of a table's first line, comments and Excel's own line apart, and what divides them.
+
+    No cells, and a comma, where there is no such line.
+    """
+    found = SEPARATOR.match(text)
+    text = text[found.end() :] if found else text
+    lines = (line for line in text.splitlines() if line.strip() and not line.startswith(COMMENT))
+    line = next(lines, "")
+    delimiter = found.group(1) if found else delimiter_of(line, required) if line else ","
+    return _first_cells(line, delimiter), delimiter
+
+
+def _first_cells(text: str, delimiter: str | None) -> list[str]:
+    line = _first_line(text)
+    try:
+        return [clean(cell) for cell in next(csv.reader([line], delimiter=delimiter or ","), [])]
+    except csv.Error:  # an endless cell
+        return []
+
+
+def _first_line(text: str) -> str:
+    """The first line that holds something, without looking through the whole text for others."""
+    start = len(text) - len(text.lstrip())
+    end = next((found.start() for found in LINE_END.finditer(text, start)), len(text))
+    return text[start:end]
+
+
+def delimiter_of(text: str, required: Collection[str] = ()) -> str:
+    """What divides the cells of the first line: the character that finds most of the required columns."""
+
+    def score(delimiter: str) -> tuple[int, int, int]:
+        cells = _first_cells(text, delimiter)
+        known = known_columns(cells)
+        return sum(name in known or name in cells for name in required), len(known), len(cells)
+
+    return max(DELIMITERS, key=score)  # of equals the first, a comma
+
+
+def _filled(path: Path, rows: list[list[str]], lines: Sequence[int], width: int) -> list[list[str]]:
+    """The rows at the header's length: programs leave out empty cells at a line's end."""
+    for row, line in zip(rows, lines, strict=True):
+        if len(row) > width and any(map(str.strip, row[width:])):
+            raise TraplineError(
+                f"{path}: line {line} has {len(row)} cells, its header {width}: put cells that hold the "
+                "delimiter into quotes"
+            )
+        row[width:] = [""] * max(0, width - len(row))
+    return rows
+
+
+def _column_names(path: Path, header: Sequence[str], rows: list[list[str]]) -> tuple[list[str], list[int]]:
+    """The cleaned names of the columns, and the places of those that hold nothing, or an index.
+
+    Raises TraplineError for two columns of one name, or one without a name.
+    """
+    names = [clean(name) for name in header]
+    dropped = [
+        place
+        for place, name in enumerate(names)
+        if UNNAMED.fullmatch(name) and _says_nothing([row[place] for row in rows])
+    ]
+    taken: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if place in dropped:
+            continue
+        if UNNAMED.fullmatch(name):
+            raise TraplineError(f"{path}: its column {place + 1} has no name; name it, or remove it")
+        if (other := taken.setdefault(name.casefold(), place)) != place:
+            both = f"{header[other]!r} and {header[place]!r}"
+            raise TraplineError(f"{path}: has two columns of one name ({both}); rename or remove one")
+    return names, dropped
+
+
+def _says_nothing(cells: Sequence[str]) -> bool:
+    """Whether a column is empty, or the running number that a program has added."""
+    if not any(map(str.strip, cells)):
+        return True
+    return all(cell.strip().isdecimal() for cell in cells) and len(set(cells)) == len(cells)

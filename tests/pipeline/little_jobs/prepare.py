@@ -1,0 +1,22 @@
+"""A preparation that copies: transform/images gets the images."""
+
+import json
+import shutil
+import sys
+
+from orders import obey, option
+
+data, output = option("--input"), option("--output")
+if data.name == "demo":
+    (output / "transform" / "images").mkdir(parents=True)
+else:
+    obey(data, "prepare")
+    shutil.copytree(data, output / "transform" / "images", ignore=lambda *_: ["orders.json"])
+    if (data / "orders.json").exists():
+        shutil.copy(data / "orders.json", output)
+(output / "source.txt").write_text(str(option("--source-name")))
+(output / "words.json").write_text(json.dumps(sys.argv[1:]))
+(output / "version.json").write_text(json.dumps({"data": "little", "completed_with": ""}))
+assert list(option("--completed").iterdir()) == []  # a run here is always the first
+if "--label-names" in sys.argv:
+    shutil.copy(option("--label-names"), output / "names.csv")
