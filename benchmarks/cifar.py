@@ -16,13 +16,14 @@ from pathlib import Path
 
 from side_by_side import compare, describe_machine
 
-from trapline.channels import TrainingPaths
 from trapline.config import make_config
-from trapline.launching.experiments import find_experiment
+from trapline.job_contract import TrainingPaths
+from trapline.launching.checkout import find_experiment
+from trapline.training.data import setup_data
 from trapline.training.distributed import ALONE
-from trapline.training.execution import plain_execution
+from trapline.training.execution import possible_executions, training_device
 from trapline.training.loop import train_epoch
-from trapline.training.setup import setup_data, setup_learner, setup_model
+from trapline.training.setup import setup_learner, setup_model
 
 ROOT = Path(__file__).parents[1]
 IMAGES, BATCH, ROUNDS = 3072, 1024, 5
@@ -51,7 +52,7 @@ def training(prepared: Path, **settings: object) -> Callable[[], int]:
         **settings,
     }
     config = make_config(values)
-    execution = plain_execution(config)
+    execution = possible_executions(training_device(), config.precision, config.channels_last)[0]
     nowhere = prepared / "nothing is written here"
     paths = TrainingPaths(prepared, nowhere, nowhere, nowhere)
     with contextlib.redirect_stdout(io.StringIO()):  # what a job says of its weights and memory

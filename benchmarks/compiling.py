@@ -2,7 +2,7 @@
 
 Run: python benchmarks/compiling.py [--arch enhanced_resnet18] [--size 224] [--batch 32] [--rounds 5]
 What the first, compiling step takes is printed too: from it and the ratio follows after how many steps
-`compile` pays, which is what `compiling_pays` in trapline.training.compiling has a figure for.
+`compile` pays, which is what `compiling_pays` in trapline.training.execution has a figure for.
 """
 
 import argparse
@@ -14,8 +14,7 @@ from side_by_side import compare, describe_machine
 from trapline.config import TrainingConfig, make_config
 from trapline.data.loader import Batch
 from trapline.models.build import IMAGENET_NORMALISATION, build_model
-from trapline.training.compiling import compiled
-from trapline.training.execution import plain_execution
+from trapline.training.execution import compiled, possible_executions, training_device
 from trapline.training.loop import Learner, train_epoch
 from trapline.training.optimisation import make_loss, make_optimizer, make_schedule
 
@@ -58,7 +57,7 @@ def make_batch(images: int, size: int) -> Batch:
 
 def make_epoch(config: TrainingConfig, batches: list[Batch]):
     """A function that trains on the batches; it has run once."""
-    execution = plain_execution(config)
+    execution = possible_executions(training_device(), config.precision, config.channels_last)[0]
     model = execution.place(build_model(config.arch, CLASSES, image_size=config.image_size))
     optimizer = make_optimizer(config, model, frozenset())
     labels = torch.arange(CLASSES).numpy()

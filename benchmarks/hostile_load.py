@@ -37,9 +37,9 @@ from serving import TOLERANCE, Outcome, drawn, note, offline, post, server
 from side_by_side import describe_machine
 
 from tests.support import hostile_images as hostile
-from trapline.images.budget import BYTES_OF_A_PIXEL, OVERHEAD
+from trapline.images.budget import DecodeBudget
+from trapline.inference.limits import ServingSettings, settings_from
 from trapline.inference.predictor import load_predictor
-from trapline.inference.settings import ServingSettings, settings_from
 
 PICTURES = 64  # good ones, which come in turn
 HOSTILE_EVERY = 5  # one request in so many
@@ -129,8 +129,9 @@ def memory_limit(pid: int, settings: ServingSettings) -> int:
     """Bytes: what the server takes now, and what its settings let bodies, pixels and decoders take beside."""
     idle = resident(pid)
     bodies = COPIES_OF_A_BODY * settings.queue_mb * MIB
-    pixels = BYTES_OF_A_PIXEL * settings.max_pixels_in_flight
-    decoders = settings.decode_threads * OVERHEAD
+    overhead = DecodeBudget(max_pixels=0).max_memory  # of a process that decodes nothing
+    pixels = DecodeBudget(max_pixels=settings.max_pixels_in_flight).max_memory - overhead
+    decoders = settings.decode_threads * overhead
     print(
         f"memory allowed: {idle / MIB:.0f} MiB after a friendly load + {bodies / MIB:.0f} for bodies"
         f" + {pixels / MIB:.0f} for pixels + {decoders / MIB:.0f} for decoding processes",

@@ -27,7 +27,7 @@ from trapline.console import table
 from trapline.data.loader import LoaderSettings, make_loader
 from trapline.data.prepared import open_prepared
 from trapline.preparation.demo import DemoSettings, draw_demo
-from trapline.processes import available_cores
+from trapline.workers import available_cores
 
 ROOT = Path(__file__).parents[1]
 IMAGENET = 1_281_167

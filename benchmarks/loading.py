@@ -18,7 +18,7 @@ from PIL import Image
 from side_by_side import compare, describe_machine
 from torch.utils.data import DataLoader, Dataset
 
-from trapline.chains import CHAINS
+from trapline.augmentation import CHAINS
 from trapline.data.loader import LoaderSettings, make_loader
 from trapline.data.prepared import open_prepared
 from trapline.models.build import IMAGENET_NORMALISATION

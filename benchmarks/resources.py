@@ -21,8 +21,8 @@ from pathlib import Path
 from figures import Figure, emit
 from side_by_side import describe_machine
 
-from trapline.processes import available_cores
-from trapline.training.resources import MAX_WORKERS, choose_resources
+from trapline.training.execution import MAX_WORKERS, choose_resources
+from trapline.workers import available_cores
 
 ROOT = Path(__file__).parents[1]
 OWN, NONE, EVERY = "as train.py chooses", "no workers", "all cores each"
@@ -93,12 +93,12 @@ def measure(prepared: Path, setting: str, arch: str) -> float:
     from trapline.data.loader import LoaderSettings, make_loader
     from trapline.data.prepared import open_prepared
     from trapline.models.build import IMAGENET_NORMALISATION, build_model
-    from trapline.training.execution import plain_execution
+    from trapline.training.execution import possible_executions, training_device
     from trapline.training.loop import Learner, train_epoch
     from trapline.training.optimisation import make_loss, make_optimizer, make_schedule
 
     config = make_config({"weights": "none", "arch": arch, "epochs": 2})
-    execution = plain_execution(config)
+    execution = possible_executions(training_device(), config.precision, config.channels_last)[0]
     cores = available_cores()
     chosen = choose_resources(execution.device.type, cores)
     workers = {NONE: 0, EVERY: min(MAX_WORKERS, cores), OWN: chosen.workers}[setting]

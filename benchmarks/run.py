@@ -15,7 +15,7 @@ from pathlib import Path
 from figures import Figure, read_figures, with_rows
 
 from trapline.machine import processor
-from trapline.processes import available_cores
+from trapline.workers import available_cores
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "docs" / "figures.md"

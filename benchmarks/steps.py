@@ -20,7 +20,7 @@ from figures import Figure, emit
 from launching import ONE_THREAD, call, in_words, pack
 from serving import post, server
 
-from trapline.pipeline.recipes import SMALL, read_recipe, with_schedule
+from trapline.pipeline.design import SMALL, read_recipe, with_schedule
 
 PREPARE = {
     "short-side": 64,

@@ -22,11 +22,11 @@ from PIL import Image
 from side_by_side import describe_machine, judge
 from torchvision import transforms
 
+from trapline.augmentation import VIEW_SETS
 from trapline.inference.predictor import Predictor, average_views, load_predictor
 from trapline.preparation.demo import DemoSettings, draw_demo
 from trapline.training.execution import Execution, possible_executions, training_device
 from trapline.training.speed import Speed
-from trapline.views import VIEW_SETS
 
 SIDE = 224
 VIEWS = VIEW_SETS["enhanced"]

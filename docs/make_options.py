@@ -11,7 +11,7 @@ from trapline.config import TrainingConfig
 from trapline.console import ArgumentParser
 from trapline.job_options import BY_SCRIPT
 from trapline.launching import flags
-from trapline.launching.experiments import find_experiment
+from trapline.launching.checkout import find_experiment
 from trapline.launching.settings import FILE, VARIABLE, LauncherSettings
 from trapline.options import Options, add_options
 from trapline.pipeline import command_line

@@ -4,24 +4,23 @@ Writes evaluation.json, champion/model.tar.gz and, where there is a test part, t
 """
 
 import os
-import sys
 
-from trapline.channels import message_file
 from trapline.console import run
+from trapline.job_contract import message_file
 from trapline.job_options import EvaluateOptions
 from trapline.options import read_options
 
 
 def main() -> None:
     """Parse, check, evaluate."""
-    options = read_options(EvaluateOptions, sys.argv[1:], __doc__)
+    options = read_options(EvaluateOptions, __doc__)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in train.py
-    from trapline.evaluation.evaluating import evaluate, from_options  # late: --help needs none of this
-    from trapline.local_places import local_places
+    from trapline.evaluation.evaluating import evaluate  # late: --help needs none of this
+    from trapline.s3_copies import local_places
 
     with local_places(options) as local:
-        evaluate(from_options(local))
+        evaluate(local)
 
 
 if __name__ == "__main__":
-    run(main, failure=lambda: message_file(os.environ))
+    run(main, failure=message_file)

@@ -4,12 +4,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from trapline.images.decoding import DecodingProcesses
-from trapline.inference.answers import Answers, choose_type, http_status, render
+from trapline.images.canonical import DecodingProcesses
+from trapline.inference.answers import Answers, answer_request, choose_type, http_status, render
 from trapline.inference.content import ImageRequest, RequestError, read_request
-from trapline.inference.handler import answer_request
+from trapline.inference.limits import is_batch, settings_from
 from trapline.inference.predictor import Predictor, load_predictor
-from trapline.inference.settings import is_batch, settings_from
 
 
 @dataclass(frozen=True)

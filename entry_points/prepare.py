@@ -6,24 +6,22 @@ are listed with several labels each in a CSV (ImageID, Labels, Caption); `demo` 
 cannot be used goes to quarantine.csv.
 """
 
-import os
-import sys
 from pathlib import Path
 
-from trapline.channels import message_file
 from trapline.console import run
+from trapline.job_contract import message_file
 from trapline.job_options import PrepareOptions
 from trapline.options import read_options
 
 
 def main() -> None:
     """Parse, check, prepare."""
-    options = read_options(PrepareOptions, sys.argv[1:], __doc__)
-    from trapline.local_places import local_places  # late: --help and a typing error need none of this
-    from trapline.preparation.preparing import from_options, prepare
+    options = read_options(PrepareOptions, __doc__)
+    from trapline.preparation.preparing import prepare
+    from trapline.s3_copies import local_places  # late: --help and a typing error need none of this
 
     with local_places(options) as local:
-        prepare(from_options(local))
+        prepare(local)
         if local.completed:
             from trapline.preparation.completion import write_state
 
@@ -32,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, failure=lambda: message_file(os.environ))
+    run(main, failure=message_file)

@@ -7,31 +7,32 @@ is not run.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 from trapline.console import run
-from trapline.inference.signals import end_on_sigterm
 from trapline.job_options import ServeOptions
 from trapline.options import read_options
-
-MODEL_FOLDER = "/opt/ml/model"
 
 
 def main() -> None:
     """Parse, load, serve."""
     options = read_options(
-        ServeOptions, sys.argv[1:], f"{__doc__.splitlines()[0]} The code/ that a model brings is not run."
+        ServeOptions, f"{__doc__.splitlines()[0]} The code/ that a model brings is not run."
     )
-    end_on_sigterm()  # before the imports that take seconds
+    # Process 1 of a container ignores SIGTERM unless it has a handler, so there is one before the imports
+    # that take seconds. While the server runs, uvicorn puts its own in its place, answers what it has begun,
+    # and then raises the signal again.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     # Threads that spin while they wait take the cores from those that decode. Read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from trapline.inference.running import serve
-    from trapline.inference.settings import settings_from
-    from trapline.local_places import local_places
+    from trapline.inference.limits import settings_from
+    from trapline.inference.serving import serve
+    from trapline.s3_copies import local_places
 
     with local_places(options) as local:
-        model = local.model or os.environ.get("SM_MODEL_DIR") or MODEL_FOLDER
+        model = local.model or os.environ.get("SM_MODEL_DIR") or "/opt/ml/model"
         serve(Path(model), settings_from(os.environ, local.port), local.host)
 
 

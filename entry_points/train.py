@@ -8,11 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from trapline.channels import failure_file, training_paths
-from trapline.config import TrainingConfig
+from trapline.config import TITLE, TrainingConfig, read_config
 from trapline.console import ArgumentParser, run
 from trapline.errors import UsageError
-from trapline.hyperparameters import TITLE, read_config
+from trapline.job_contract import failure_file, training_paths
 from trapline.job_options import TrainOptions
 from trapline.options import add_options, given_options, hyphenated, make_options
 from trapline.s3 import is_s3
@@ -33,7 +32,7 @@ def read_command_line(words: list[str]) -> tuple[TrainingConfig, TrainOptions]:
 def main() -> None:
     """Parse, check, train."""
     config, options = read_command_line(sys.argv[1:])
-    from trapline.local_places import local_places
+    from trapline.s3_copies import local_places
 
     with local_places(options) as local:
         paths = training_paths(
@@ -59,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, failure=lambda: failure_file(os.environ))
+    run(main, failure=failure_file)

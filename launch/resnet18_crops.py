@@ -14,12 +14,10 @@ competition's tables, or class folders. Compare with resnet18_baseline by launch
 
 from trapline.launching.dispatch import Experiment, find_experiment, run_experiment
 
-BASELINE = find_experiment("resnet18_baseline")
-
 EXPERIMENT = Experiment(
     name="resnet18-crops",
     description=__doc__,
-    hyperparameters={**BASELINE.hyperparameters, "augment": "crops"},
+    hyperparameters={**find_experiment("resnet18_baseline").hyperparameters, "augment": "crops"},
 )
 
 if __name__ == "__main__":

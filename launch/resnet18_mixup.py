@@ -9,12 +9,10 @@ launch/compare.py RUN RUN; the training accuracy is lower by design, being that 
 
 from trapline.launching.dispatch import Experiment, find_experiment, run_experiment
 
-BASELINE = find_experiment("resnet18_baseline")
-
 EXPERIMENT = Experiment(
     name="resnet18-mixup",
     description=__doc__,
-    hyperparameters={**BASELINE.hyperparameters, "mixup": 0.2},
+    hyperparameters={**find_experiment("resnet18_baseline").hyperparameters, "mixup": 0.2},
 )
 
 if __name__ == "__main__":

@@ -10,12 +10,10 @@ that the split is by site: the score is lower, and true of new cameras.
 
 from trapline.launching.dispatch import Experiment, find_experiment, run_experiment
 
-BASELINE = find_experiment("resnet18_baseline")
-
 EXPERIMENT = Experiment(
     name="resnet50-baseline",
     description=__doc__,
-    hyperparameters={**BASELINE.hyperparameters, "arch": "resnet50"},
+    hyperparameters={**find_experiment("resnet18_baseline").hyperparameters, "arch": "resnet50"},
 )
 
 if __name__ == "__main__":

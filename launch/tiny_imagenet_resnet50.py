@@ -18,13 +18,11 @@ guess: expect no model that is of use, and take the second.
 
 from trapline.launching.dispatch import Experiment, find_experiment, run_experiment
 
-IMAGENET = find_experiment("imagenet_resnet50")
-
 EXPERIMENT = Experiment(
     name="tiny-imagenet-resnet50",
     description=__doc__,
     hyperparameters={
-        **IMAGENET.hyperparameters,
+        **find_experiment("imagenet_resnet50").hyperparameters,
         "arch": "resnet50_64px",
         "image_size": 64,
         "epochs": 30,

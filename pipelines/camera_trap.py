@@ -12,7 +12,7 @@ import sys
 if __name__ == "__main__":
     try:
         from trapline.console import run
-        from trapline.pipeline.dispatch import main
+        from trapline.pipeline.running import main
 
         run(main)
     except KeyboardInterrupt:  # while Python was still loading

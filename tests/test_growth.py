@@ -92,7 +92,7 @@ def test_an_entry_in_own_is_an_architecture(monkeypatch, call_script, small_demo
 @pytest.mark.slow
 def test_an_entry_in_chains_is_an_augmentation(checkout, small_demo, tmp_path):
     entry = '        "blurred": Chain("evaluated", lambda library, size: [library.Blur(p=1.0)]),'
-    add_line(checkout / LIBRARY / "chains.py", '        "none": Chain(', entry)
+    add_line(checkout / LIBRARY / "augmentation.py", '        "none": Chain(', entry)
     words = ["--prepared", small_demo, "--output", tmp_path / "job", *QUICK, "--augment", "blurred"]
     done = run(checkout, "entry_points/train.py", *words, "--epochs", 1)
     assert done.returncode == 0, done.stderr

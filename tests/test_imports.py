@@ -31,15 +31,15 @@ SDK = "trapline.launching.sdk"
 # The floors of launching, each with its folders and modules, of which the longest name counts. What is on a
 # floor imports what is beside it or below; `pipeline` is the roof over all.
 FLOORS = (
-    ("checkout experiment experiments pairs prefixed prepare_options search_space staging terminal "
-     "unpacked_folder aws.errors aws.options aws.redaction aws.requirements checking.secret_patterns "
-     "local.docker_engine local.failures local.ports local.stopping local.user_files local.workspace"),
-    "plan job_requests",
+    ("checkout given_options terminal "
+     "aws.errors aws.options checking.findings "
+     "local.docker_engine local.failures local.user_files local.workspace"),
+    "plan",
     "sdk",
-    "checking pricing dry_run",
+    "checking pricing",
     "aws local",
-    "fetching fetched_models results curve_sources flags settings shared_flags",
-    "many tuning",
+    "fetching results flags settings",
+    "many",
     "dispatch",
     "commands",
 )  # fmt: skip

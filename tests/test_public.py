@@ -10,7 +10,7 @@ import pytest
 
 import trapline
 from tests.conftest import ROOT
-from trapline.front import training
+from trapline.front import jobs
 
 PACKAGE = ROOT / "src" / "common" / "trapline"
 QUICK = {"arch": "shufflenet_v2_x0_5", "weights": "none", "image_size": 32, "epochs": 1, "num_workers": 0}
@@ -47,7 +47,7 @@ def test_training_leaves_a_model_with_its_code_and_curves(model):
 
 
 def test_outside_a_checkout_a_model_has_no_code_and_that_is_said(data, model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(training, "entry_points_here", lambda: None)
+    monkeypatch.setattr(jobs, "entry_points_here", lambda: None)
     config = trapline.TrainingConfig(**QUICK, precision="fp32")
     bare = trapline.train(config, data.folder, tmp_path)
     assert "no code/" in capsys.readouterr().out
@@ -57,9 +57,9 @@ def test_outside_a_checkout_a_model_has_no_code_and_that_is_said(data, model, tm
 
 
 def test_entry_points_are_those_of_the_checkout_that_the_package_lies_in(tmp_path, monkeypatch):
-    assert training.entry_points_here() == ROOT / "entry_points"
-    monkeypatch.setattr(training, "LIBRARY", tmp_path / "site-packages" / "trapline")
-    assert training.entry_points_here() is None
+    assert jobs.entry_points_here() == ROOT / "entry_points"
+    monkeypatch.setattr(jobs, "LIBRARY", tmp_path / "site-packages" / "trapline")
+    assert jobs.entry_points_here() is None
 
 
 def test_a_configuration_that_cannot_be_is_a_value_error_that_names_the_field():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trapline.chains import CHAINS, EVAL_CROPS, Chain
+from trapline.augmentation import CHAINS, EVAL_CROPS, Chain
 from trapline.config import TrainingConfig
 from trapline.data import augment
 from trapline.errors import UsageError

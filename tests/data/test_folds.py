@@ -12,9 +12,8 @@ from scipy.sparse import csr_array
 from sklearn.model_selection import StratifiedGroupKFold
 
 from tests.preparation.test_splits import simulated
-from trapline.data.folds import PartRows, fold_of_each_image, spread, training_parts
 from trapline.data.loader import LoaderSettings, make_loader
-from trapline.data.mixed import MixedPart
+from trapline.data.parts import MixedPart, PartRows, fold_of_each_image, spread, training_parts
 from trapline.data.prepared import (
     SCHEMA,
     DatasetDescription,

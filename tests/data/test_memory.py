@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from trapline.data import memory
-from trapline.data.loader import LoaderSettings, make_loader
-from trapline.data.memory import images_of, make_memory_loader
-from trapline.data.mixed import MixedPart
+from trapline.data import loader as loading
+from trapline.data.loader import LoaderSettings, images_of, make_loader, make_memory_loader
+from trapline.data.parts import MixedPart
 from trapline.data.prepared import open_prepared
 from trapline.errors import UsageError
 
@@ -62,7 +61,7 @@ def test_an_epoch_is_augmented_anew_and_again_alike(small_demo):
 
 def test_what_does_not_fit_is_refused_before_it_is_decoded(small_demo, monkeypatch):
     part = open_prepared(small_demo).part("val")
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    monkeypatch.setattr(loading.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
     with pytest.raises(UsageError, match=r"in_memory: \d+ images of 32 x 32 px x 3 bytes take .*image_size$"):
         make_memory_loader(part, LoaderSettings(size=32, batch_size=8), device=CPU)
 
@@ -82,8 +81,8 @@ def test_a_loader_of_other_batches_takes_the_images_of_the_one_before(small_demo
     first = make_memory_loader(part, settings, device=CPU)
     expected = [batch.images for batch in make_memory_loader(part, smaller, device=CPU).epoch(2)]
     nothing_free = SimpleNamespace(available=0)
-    monkeypatch.setattr(memory, "decoded", None)
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: nothing_free)
+    monkeypatch.setattr(loading, "decoded", None)
+    monkeypatch.setattr(loading.psutil, "virtual_memory", lambda: nothing_free)
     second = make_memory_loader(part, smaller, device=CPU, images=images_of(first))
     assert images_of(second) is images_of(first)
     assert all(torch.equal(*pair) for pair in zip((b.images for b in second.epoch(2)), expected, strict=True))

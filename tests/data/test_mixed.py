@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trapline.data.augment import resize_square
 from trapline.data.loader import EpochBatches, LoaderSettings, make_loader
-from trapline.data.mixed import MixedPart, PseudoOrder
+from trapline.data.parts import MixedPart, pseudo_batches
 from trapline.data.prepared import open_prepared
 from trapline.errors import UsageError
 from trapline.images.canonical import decode_packed
@@ -20,10 +20,8 @@ SIZES = st.integers(8, 40)
 
 
 def batches_of(rows, guessed, share, batch_size, *, epoch=1, rank=0, ranks=1, seed=5):
-    order = PseudoOrder(rows, guessed, share, seed)
-    batches = EpochBatches(
-        rows, LoaderSettings(32, batch_size, seed, shuffle=True, rank=rank, world_size=ranks), order
-    )
+    places = {"rank": rank, "world_size": ranks, "pseudo_share": share}
+    batches = EpochBatches(rows, LoaderSettings(32, batch_size, seed, shuffle=True, **places), guessed)
     batches.epoch = epoch
     return batches
 
@@ -65,8 +63,8 @@ def test_pseudo_labelled_images_come_in_rounds_of_all_of_them(rows, guessed, sha
 
 
 def test_rounds_are_shuffled_each_in_its_own_way_by_the_seed():
-    first = [key for batch in PseudoOrder(0, 50, 0.25, 1).batches(0, [50, 50]) for key in batch]
-    other = [key for batch in PseudoOrder(0, 50, 0.25, 2).batches(0, [50, 50]) for key in batch]
+    first = [key for batch in pseudo_batches(50, 1, 0, [50, 50]) for key in batch]
+    other = [key for batch in pseudo_batches(50, 2, 0, [50, 50]) for key in batch]
     rows = [row for _, row in first]
     assert rows[:50] != rows[50:]
     assert rows[:50] != sorted(rows[:50])

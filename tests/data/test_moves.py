@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trapline.chains import Moves
-from trapline.data.moves import Move, draw_moves, moved
+from trapline.augmentation import Moves
+from trapline.data.augment import Move, draw_moves, moved
 
 ROWS = np.arange(4000)
 

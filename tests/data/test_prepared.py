@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from trapline.data.prepared import SCHEMA, PackedPart, open_prepared
+from trapline.data.prepared import SCHEMA, PackedPart, open_prepared, sites_and_sequences
 from trapline.errors import TraplineError
 
 
@@ -64,10 +64,10 @@ def test_a_set_from_before_the_scope_of_sequences_was_kept_opens_and_decides_by_
     path.write_text(json.dumps(content))
     split = open_prepared(copy).description.split
     assert split.sequences == "global"
-    anew = ([*"aabbccdd"], [*"12121212"])
-    assert split.sequence_scope(*anew) == "by_site"
+    anew = pa.table({"site": [*"aabbccdd"], "sequence": [*"12121212"]})
+    assert len(set(sites_and_sequences(anew, split)[1].number)) == 8  # each site counts its own
     kept = split.model_validate({**content["split"], "sequences": "global"})
-    assert kept.sequence_scope(*anew) == "global"
+    assert len(set(sites_and_sequences(anew, kept)[1].number)) == 2
     assert list(kept.model_dump()) == ["kind", "shares", "seed", "unseen_sites", "sequences"]
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from tests.conftest import write_jpeg
 from tests.data.test_folds import made
+from trapline.data.parts import COLUMNS, LABELS, SUMMARY, conflicts, read_pseudo_labels
 from trapline.data.prepared import open_prepared
-from trapline.data.pseudo import COLUMNS, LABELS, SUMMARY, conflicts, read_pseudo_labels
 from trapline.errors import TraplineError
 from trapline.storage import file_digest, write_json
 

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from trapline.chains import EVAL_CROPS
-from trapline.data.augment import Augmentation, evaluated_square, resize_square
-from trapline.data.view_batches import make_squares, stack_views
+from trapline.augmentation import EVAL_CROPS, VIEW_SETS, VIEWS, check_views, read_views
+from trapline.data.augment import Augmentation, evaluated_square, make_squares, resize_square, stack_views
 from trapline.errors import UsageError
-from trapline.views import VIEW_SETS, VIEWS, check_views, read_views
 
 SIDE = 56
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from trapline.launching.aws import requirements
+from trapline.launching.checkout import missing_from_aws_image, pins
 
 DOCKER = ROOT / "docker"
 WITH_DOCKER = pytest.mark.skipif(not Path("/usr/bin/docker").exists(), reason="Debian's docker.io is missing")
@@ -96,12 +96,12 @@ def starting(calls, words):
 
 
 def test_requirements_are_the_versions_of_the_constraints_and_all_that_the_package_declares():
-    pins = requirements._pins((ROOT / "constraints.txt").read_text())
+    pinned = pins((ROOT / "constraints.txt").read_text())
     lines = [line for line in (DOCKER / "requirements.txt").read_text().splitlines() if line[0] != "#"]
     assert lines == sorted(lines)
-    wanted = requirements._pins("\n".join(lines))
-    assert wanted == {name: pins[name] for name in wanted}
-    declared = {line.split("==")[0] for line in requirements.missing_from_aws_image()}
+    wanted = pins("\n".join(lines))
+    assert wanted == {name: pinned[name] for name in wanted}
+    declared = {line.split("==")[0] for line in missing_from_aws_image()}
     own = {"torch", "torchvision", "boto3", "sagemaker-training", "sagemaker-pytorch-training"}
     assert set(wanted) == declared | own
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.evaluated import one_history, write_model
 from trapline.data.prepared import open_prepared
-from trapline.evaluation.bootstrap import Resampling
-from trapline.evaluation.evaluating import Evaluation, evaluate
+from trapline.evaluation.evaluating import evaluate
+from trapline.job_options import EvaluateOptions
 from trapline.preparation.completion import data_digest, write_state
 
 
@@ -21,8 +21,8 @@ def evaluation(many_sites, tmp_path_factory):
     """The folder of an evaluation. Read it only."""
     folder = tmp_path_factory.mktemp("evaluation")
     model = write_model(many_sites, folder / "model", ["train"])
-    quick = Resampling(resamples=100)
-    evaluate(Evaluation(many_sites, model, None, folder, "none", "fp32", quick))
+    places = {"prepared": str(many_sites), "phase1": str(model), "output": str(folder)}
+    evaluate(EvaluateOptions(**places, views="none", precision="fp32", resamples=100))
     return folder
 
 

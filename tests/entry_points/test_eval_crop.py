@@ -13,8 +13,8 @@ from trapline.data.loader import LoaderSettings, make_loader
 from trapline.data.prepared import open_prepared
 from trapline.errors import TraplineError
 from trapline.images.canonical import decode_packed
+from trapline.inference.answers import make_ready
 from trapline.inference.content import SentImage
-from trapline.inference.handler import make_ready
 from trapline.inference.predictor import load_predictor
 from trapline.inference.pseudo_labels import part_logits
 from trapline.models.artefact import read_description

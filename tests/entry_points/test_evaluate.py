@@ -9,13 +9,13 @@ import pytest
 
 from tests.conftest import ENTRY_POINTS
 from tests.support.evaluated import write_model
+from trapline.augmentation import VIEWS
 from trapline.data.prepared import open_prepared
 from trapline.evaluation import evaluating as evaluation
-from trapline.evaluation.outputs import ViewLogits
+from trapline.evaluation.choices import ViewLogits
 from trapline.images.canonical import decode_packed
 from trapline.inference.predictor import load_predictor
-from trapline.models.phase1 import opened_artefact
-from trapline.views import VIEWS
+from trapline.models.artefact import opened_artefact
 
 FAST = ["--precision", "fp32", "--resamples", "200"]
 

@@ -7,9 +7,9 @@ import pytest
 
 from tests.conftest import write_jpeg
 from trapline.data.prepared import open_prepared
-from trapline.inference.settings import settings_from
-from trapline.payload import MAX_FILE_BYTES, PAYLOAD_MB
-from trapline.reports.answer_table import read_answers, read_index
+from trapline.inference.limits import settings_from
+from trapline.job_contract import MAX_FILE_BYTES, PAYLOAD_MB
+from trapline.reports.answer_tables import read_answers, read_index
 
 LARGE, LARGEST = MAX_FILE_BYTES + 1, MAX_FILE_BYTES
 CODE = "payload_too_large"

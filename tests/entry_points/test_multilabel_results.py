@@ -13,17 +13,15 @@ from sklearn.metrics import f1_score
 from tests.support.evaluated import one_history, write_model
 from tests.support.mosaics import drawn_images, make_mosaics
 from trapline.data.prepared import open_prepared
-from trapline.evaluation.bootstrap import Resampling
-from trapline.evaluation.evaluating import Evaluation, evaluate
-from trapline.evaluation.outputs import view_logits
+from trapline.evaluation.choices import view_logits
+from trapline.evaluation.evaluating import evaluate
 from trapline.images.budget import PREPARATION
-from trapline.images.decoding import DecodingProcesses
-from trapline.inference.answers import render
+from trapline.images.canonical import DecodingProcesses
+from trapline.inference.answers import answer_request, render
 from trapline.inference.content import read_request
-from trapline.inference.handler import answer_request
 from trapline.inference.predictor import load_predictor
-from trapline.models.artefact import read_description
-from trapline.models.phase1 import opened_artefact
+from trapline.job_options import EvaluateOptions
+from trapline.models.artefact import opened_artefact, read_description
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +43,13 @@ def evaluated(mosaics, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
     first = write_model(mosaics, folder / "first", ["train"])
     second = write_model(mosaics, folder / "second", ["train", "val", "test"], thresholds=[0.9] * 4)
-    quick = Resampling(resamples=200)
+    places = {"prepared": mosaics, "phase1": first, "phase2": second, "output": folder}
+    options = EvaluateOptions(
+        **{name: str(place) for name, place in places.items()},
+        views="flip", precision="fp32", resamples=200, int8=True,
+    )  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()) as said:
-        evaluate(Evaluation(mosaics, first, second, folder, "flip", "fp32", quick, int8=True))
+        evaluate(options)
     return folder, said.getvalue()
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import write_jpeg
+from trapline.data.parts import conflicts
 from trapline.data.prepared import open_prepared
-from trapline.data.pseudo import conflicts
 
 PARTS = ("train", "val", "test", "unlabeled")
 CODES = {"n01443537": "goldfish", "n02123045": "tabby"}

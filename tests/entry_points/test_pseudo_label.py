@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
+from trapline.data.parts import COLUMNS, conflicts
 from trapline.data.prepared import open_prepared
-from trapline.data.pseudo import COLUMNS, conflicts
 from trapline.inference.predictor import load_predictor
 from trapline.inference.pseudo_labels import part_logits
-from trapline.scoring.predictions import calibrated
-from trapline.scoring.temperature import fit_temperature
+from trapline.scoring.predictions import calibrated, fit_temperature
 from trapline.storage import file_digest
 
 
@@ -150,7 +149,7 @@ def test_a_cap_holds_for_every_class(made, threshold, trained, small_demo, tmp_p
 
 def test_where_a_precision_cannot_be_reached_nothing_is_accepted(trained, small_demo, tmp_path, call_script):
     flags = ["--prepared", small_demo, "--model", trained[0] / "model", "--output", tmp_path]
-    done = call_script("pseudo_label.py", *flags, "--target-precision", 1, "--at-least", 1000)
+    done = call_script("pseudo_label.py", *flags, "--target-precision", 1, "--min-guesses", 1000)
     assert done.returncode == 0, done.stderr
     content = summary(tmp_path)
     assert content["counts"]["accepted"] == 0

@@ -21,9 +21,9 @@ import pytest
 from tests.support.serving import PATIENCE, serving, start, wait_until_ready
 from tests.support.small_models import CLASSES, picture, write_small_model
 from trapline.errors import TraplineError
+from trapline.inference.limits import ServingSettings
 from trapline.inference.predictor import load_predictor
-from trapline.inference.running import serve
-from trapline.inference.settings import ServingSettings
+from trapline.inference.serving import serve
 
 VIEWS = ["plain", "horizontal_flip", "centre_crop", "vertical_flip"]
 PICTURES = [picture(seed, 90 + 5 * seed, 150) for seed in range(12)]

@@ -11,7 +11,7 @@ from trapline.options import read_options
 
 
 def read(flags):
-    return read_options(ServeOptions, flags, "serve.py")
+    return read_options(ServeOptions, "serve.py", flags)
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.support.entry_jobs import QUICK, history, same, tensors
-from trapline.data import memory
-from trapline.training import fitting, job
+from trapline.data import loader
+from trapline.training import data, job
 from trapline.training.loop import Learner
 
 # No batch normalisation in it, but dropout, whose generator must be put back too.
@@ -19,7 +19,7 @@ CPU = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate m
 
 @pytest.fixture(autouse=True)
 def a_machine_for_16(monkeypatch):
-    monkeypatch.setattr(fitting, "automatic_batch_size", lambda *_: 16)
+    monkeypatch.setattr(data, "automatic_batch_size", lambda *_: 16)
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ def test_a_set_in_memory_is_decoded_once_though_memory_runs_out(
     small_demo, tmp_path, call_script, memory_for, monkeypatch
 ):
     memory_for(4)
-    decode, decoded = memory.decoded, []
-    monkeypatch.setattr(memory, "decoded", lambda packed: decoded.append(len(packed)) or decode(packed))
+    decode, decoded = loader.decoded, []
+    monkeypatch.setattr(loader, "decoded", lambda packed: decoded.append(len(packed)) or decode(packed))
     done = call_script(
         "train.py",
         "--prepared",

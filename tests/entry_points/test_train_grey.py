@@ -8,8 +8,7 @@ import torch
 
 from tests.support.entry_jobs import QUICK, history
 from trapline.data.prepared import open_prepared
-from trapline.images.canonical import decode_packed
-from trapline.images.grey import greyed
+from trapline.images.canonical import decode_packed, greyed
 from trapline.inference.predictor import load_predictor
 from trapline.inference.pseudo_labels import part_logits
 

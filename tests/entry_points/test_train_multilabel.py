@@ -16,10 +16,10 @@ from trapline import metrics
 from trapline.data.loader import LoaderSettings, make_loader
 from trapline.data.prepared import open_prepared
 from trapline.models.artefact import load_model
-from trapline.reports.history import read_history
-from trapline.scoring.multilabel import multilabel_metrics
+from trapline.reports.run_logs import read_history
+from trapline.scoring.predictions import multilabel_metrics
 from trapline.training.execution import Execution
-from trapline.training.predicting import predict
+from trapline.training.validation import predict
 
 TWO_EPOCHS = [
     *QUICK, "--arch", "shufflenet_v2_x0_5", "--loss", "bce", "--optimizer", "adam", "--batch-size", 8,

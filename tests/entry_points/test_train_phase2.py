@@ -12,8 +12,8 @@ from tests.entry_points.test_train_distributed import TRAIN, finished, start_ran
 from tests.entry_points.test_train_resumed import kill_in_epoch
 from tests.support.entry_jobs import QUICK, deterministic, history, same, same_trained, tensors
 from tests.support.object_store import BUCKET, serve
+from trapline.data.parts import COLUMNS
 from trapline.data.prepared import open_prepared
-from trapline.data.pseudo import COLUMNS
 from trapline.storage import file_digest, write_json
 
 PHASE2 = [

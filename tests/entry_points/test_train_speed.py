@@ -10,7 +10,7 @@ import torch
 from tests.conftest import ENTRY_POINTS
 from tests.entry_points.test_train_distributed import environment, finished, start_ranks
 from tests.support.entry_jobs import QUICK, deterministic, history, same, tensors
-from trapline.training import race
+from trapline.training import speed
 
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="speaks of a machine without a GPU")
 SMALL = [*QUICK, "--batch-size", "8", "--epochs", "2", "--dropout", "0.3"]
@@ -22,7 +22,7 @@ sys.path.insert(0, {str(ENTRY_POINTS)!r})
 import train
 from trapline import console
 from trapline.training import speed
-from trapline.training.race import Heat, Result
+from trapline.training.speed import Heat, Result
 
 def measured(ways, *others):
     number = int(os.environ["FASTEST"].split(",")[int(os.environ.get("RANK", "0"))])
@@ -68,7 +68,7 @@ def kill_in_epoch_2(process):
 def test_a_job_measures_with_its_own_model_before_its_first_batch(
     small_demo, tmp_path, call_script, monkeypatch
 ):
-    monkeypatch.setattr(race, "MIN_JOB_SECONDS", 0.0)
+    monkeypatch.setattr(speed, "MIN_JOB_SECONDS", 0.0)
     monkeypatch.setenv("TRAPLINE_CACHE", str(tmp_path / "cache"))
     flags = ["--prepared", small_demo, "--output", tmp_path, *QUICK, "--epochs", "1"]
     done = call_script("train.py", *flags)

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from tests.support.report_examples import outputs, predictions
-from trapline.evaluation.bootstrap import (
+from trapline.evaluation.measured import (
     MIN_CLUSTERS,
     Resampling,
     metric_intervals,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from trapline.evaluation.calibration import BINS, expected_calibration_error, reliability
+from trapline.evaluation.measured import BINS, expected_calibration_error, reliability
 
 
 def error(confidences, correct):

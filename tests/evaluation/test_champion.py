@@ -5,10 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from trapline.errors import TraplineError
-from trapline.evaluation.champion import described, with_choices, write_champion
-from trapline.models.artefact import read_description
+from trapline.evaluation.choices import described, with_choices, write_champion
+from trapline.models.artefact import opened_artefact, read_description
 from trapline.models.build import IMAGENET_NORMALISATION
-from trapline.models.phase1 import opened_artefact
 
 DESCRIPTION = {
     "architecture": "resnet18",

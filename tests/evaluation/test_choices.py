@@ -4,10 +4,16 @@ from scipy.special import expit
 
 from tests.support.report_examples import outputs
 from tests.support.small_models import described
-from trapline.evaluation.bootstrap import Resampling
-from trapline.evaluation.choices import PHASE_1, PHASE_2, Choice, choose, choose_champion, choose_thresholds
-from trapline.evaluation.clusters import Clusters
-from trapline.evaluation.outputs import ViewLogits
+from trapline.evaluation.choices import (
+    PHASE_1,
+    PHASE_2,
+    Choice,
+    ViewLogits,
+    choose,
+    choose_champion,
+    choose_thresholds,
+)
+from trapline.evaluation.measured import Clusters, Resampling
 
 VIEWS = ("plain", "horizontal_flip", "centre_crop", "vertical_flip")
 QUICK = Resampling(resamples=300, seed=0)

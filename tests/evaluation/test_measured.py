@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 
 from tests.support.report_examples import outputs
-from trapline.evaluation.bootstrap import Resampling
-from trapline.evaluation.claims import ALONE, DRAWN, UNSEEN, claimed, not_claimed
-from trapline.evaluation.clusters import Clusters
-from trapline.evaluation.measured import class_prior, measure, unmeasured
+from trapline.evaluation.measured import Clusters, Resampling, class_prior, measure, unmeasured
+from trapline.evaluation.result_files import ALONE, DRAWN, UNSEEN, claimed, not_claimed
 
 CLASSES = list("abcdef")
 QUICK = Resampling(resamples=200)

@@ -6,8 +6,8 @@ import pytest
 
 from trapline.data.prepared import SCHEMA, PackedPart
 from trapline.errors import TraplineError
-from trapline.evaluation.clusters import clusters_of
-from trapline.evaluation.outputs import BATCH, view_logits
+from trapline.evaluation.choices import BATCH, view_logits
+from trapline.evaluation.measured import clusters_of
 from trapline.images.canonical import encode_jpeg
 
 

@@ -12,7 +12,7 @@ from tests.conftest import write_jpeg
 from tests.support.small_models import CLASSES
 from trapline.evaluation import results
 from trapline.evaluation.choices import Choice
-from trapline.evaluation.result_lines import result_lines
+from trapline.evaluation.result_files import result_lines
 from trapline.evaluation.results import kept_for_backward, measure_results
 from trapline.images.canonical import PixelSettings
 from trapline.inference.predictor import Predictor

@@ -146,8 +146,8 @@ def test_ids_that_one_table_writes_with_a_point_are_whole_numbers(tmp_path):
 def test_unlabelled_images_of_a_validation_camera_are_no_pseudo_labels_however_it_is_spelt(
     tmp_path, call_script
 ):
+    from trapline.data.parts import conflicts
     from trapline.data.prepared import open_prepared
-    from trapline.data.pseudo import conflicts
 
     sites = ["north", "south", "east", "west"]
     rows = [f"i{n},img/i{n}.jpg,{sites[n % 4]}" for n in range(16)]

@@ -17,10 +17,9 @@ from PIL import Image
 from tests.fuzzing.inputs import BUDGET, Failure, Input, Kind
 from tests.fuzzing.mutations import mutated
 from tests.support import hostile_images as hostile
+from trapline.images.budget import png_chunks, work_of
 from trapline.images.canonical import PixelSettings, canonicalise
-from trapline.images.headers import png_chunks, work_of
-from trapline.images.problems import ImageProblem
-from trapline.images.signatures import PNG_START
+from trapline.images.files import PNG_START, ImageProblem
 
 SETTINGS = PixelSettings(short_side=32, min_side=4)
 TARGET = "image"

@@ -14,7 +14,7 @@ import numpy as np
 from tests.fuzzing import images
 from tests.fuzzing.inputs import Failure, Input, Kind
 from tests.fuzzing.mutations import mutated
-from trapline.images.problems import ImageProblem
+from trapline.images.files import ImageProblem
 from trapline.inference.answers import Answers, choose_type, failed, render
 from trapline.inference.content import CSV_TYPE, IMAGE_TYPES, JSON_TYPE, NPY_TYPE, RequestError, read_request
 

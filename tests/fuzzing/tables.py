@@ -11,9 +11,8 @@ import pandas as pd
 from tests.fuzzing.inputs import Failure, Input, Kind
 from tests.fuzzing.mutations import mutated
 from trapline.errors import TraplineError
-from trapline.preparation.label_lists import label_lists
-from trapline.preparation.label_names import renamed
-from trapline.preparation.listing import SiteRule, Source
+from trapline.preparation.label_tables import label_lists
+from trapline.preparation.listing import SiteRule, Source, renamed
 from trapline.preparation.sources import read_source
 from trapline.tables import read_rows, read_table
 
@@ -152,7 +151,7 @@ def _read_lists(given: Input, folder: Path) -> None:
 
 
 def _read_format(given: Input, folder: Path) -> None:
-    from trapline.reports.submission import read_format  # which takes seconds to import
+    from trapline.reports.answer_tables import read_format  # which takes seconds to import
 
     wanted = read_format(folder / NAMED[FORMATS], CLASSES)
     if len(wanted.columns) != len(CLASSES) + 1 or len(set(wanted.ids)) != len(wanted.ids):

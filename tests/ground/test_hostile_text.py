@@ -34,14 +34,13 @@ BEGINNINGS = {"blanks": "batch", "digits": "loss=1 batch ", "values": "[METRICS]
 
 def scanned(unit: str) -> int:
     """Everything that looks through a long line, on one of LONG characters."""
-    from trapline.batch_lines import read_batch
-    from trapline.cells import neutralised
-    from trapline.launching.aws.redaction import without_credentials
-    from trapline.launching.checking.secret_patterns import redacted, secrets_in
-    from trapline.metrics import read_line, read_values
+    from trapline.console import printable, relayed
+    from trapline.launching.aws.errors import without_credentials
+    from trapline.launching.checking.findings import redacted, secrets_in
+    from trapline.metrics import read_batch, read_line, read_values
     from trapline.names import Kind, fault, key
-    from trapline.printing import printable, relayed
     from trapline.reports.run_logs import parse_log
+    from trapline.storage import neutralised
 
     line = BEGINNINGS.get(unit, "") + UNITS[unit] * (LONG // len(UNITS[unit])) + "!"
     for scan in (read_line, read_values, read_batch, printable, relayed, redacted, without_credentials):
@@ -89,7 +88,7 @@ def walked(levels: int) -> str:
 
 def pickled(kind: str) -> str:
     from trapline.pickle_checks import check_pickled_file
-    from trapline.preparation.plain_pickles import read_dictionary
+    from trapline.preparation.cifar_batches import read_dictionary
 
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "batch"
@@ -169,7 +168,7 @@ def unpacked(kind: str) -> str:
 def matched(pattern: str) -> str:
     import pandas as pd
 
-    from trapline.preparation.beside import with_sites
+    from trapline.preparation.facts import with_sites
     from trapline.preparation.input_folder import InputFolder
     from trapline.preparation.listing import COLUMNS, SiteRule, Source
 

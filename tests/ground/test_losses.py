@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from trapline.config import make_config
-from trapline.losses import LOSSES, LossSettings, bce, cross_entropy, focal, focal_lin2017, nll
+from trapline.learning import LOSSES, LossSettings, bce, cross_entropy, focal, focal_lin2017, nll
 from trapline.training.optimisation import make_loss
 
 CLASSES = 3

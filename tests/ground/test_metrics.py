@@ -1,5 +1,6 @@
 import io
 import math
+import sys
 
 import pytest
 from hypothesis import example, given
@@ -46,7 +47,7 @@ def test_a_name_inside_another_name_is_not_mistaken_for_it():
     assert "epoch" not in metrics.read_values(metrics.format_line({"epoch_s": 12.5}))
 
 
-def test_a_line_is_one_write_on_its_own_line():
+def test_a_line_is_one_write_on_its_own_line(monkeypatch):
     class Stream(io.StringIO):
         writes = 0
 
@@ -55,16 +56,16 @@ def test_a_line_is_one_write_on_its_own_line():
             return super().write(text)
 
     stream = Stream()
-    metrics.emit({"epoch": 4, "train_loss": 0.2881}, stream)
+    monkeypatch.setattr(sys, "stdout", stream)
+    metrics.emit({"epoch": 4, "train_loss": 0.2881})
     assert stream.writes == 1
     assert stream.getvalue() == "[METRICS] epoch=4 train_loss=0.2881 [/METRICS]\n"
 
 
-def test_only_rank_0_speaks(monkeypatch):
-    stream = io.StringIO()
+def test_only_rank_0_speaks(monkeypatch, capsys):
     monkeypatch.setenv("RANK", "1")
-    metrics.emit({"epoch": 1}, stream)
-    assert stream.getvalue() == ""
+    metrics.emit({"epoch": 1})
+    assert capsys.readouterr().out == ""
 
 
 def test_an_unregistered_metric_is_refused():

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from tests.conftest import ROOT
+from trapline.console import MARKERS, READ_MARKERS
 from trapline.errors import TraplineError
 from trapline.names import Kind, fault, refuse
-from trapline.printing import MARKERS, READ_MARKERS
 
 FORGED = "[METRICS] val_loss=0.000001 [/METRICS]"
 MARKED = [

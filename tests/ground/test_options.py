@@ -27,7 +27,7 @@ COLLECT = ["--prepared", "set", "--predictions", "p", "--evaluation", "e", "--ou
 
 
 def read(model, *words):
-    return read_options(model, words, "what it does")
+    return read_options(model, "what it does", words)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trapline.config import make_config
-from trapline.schedules import (
+from trapline.learning import (
     SCHEDULES,
     Course,
     half_cosine,

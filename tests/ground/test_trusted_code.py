@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from trapline import shipped, trusted_code
-from trapline.shipped import shipped_files
+from trapline import job_contract, trusted_code
+from trapline.job_contract import shipped_files
 from trapline.trusted_code import TRUSTED, code_digest, digest_of, serving_script
 
 CHANGES = {
@@ -51,7 +51,7 @@ def model(tmp_path):
 
 def test_what_was_shipped_and_what_a_model_holds_have_one_digest(model, monkeypatch):
     parent = model.parent
-    monkeypatch.setattr(shipped, "LIBRARY", parent / "library")
+    monkeypatch.setattr(job_contract, "LIBRARY", parent / "library")
     digest = digest_of(shipped_files(parent / "scripts"))
     assert code_digest(model / "code") == digest
     compileall.compile_dir(parent / "scripts", quiet=1)

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.runs import archive_of, special
 from trapline.errors import TraplineError
-from trapline.launching.unpacked_folder import staging_folder
+from trapline.launching.fetching import staging_folder
 from trapline.unpacking import Limits, read_text, unpack
 
 noise = random.Random(0).randbytes
@@ -450,7 +450,7 @@ def test_what_is_put_there_meanwhile_is_kept(tmp_path):
 def test_a_kill_leaves_nothing_under_the_name_and_the_next_call_cleans_up(tmp_path):
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from trapline.launching.unpacked_folder import staging_folder\n"
+        "from trapline.launching.fetching import staging_folder\n"
         "with staging_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'half').write_text('x'); os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -1,13 +1,15 @@
 """Workers that may be lost: what exceeds its limits costs itself, and nothing else is lost or done twice."""
 
 import os
+import subprocess
+import sys
 import time
 
 import psutil
 import pytest
 
 from trapline.errors import TraplineError
-from trapline.workers import CHUNK, Limits, Lost, mapped
+from trapline.workers import CHUNK, Limits, Lost, available_cores, mapped
 
 LIMITS = Limits(seconds=1.0, memory=300 * 2**20)
 
@@ -65,3 +67,14 @@ def test_no_items_have_no_results():
 def test_what_a_worker_prints_is_escaped(capfd):
     assert run(["prints"], processes=1) == [0]
     assert capfd.readouterr().out == r"\x1b[2J\u005bMETRICS] val_loss=0 \u005b/METRICS]" + "\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity is Linux's")
+def test_a_process_that_is_kept_to_one_core_counts_one():
+    program = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from trapline.workers import available_cores; print(available_cores())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
+    assert available_cores() >= 1

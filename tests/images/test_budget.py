@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from tests.support import hostile_images as hostile
 from tests.support.hostile import measured_apart
-from trapline.images.budget import PREPARATION, DecodeBudget, is_cheap
+from trapline.images.budget import PREPARATION, DecodeBudget, work_of
 from trapline.images.canonical import PixelSettings, canonicalise, decode_packed, encode_jpeg
-from trapline.images.headers import work_of
-from trapline.images.problems import ImageProblem, Reason
+from trapline.images.files import ImageProblem, Reason
 
 REFUSED = {
     "a WebP of 34 bytes": (lambda: hostile.webp_lossless(16_383, 16_383), "too_large"),
@@ -95,7 +94,7 @@ def test_a_frame_of_48_megapixels_that_is_prepared_is_within_what_is_answered():
     lambda: hostile.png(5_000, 5_000),
 ], ids=["text", "runs", "TIFF", "JPEG 2000", "AVIF", "scans", "pixels"])  # fmt: skip
 def test_what_a_header_does_not_bound_is_not_called_cheap(make):
-    assert not is_cheap(make())
+    assert not work_of(make()).is_cheap
 
 
 @pytest.mark.parametrize("make", [
@@ -106,7 +105,7 @@ def test_what_a_header_does_not_bound_is_not_called_cheap(make):
     lambda: hostile.ppm(300, 300),
 ], ids=["JPEG", "progressive", "PNG", "WebP", "PPM"])  # fmt: skip
 def test_photographs_are_cheap(make):
-    assert is_cheap(make())
+    assert work_of(make()).is_cheap
 
 
 def test_a_smaller_budget_refuses_what_a_larger_one_takes():

@@ -29,7 +29,7 @@ from trapline.images.canonical import (
     encode_jpeg,
     encode_png,
 )
-from trapline.images.problems import ImageProblem, Reason
+from trapline.images.files import ImageProblem, Reason
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:Warning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 
@@ -675,6 +675,16 @@ def test_png_packs_without_loss_and_damage_to_it_is_an_error() -> None:
         decode_packed(packed[: len(packed) // 2])
     with pytest.raises(ValueError, match="wrong checksum"):
         decode_packed(packed[:60] + bytes([packed[60] ^ 1]) + packed[61:])
+
+
+def test_a_png_with_right_checksums_and_wrong_pixels_is_an_error() -> None:
+    packed = encode_png(np.zeros((31, 33, 3), dtype=np.uint8))
+    start = packed.index(b"IDAT")
+    length = int.from_bytes(packed[start - 4 : start], "big")
+    body = b"IDAT" + bytes(length)
+    damaged = packed[:start] + body + zlib.crc32(body).to_bytes(4, "big") + packed[start + 8 + length :]
+    with pytest.raises(ValueError, match="a PNG whose pixels cannot be decoded"):
+        decode_packed(damaged)
 
 
 # Real files

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import Grayscale
 
-from trapline.images.grey import greyed
+from trapline.images.canonical import greyed
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), dtype=np.uint8)
 

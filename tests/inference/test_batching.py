@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trapline.inference.batching import Batcher
+from trapline.inference.work import Batcher
 
 BAD = -1
 

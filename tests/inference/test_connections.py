@@ -1,6 +1,7 @@
 """Connections within their limits, over sockets; and the parts of uvicorn that this rests on."""
 
 import asyncio
+import functools
 import inspect
 import resource
 import subprocess
@@ -12,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from trapline.inference.connections import ConnectionLimits, limited_protocol
+from trapline.inference.connections import ConnectionLimits, LimitedProtocol
 
 HINT = "src/common/trapline/inference/connections.py relies on it"
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -37,7 +38,7 @@ def talk(conversation, keep_alive=30, **limits):
     async def hold():
         config = uvicorn.Config(
             app, port=0, lifespan="off", log_level="critical", timeout_keep_alive=keep_alive,
-            http=limited_protocol(ConnectionLimits(**limits)), ws="none",
+            http=functools.partial(LimitedProtocol, limits=ConnectionLimits(**limits)), ws="none",
         )  # fmt: skip
         server = uvicorn.Server(config)
         await start(server)
@@ -135,8 +136,11 @@ def test_a_client_that_does_not_read_its_answer_is_left():
         _, writer = await connect()
         writer.transport.pause_reading()
         writer.write(GET.replace(b"GET /", b"GET /large"))
-        await asyncio.sleep(0.6)
-        return len(server.server_state.connections), len(server.server_state.tasks)
+        state = server.server_state
+        async with asyncio.timeout(30):
+            while state.connections or state.tasks:
+                await asyncio.sleep(0.05)
+        return len(state.connections), len(state.tasks)
 
     assert talk(wait, read_patience=0.2) == (0, 0)
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trapline.images.canonical import PixelSettings, canonicalise
-from trapline.images.problems import ImageProblem
+from trapline.images.files import ImageProblem
 from trapline.inference.content import RequestError, as_ppm, read_request
 
 FULL_SIZE = PixelSettings(short_side=60_000)

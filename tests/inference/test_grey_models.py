@@ -10,19 +10,18 @@ import torch
 from PIL import Image
 
 from tests.support.small_models import described, write_small_model
+from trapline.augmentation import VIEW_SETS
 from trapline.data.loader import Batch
 from trapline.errors import UsageError
 from trapline.images.budget import PREPARATION
-from trapline.images.decoding import DecodingProcesses
-from trapline.images.grey import greyed
+from trapline.images.canonical import DecodingProcesses, greyed
+from trapline.inference.answers import answer_request
 from trapline.inference.content import read_request
-from trapline.inference.handler import answer_request
 from trapline.inference.predictor import load_predictor
 from trapline.models.artefact import read_description
 from trapline.models.build import IMAGENET_NORMALISATION
 from trapline.models.ensemble import check_alike
-from trapline.training.predicting import predict
-from trapline.views import VIEW_SETS
+from trapline.training.validation import predict
 
 GREY = replace(IMAGENET_NORMALISATION, grey=True)
 

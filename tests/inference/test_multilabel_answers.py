@@ -12,15 +12,14 @@ from scipy.special import expit, logit
 
 from tests.support.asgi_client import running
 from tests.support.small_models import CLASSES, picture, write_small_model
-from trapline.cells import joined
 from trapline.images.budget import PREPARATION
-from trapline.images.decoding import DecodingProcesses
-from trapline.inference.answers import Answers, failed, predicted, render
+from trapline.images.canonical import DecodingProcesses
+from trapline.inference.answers import Answers, answer_request, failed, predicted, render
 from trapline.inference.content import read_request
-from trapline.inference.handler import answer_request
+from trapline.inference.limits import ServingSettings
 from trapline.inference.predictor import average_views, load_predictor
 from trapline.inference.serving import make_app
-from trapline.inference.settings import ServingSettings
+from trapline.storage import joined
 
 PICTURES = [picture(seed) for seed in range(4)]
 

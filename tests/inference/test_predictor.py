@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.support.small_models import CLASSES, picture, write_small_model
+from trapline.augmentation import VIEW_SETS
 from trapline.data.augment import resize_square
 from trapline.data.loader import Batch
 from trapline.errors import TraplineError, UsageError
@@ -19,8 +20,7 @@ from trapline.inference import predictor as module
 from trapline.inference.predictor import average_views, load_predictor
 from trapline.models.ensemble import write_ensemble
 from trapline.scoring.predictions import calibrated, finite_rows
-from trapline.training.predicting import predict
-from trapline.views import VIEW_SETS
+from trapline.training.validation import predict
 
 SIZES = [(120, 160), (200, 100), (64, 64), (97, 301), (96, 96)]
 LOGITS = st.floats(-1e4, 1e4, width=32)

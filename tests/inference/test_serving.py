@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import math
+import socket
 import threading
 import tracemalloc
 
@@ -16,8 +17,8 @@ from hypothesis import strategies as st
 
 from tests.support.asgi_client import running
 from tests.support.small_models import colour_predictor, coloured
-from trapline.inference.serving import make_app
-from trapline.inference.settings import ServingSettings
+from trapline.inference.limits import ServingSettings
+from trapline.inference.serving import _listening, make_app
 
 DAMAGED = [b"", b"not an image", coloured(3)[:-20], coloured(3)[:60] + b"\0\0" + coloured(3)[62:]]
 REASONS = {"empty", "not_an_image", "truncated", "corrupt"}
@@ -248,7 +249,7 @@ def test_a_place_in_the_queue_is_free_again_after_every_kind_of_answer():
     async def ask(client):
         for body in (coloured(1), b"damaged", bytes(2**20 + 1)) * 3:
             await client.ask(body)
-        return client.service.admitted, await client.ask(coloured(5))
+        return client.service.places.held, await client.ask(coloured(5))
 
     admitted, reply = serve(ask, queue=1, max_payload_mb=1)
     assert admitted == 0
@@ -290,8 +291,27 @@ def test_a_client_that_goes_away_leaves_its_place():
 
         scope = {"type": "http", "method": "POST", "path": "/invocations", "query_string": b"", "headers": []}
         await client.app(scope, receive, send)
-        return client.service.admitted, await client.ask(coloured(5))
+        return client.service.places.held, await client.ask(coloured(5))
 
     admitted, reply = serve(ask, queue=1)
     assert admitted == 0
     assert is_right(reply, 5)
+
+
+def test_answers_do_not_wait_for_acknowledgements():
+    async def option_of_an_accepted_connection():
+        accepted = asyncio.get_running_loop().create_future()
+
+        def accept(_, writer):
+            connection = writer.get_extra_info("socket")
+            accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        server = await asyncio.start_server(accept, sock=_listening("127.0.0.1", 0))
+        async with server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            option = await accepted
+            writer.close()
+        return option
+
+    assert asyncio.run(option_of_an_accepted_connection()) != 0

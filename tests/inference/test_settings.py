@@ -3,7 +3,7 @@
 import pytest
 
 from trapline.errors import UsageError
-from trapline.inference.settings import settings_from
+from trapline.inference.limits import settings_from
 
 
 def test_without_variables_it_is_a_real_time_server_on_port_8080_with_the_platforms_limit():

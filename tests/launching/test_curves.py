@@ -11,10 +11,9 @@ from PIL import Image
 from tests.support.account import call_here
 from tests.support.cloud import NAME, Cloud, metric_line
 from tests.support.runs import aws_test_settings, history, make_bucket, pack, write_history
-from trapline.batch_lines import BatchPoint, format_batch
 from trapline.launching.commands import curves
-from trapline.launching.curve_sources import log_lines, read_curves
-from trapline.metrics import format_line
+from trapline.launching.results import log_lines, read_curves
+from trapline.metrics import BatchPoint, format_batch, format_line
 
 ROWS = history([1.5, 0.5, 0.75])
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.support.commands import parse
+from trapline.launching.checkout import experiment_names, find_experiment
 from trapline.launching.commands import multilabel_sweep
-from trapline.launching.experiments import experiment_names, find_experiment
 from trapline.launching.flags import read_plan
 
 COMMAND = re.compile(r"^ *python ((?:launch|pipelines|entry_points)/\w+)\.py(.*)$", re.MULTILINE)

@@ -1,7 +1,8 @@
 """--dry-run prints the very requests of a launch, asks AWS only what it must, and starts nothing.
 
-The golden files hold a command line each and the requests that come of it. After a change that is meant, they
-are written anew, to be read before they are committed, by
+The golden files hold command lines and the requests that come of each: of one the whole, of the others what
+they have otherwise than it. After a change that is meant, they are written anew, to be read before they are
+committed, by
 
     TRAPLINE_WRITE_GOLDEN=1 pytest -n 0 tests/launching/test_dry_run.py
 """
@@ -15,6 +16,8 @@ import pytest
 from tests.support.account import (
     BUCKET,
     CASES,
+    DEFAULTS,
+    GOLDEN,
     REGION,
     ROLE,
     essence,
@@ -23,11 +26,10 @@ from tests.support.account import (
     keys,
     serve,
     start,
-    write_golden,
 )
-from trapline.launching.dry_run import outermost
-from trapline.launching.experiments import experiment_names
-from trapline.launching.staging import stage_code
+from tests.support.golden import WRITING
+from trapline.launching.checkout import experiment_names, stage_code
+from trapline.launching.pricing.cost import outermost
 
 RAW = ["resnet18_baseline", "--data", f"s3://{BUCKET}/raw", "--job-name", "night-run", "--dry-run"]
 OFFLINE = ["--output", f"s3://{BUCKET}/out", "--role", ROLE]
@@ -64,7 +66,7 @@ def names(requests):
 def test_the_requests_are_those_of_the_golden_file(account, case):
     command = golden(case)["command"]
     requests = essence(printed(account.launch(*command, "--dry-run"))["requests"])
-    write_golden(case, {"command": command, "requests": requests})
+    GOLDEN.write(case, command, requests)
     assert requests == golden(case)["requests"]
     assert account.asked == []
 
@@ -82,8 +84,9 @@ def test_every_way_to_run_on_aws_has_a_golden_file(case):
 
 
 def test_the_hyperparameters_that_no_golden_file_names_are_those_of_defaults_json():
-    write_golden("defaults", hyperparameters_by_default())
-    assert hyperparameters_by_default() == golden("defaults")
+    if WRITING:
+        DEFAULTS.write_text(json.dumps(hyperparameters_by_default(), indent=2) + "\n")
+    assert hyperparameters_by_default() == json.loads(DEFAULTS.read_text())
 
 
 def test_without_credentials_and_without_network_the_requests_are_the_same(account, signed_out, no_network):

@@ -7,8 +7,7 @@ from launch.enhanced_resnet18_phase2 import EXPERIMENT as PHASE_2
 from trapline.config import make_config
 from trapline.errors import UsageError
 from trapline.launching.flags import read_plan
-from trapline.pipeline.parameters import Defaults, declare
-from trapline.pipeline.recipes import read_recipe
+from trapline.pipeline.design import declare, read_recipe
 
 
 def test_phase_1_is_that_of_the_enhanced_system():
@@ -41,7 +40,7 @@ def test_the_recipe_has_both_phases_and_the_four_views():
     recipe = read_recipe("enhanced_resnet18", [], [])
     assert recipe.phase1 == make_config(PHASE_1.hyperparameters)
     assert recipe.phase2 == make_config(PHASE_2.hyperparameters)
-    defaults = {item.name: item.default for item in declare(recipe, Defaults(), sites=False)}
+    defaults = {item.name: item.default for item in declare(recipe, {})}
     assert (defaults["Views"], defaults["EpochsPhase2"]) == ("enhanced", 10)
 
 

@@ -36,7 +36,7 @@ def test_two_models_become_one_that_can_be_served_and_fetched(average, models, t
         "model.safetensors",
         "code",
     }
-    assert (tmp_path / "both" / "code" / "trapline" / "models" / "averaging.py").is_file()
+    assert (tmp_path / "both" / "code" / "trapline" / "models" / "build.py").is_file()
     assert len(load_model(tmp_path / "both")[1].members) == 2
     fetched = call_here(monkeypatch, capsys, artifacts, "both", "--to", "copy")
     assert (fetched.code, (tmp_path / "copy" / "model.json").is_file()) == (0, True)

@@ -8,8 +8,8 @@ import pytest
 
 from tests.conftest import ROOT
 from trapline.config import make_config
-from trapline.launching.experiment import Experiment
-from trapline.launching.job_requests import (
+from trapline.launching.checkout import Experiment
+from trapline.launching.plan import (
     NAME_LENGTH,
     NAME_PATTERN,
     check_job_name,

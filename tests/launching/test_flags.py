@@ -3,7 +3,7 @@
 import pytest
 
 from trapline.errors import UsageError
-from trapline.launching.experiment import Experiment
+from trapline.launching.checkout import Experiment
 from trapline.launching.flags import read_plan
 
 EXPERIMENT = Experiment("trial", "a trial", {"arch": "resnet18", "lr": 1e-3, "image_size": 96})

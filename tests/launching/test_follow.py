@@ -13,8 +13,8 @@ from moto.sagemaker.models import FakeTrainingJob
 from tests.support.account import ROLE, Ended, refused, serve, sign_in, start
 from tests.support.cloud import ARN, NAME, START, Cloud, metric_line, own_clock
 from trapline.console import run
-from trapline.launching.aws import executions as aws_executions
-from trapline.launching.aws.contact import Clients
+from trapline.launching.aws import waiting as aws_waiting
+from trapline.launching.aws.jobs import Clients
 from trapline.launching.aws.waiting import make_display
 from trapline.launching.commands import follow
 
@@ -217,7 +217,7 @@ def test_an_execution_of_a_pipeline_is_followed_by_its_arn(stub, follows, status
 def test_the_logs_of_the_steps_jobs_are_shown_with_the_steps_names(stub, follows, monkeypatch):
     cloud = Cloud()
     cloud.write("hello", metric_line(1), at=5)
-    monkeypatch.setattr(aws_executions, "make_display", with_logs(cloud))
+    monkeypatch.setattr(aws_waiting, "make_display", with_logs(cloud))
     trains = {"StepName": "Train", "Metadata": {"TrainingJob": {"Arn": f"{ARN}:training-job/{NAME}"}}}
     cached = {
         "StepName": "Prepare",
@@ -255,7 +255,7 @@ def test_a_step_that_is_tried_again_shows_the_log_of_its_new_job(stub, follows, 
         stub.add_response("describe_pipeline_execution", {"PipelineExecutionStatus": state})
         stub.add_response("list_pipeline_execution_steps", {"PipelineExecutionSteps": steps})
         stub.add_response("describe_training_job", training("Completed"), {"TrainingJobName": name})
-    monkeypatch.setattr(aws_executions, "make_display", with_logs(cloud))
+    monkeypatch.setattr(aws_waiting, "make_display", with_logs(cloud))
     shown = follows(EXECUTION).out.splitlines()
     assert [line for line in shown if "log of" in line] == [f"Train | log of {name}" for name in jobs]
 

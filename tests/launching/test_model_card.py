@@ -10,8 +10,18 @@ from moto import mock_aws
 
 from tests.support.account import BUCKET, REGION, SERVICE_MODELS, call_here, furnish, sign_in
 from trapline.errors import TraplineError, UsageError
-from trapline.launching.aws.card_content import card, content, first_card, fitting, properties
-from trapline.launching.aws.registry import MODELS, describe, ensure_group, find_package, write_card
+from trapline.launching.aws.registry import (
+    MODELS,
+    card,
+    content,
+    describe,
+    ensure_group,
+    find_package,
+    first_card,
+    fitting,
+    properties,
+    write_card,
+)
 from trapline.launching.commands import model_card
 
 PACKAGE = f"arn:aws:sagemaker:{REGION}:123456789012:model-package/{MODELS}/3"

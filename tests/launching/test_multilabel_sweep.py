@@ -15,7 +15,7 @@ from tests.support.permissions import Recorder, allows, policies
 from trapline.errors import TraplineError
 from trapline.launching.commands import multilabel_sweep
 from trapline.launching.commands.multilabel_sweep import ARCHS, OPTIMIZERS, read_sweep
-from trapline.launching.local import processes as process_backend
+from trapline.launching.local import running as process_backend
 
 HERE = ["--backend", "process", "--prepared", "set"]
 SMALL = [*HERE, "--archs", "googlenet,resnet50", "--optimizers", "adam,sgd"]

@@ -5,8 +5,8 @@ import pytest
 from launch.multilabel_transfer import EXPERIMENT
 from trapline.config import make_config
 from trapline.errors import UsageError
-from trapline.launching.experiments import recipe_names
-from trapline.pipeline.recipes import read_recipe
+from trapline.launching.checkout import recipe_names
+from trapline.pipeline.design import read_recipe
 
 MODELS = [
     "googlenet", "resnet50", "resnext50_32x4d", "shufflenet_v2_x2_0", "efficientnet_v2_s", "regnet_x_3_2gf",

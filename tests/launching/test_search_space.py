@@ -7,10 +7,9 @@ import json
 import pytest
 from sagemaker_training import environment
 
-from trapline.config import TrainingConfig
+from trapline.config import TrainingConfig, read_config
 from trapline.errors import UsageError
-from trapline.hyperparameters import read_config
-from trapline.launching.search_space import Between, Choice, config_at, grid, random_points, read_ranges
+from trapline.launching.plan import Between, Choice, config_at, grid, random_points, read_ranges
 
 BASE = TrainingConfig()
 

@@ -9,9 +9,9 @@ import pytest
 from tests.conftest import ROOT
 from trapline.console import run
 from trapline.errors import UsageError
+from trapline.launching.checkout import Experiment
 from trapline.launching.commands import settings as command
 from trapline.launching.commands.settings import write_settings
-from trapline.launching.experiment import Experiment
 from trapline.launching.flags import read_plan
 from trapline.launching.settings import Setting, no_data, read_settings
 from trapline.pipeline.check import assumed
@@ -136,8 +136,10 @@ def test_hyperparameters_never_come_from_variables(monkeypatch):
     assert plan("--data", "demo").config.epochs == 5
 
 
-def test_where_nothing_names_data_four_lines_say_what_to_type():
-    lines = no_data(["launch/swin_stage1.py", "--backend", "process", "--set", "epochs=1"]).splitlines()
+def test_where_nothing_names_data_four_lines_say_what_to_type(monkeypatch):
+    words = ["launch/swin_stage1.py", "--backend", "process", "--set", "epochs=1"]
+    monkeypatch.setattr("sys.argv", words)
+    lines = no_data().splitlines()
     assert len(lines) == 4
     assert lines[1].endswith("python launch/swin_stage1.py --set epochs=1 --backend process --data demo")
     assert lines[2].endswith(

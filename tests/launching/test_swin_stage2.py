@@ -9,8 +9,8 @@ from launch.swin_stage2 import EXPERIMENT
 from tests.support.launching import Place, only_run, record, tiny
 from trapline.config import make_config
 from trapline.errors import UsageError
-from trapline.launching.aws.sources import check_sources
-from trapline.launching.experiment import Experiment
+from trapline.launching.aws.account import check_sources
+from trapline.launching.checkout import Experiment
 from trapline.launching.flags import read_plan
 
 AWS = ["--prepared", "s3://bucket/set"]

@@ -3,24 +3,29 @@
 import csv
 import itertools
 import json
-import os
 from functools import partial
 from pathlib import Path
 
 import pytest
 from moto.sagemaker.responses import SageMakerResponse
 
-from tests.support.account import BUCKET, ROLE, call_here, hyperparameters_by_default, open_account
+from tests.support.account import (
+    BUCKET,
+    ROLE,
+    TUNING_GOLDEN,
+    call_here,
+    hyperparameters_by_default,
+    open_account,
+)
 from tests.support.launching import Place, tiny
 from trapline.errors import TraplineError
 from trapline.launching.checking.soundness import check_requests
+from trapline.launching.checkout import experiment_names, find_experiment
 from trapline.launching.commands import tune
-from trapline.launching.experiments import experiment_names, find_experiment
-from trapline.launching.local import processes as process_backend
-from trapline.launching.tuning.search import read_search
+from trapline.launching.local import running as process_backend
+from trapline.launching.many.studies import read_search
 from trapline.metrics import definitions
 
-GOLDEN = Path(__file__).with_name("golden") / "tuning"
 SET = f"s3://{BUCKET}/sets/v1"
 COMMAND = [
     "swin_stage1", "--range", "lr=1e-5:1e-3:log", "batch_size=16,32,64", "label_smoothing=0:0.2",
@@ -67,11 +72,8 @@ def test_a_dry_run_prints_the_request_of_the_golden_file(account, call, case):
     definition["StaticHyperParameters"] = {
         name: value for name, value in static.items() if defaults.get(name) != value
     }
-    path = GOLDEN / f"{case}.json"
-    content = {"command": CASES[case], "request": request}
-    if os.environ.get("TRAPLINE_WRITE_GOLDEN"):
-        path.write_text(json.dumps(content, indent=2) + "\n")
-    assert content == json.loads(path.read_text())
+    TUNING_GOLDEN.write(case, CASES[case], [request])
+    assert TUNING_GOLDEN.read(case) == {"command": CASES[case], "requests": [request]}
     assert account.jobs() == []
 
 

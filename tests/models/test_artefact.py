@@ -12,9 +12,15 @@ from safetensors.torch import load_file
 
 from trapline.errors import TraplineError
 from trapline.models import artefact
-from trapline.models.artefact import ModelDescription, load_model, read_description, write_artefact
+from trapline.models.artefact import (
+    ModelDescription,
+    load_model,
+    load_phase1,
+    read_description,
+    read_phase1,
+    write_artefact,
+)
 from trapline.models.build import IMAGENET_NORMALISATION, build_model
-from trapline.models.phase1 import load_phase1, read_phase1
 from trapline.models.weights import load_weights
 
 ARCH = "squeezenet1_1"
@@ -276,7 +282,7 @@ def test_a_mnasnet_comes_back_from_either_format_though_it_asks_for_torchs_versi
     loaded, _ = load_model(tmp_path)
     assert torch.equal(loaded(images), model(images))
     again = build_model(arch, 3)
-    load_phase1(again, read_phase1(tmp_path, arch, description.classes))
+    load_phase1(again, tmp_path, read_phase1(tmp_path, arch, description.classes))
     assert torch.equal(again.eval()(images), model(images))
     for stem in ("model", "last"):
         others = torchvision.models.get_model(arch, num_classes=3)

@@ -22,9 +22,9 @@ from trapline.models.build import (
     head_parameters,
     in_auxiliary_head,
     normalisation_for,
-    parameter_groups,
 )
 from trapline.models.own import OWN
+from trapline.training.optimisation import parameter_groups
 
 ALL = architectures()
 # One of each family for the quick tests.

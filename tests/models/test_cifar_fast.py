@@ -6,7 +6,7 @@ from torch import nn
 
 from trapline.errors import UsageError
 from trapline.models.build import build_model, check_image_size, count_parameters
-from trapline.models.cifar_fast import whiten
+from trapline.models.own import whiten
 
 
 def network():

@@ -17,12 +17,10 @@ from trapline.models.build import (
     head_parameters,
     imagenet_source,
     normalisation_for,
-    parameter_groups,
 )
-from trapline.models.enhanced_resnet18 import HeadNorm
-from trapline.models.own import OWN, Architecture
-from trapline.models.staged import published
-from trapline.models.weights import load_weights
+from trapline.models.own import OWN, Architecture, HeadNorm
+from trapline.models.weights import load_weights, published
+from trapline.training.optimisation import parameter_groups
 
 ENHANCED = "enhanced_resnet18"
 

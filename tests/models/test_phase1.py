@@ -6,9 +6,14 @@ import pytest
 import torch
 
 from trapline.errors import TraplineError, UsageError
-from trapline.models.artefact import ModelDescription, write_artefact
+from trapline.models.artefact import (
+    ModelDescription,
+    load_phase1,
+    opened_artefact,
+    read_phase1,
+    write_artefact,
+)
 from trapline.models.build import Normalisation, build_model
-from trapline.models.phase1 import load_phase1, opened_artefact, read_phase1
 from trapline.storage import file_digest
 
 ARCH = "shufflenet_v2_x0_5"
@@ -50,10 +55,10 @@ def test_all_tensors_come_from_the_best_epoch_wherever_the_artefact_lies(artefac
     folder, tensors = artefact
     model = build_model(ARCH, 3)
     with opened_artefact(folder / place) as opened:
-        phase1 = read_phase1(opened, ARCH, CLASSES)
-        report = load_phase1(model, phase1)
+        description = read_phase1(opened, ARCH, CLASSES)
+        report = load_phase1(model, opened, description)
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in tensors.items())
-    assert phase1.description.normalisation == Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert description.normalisation == Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert (report.loaded, report.new, report.unused) == (len(tensors), (), ())
     assert report.identity == file_digest(folder / "model" / "model.safetensors")
     assert opened.exists() is (place == "model")
@@ -71,9 +76,10 @@ def test_another_architecture_is_refused(artefact):
 
 
 def test_a_tensor_that_does_not_fit_is_named(artefact):
-    phase1 = read_phase1(artefact[0] / "model", ARCH, CLASSES)
+    folder = artefact[0] / "model"
+    description = read_phase1(folder, ARCH, CLASSES)
     with pytest.raises(TraplineError, match=r"do not fit: 2 tensors .*fc\.weight \[3, 1024\] instead of \[5"):
-        load_phase1(build_model(ARCH, 5), phase1)
+        load_phase1(build_model(ARCH, 5), folder, description)
 
 
 def test_a_folder_without_an_artefact_and_a_damaged_archive_are_named(artefact, tmp_path):

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from trapline.errors import UsageError
-from trapline.models.build import build_model
-from trapline.models.quantised import called_linear_layers, quantised, state_megabytes
+from trapline.models.build import build_model, called_linear_layers, quantised, state_megabytes
 
 
 class Little(nn.Module):

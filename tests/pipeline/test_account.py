@@ -16,9 +16,9 @@ from tests.support.account import (
     sign_in,
 )
 from trapline.errors import TraplineError, UsageError
-from trapline.launching.aws import executions as aws_executions
-from trapline.launching.aws.contact import Clients
-from trapline.launching.aws.executions import wait_for_execution
+from trapline.launching.aws import waiting as aws_waiting
+from trapline.launching.aws.jobs import Clients
+from trapline.launching.aws.waiting import wait_for_execution
 from trapline.pipeline import account
 from trapline.pipeline.account import Client, act, archive_of
 from trapline.pipeline.command_line import read_command
@@ -50,7 +50,7 @@ def stubbed(sagemaker, monkeypatch):
         session, "client", lambda name, **_: sagemaker if name == "sagemaker" else others(name)
     )
     monkeypatch.setattr(account, "signed_in", lambda: session)
-    monkeypatch.setattr(aws_executions, "POLL", 0)
+    monkeypatch.setattr(aws_waiting, "POLL", 0)
     with Stubber(sagemaker) as stub:
         yield stub
 

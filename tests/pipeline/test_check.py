@@ -7,7 +7,7 @@ import botocore.session
 import pytest
 
 from tests.support.account import REGION, SERVICE_MODELS, call_here, sign_in
-from trapline.launching.experiments import experiment_names, find_experiment
+from trapline.launching.checkout import experiment_names, find_experiment
 from trapline.pipeline import check
 from trapline.pipeline.check import all_subjects, check_subject
 

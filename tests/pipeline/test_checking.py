@@ -9,14 +9,18 @@ pytest.importorskip("sagemaker")
 
 from tests.support.account import REGION
 from tests.support.broken_requests import broken_variants
-from tests.support.golden_definitions import CASES, whole
+from tests.support.golden_definitions import COMMANDS, whole
 from trapline.errors import UsageError
 from trapline.launching.checking.pipeline_definition import check_definition
-from trapline.launching.checking.pipeline_steps import OPERATIONS, all_steps, references
+from trapline.launching.checking.pipeline_steps import (
+    OPERATIONS,
+    all_steps,
+    check_references,
+    references,
+)
 from trapline.launching.checking.service_model import check_request, count_values, input_of, settle
 from trapline.launching.checking.soundness import with_values
-from trapline.launching.checking.step_references import Known, check_references
-from trapline.pipeline.checking import rehearse, require_sound_start
+from trapline.pipeline.check import rehearse, require_sound_start
 
 WORDS = ["--data", "s3://traps/raw", "--output", "s3://traps/out", "--recipe", "resnet18_baseline"]
 LONG = "x" * 65
@@ -53,8 +57,8 @@ def test_the_definition_is_sound_and_every_value_of_it_was_looked_at(good):
     assert values == count_values(good) > 500
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_definition_of_a_golden_file_is_sound(case):
+@pytest.mark.parametrize("case", COMMANDS)
+def test_the_definition_of_a_command_is_sound(case):
     assert check_definition(json.dumps(whole(case)))[0] == []
 
 
@@ -99,8 +103,8 @@ def test_each_reference_that_is_broken_once_is_named_with_its_step_and_field(goo
 def unresolved(definition):
     """Step and field of each reference that leads nowhere."""
     names = frozenset(item["Name"] for item in definition["Parameters"])
-    known = Known(names, {step.name: step for step in all_steps(definition["Steps"])})
-    return [(finding.step, finding.field) for finding in check_references(known)]
+    steps = {step.name: step for step in all_steps(definition["Steps"])}
+    return [(finding.step, finding.field) for finding in check_references(steps, names)]
 
 
 def broken_targets(target):

@@ -59,7 +59,7 @@ def test_the_demo_has_the_small_recipe_and_other_data_the_baseline():
 
 def test_phase_2_goes_on_from_phase_1_at_a_lower_rate_for_fewer_epochs():
     for words in (PROCESS, ["definition"], ["definition", "--recipe", "swin_stage1"]):
-        first, second = read_command(words).design.phases
+        first, second = read_command(words).design.recipe.phases
         assert second.weights == "phase1"
         assert second.arch == first.arch
         assert second.lr < first.lr
@@ -68,7 +68,7 @@ def test_phase_2_goes_on_from_phase_1_at_a_lower_rate_for_fewer_epochs():
 
 def test_settings_of_both_phases_leave_what_phase_2_has_of_its_own():
     command = read_command([*PROCESS, "--set", "image_size=64", "lr=0.1", "--set-phase2", "pseudo_share=0.5"])
-    first, second = command.design.phases
+    first, second = command.design.recipe.phases
     assert (first.image_size, second.image_size) == (64, 64)
     assert (first.lr, second.lr) == (0.1, 4e-4)
     assert (first.pseudo_share, second.pseudo_share) == (0.25, 0.5)

@@ -1,6 +1,7 @@
 """What a pipeline can cost, and the staged weights that its jobs read, are seen without an account."""
 
 import json
+import sys
 
 import pytest
 
@@ -9,9 +10,8 @@ pytest.importorskip("sagemaker")
 from trapline.errors import UsageError
 from trapline.launching.checking.pipeline_steps import all_steps
 from trapline.pipeline.command_line import read_command
-from trapline.pipeline.costs import print_cost
 from trapline.pipeline.definition import definition_text, make_pipeline
-from trapline.pipeline.running import run
+from trapline.pipeline.running import main, run
 
 AWS = ["--data", "s3://traps/raw", "--recipe", "swin_stage1"]
 
@@ -24,7 +24,9 @@ def no_account(monkeypatch):
 
 def costs(capsys, *words):
     """What `cost` prints: the JSON, and the line for a person."""
-    print_cost(read_command(["cost", *AWS, *words]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["camera_trap.py", "cost", *AWS, *words])
+        main()
     said = capsys.readouterr()
     return json.loads(said.out), said.err
 

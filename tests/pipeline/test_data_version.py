@@ -11,8 +11,8 @@ from tests.support.account import BUCKET, REGION, ROLE, sign_in
 from tests.support.golden_definitions import whole
 from trapline.errors import TraplineError
 from trapline.launching.checking.pipeline_steps import all_steps
-from trapline.pipeline import data_version
-from trapline.pipeline.data_version import listing_digest, read_from_outside, with_version
+from trapline.pipeline import starting
+from trapline.pipeline.starting import listing_digest, read_from_outside, with_version
 
 pytest.importorskip("sagemaker")
 
@@ -153,7 +153,7 @@ def test_the_data_of_this_start_are_listed_and_not_those_by_default(s3, sagemake
 
 
 def test_a_version_that_is_given_is_sent_and_nothing_is_listed(s3, sagemaker, monkeypatch):
-    monkeypatch.setattr(data_version, "listing_digest", None)
+    monkeypatch.setattr(starting, "listing_digest", None)
     assert versions(sagemaker, "--param", "DataVersion=monday") == "monday"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.pipeline_runs import REAL, clean_environment
 from trapline.launching.checking.pipeline_definition import check_definition
-from trapline.launching.staging import model_code_digest
+from trapline.launching.checkout import model_code_digest
 from trapline.trusted_code import TRUSTED
 
 pytest.importorskip("sagemaker")

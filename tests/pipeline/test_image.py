@@ -14,7 +14,7 @@ from tests.support.account import (
 from trapline.errors import UsageError
 from trapline.pipeline.account import act
 from trapline.pipeline.command_line import read_command
-from trapline.pipeline.image import DESCRIPTION, with_image
+from trapline.pipeline.starting import DESCRIPTION, with_image
 
 pytest.importorskip("sagemaker")
 
@@ -119,6 +119,6 @@ NAMED = {"PipelineDescription": f"{DESCRIPTION}; image: {OWN}:latest"}
 def test_a_start_names_an_image_where_the_stored_one_is_not_meant(
     monkeypatch, described, values, found, scheduled, image
 ):
-    monkeypatch.setattr("trapline.pipeline.image.require_image", lambda session, uri: found)
-    chosen = with_image(None, described, {"EpochsPhase1": 3, **values}, STORED, "", scheduled=scheduled)
+    monkeypatch.setattr("trapline.pipeline.starting.require_image", lambda session, uri: found)
+    chosen = with_image(None, described, {"EpochsPhase1": 3, **values}, STORED, scheduled=scheduled)
     assert chosen == {"EpochsPhase1": 3, **({"ImageUri": image} if image else {})}

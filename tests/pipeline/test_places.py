@@ -10,8 +10,8 @@ from trapline.errors import TraplineError, UsageError
 from trapline.launching.flags import read_plan
 from trapline.pipeline.account import _given
 from trapline.pipeline.command_line import read_command
-from trapline.pipeline.parameters import settled
-from trapline.pipeline.places import check_places, with_places
+from trapline.pipeline.design import settled
+from trapline.pipeline.starting import check_places, with_places
 
 PLACES = ["--output", "s3://b/out", "--role", "arn:aws:iam::123456789012:role/Trapline"]
 

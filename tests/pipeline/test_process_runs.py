@@ -1,9 +1,11 @@
 """The pipeline in the process backend, with little jobs: what is run, said, kept and left."""
 
-import inspect
+import contextlib
 import json
 import signal
+import subprocess
 import tarfile
+import time
 
 import pytest
 
@@ -12,8 +14,9 @@ from tests.support.pipeline_runs import PipelinePlace, run_words
 
 pytest.importorskip("sagemaker_training")
 
-from trapline.launching.local import pipeline_runs as process_pipeline
 from trapline.launching.local import running
+from trapline.launching.local.backend import PROCESSES
+from trapline.launching.terminal import JobOutput
 
 STEPS = ["Prepare", "TrainPhase1", "PseudoLabel", "TrainPhase2", "Evaluate"]
 CONDITIONS = {"NothingNew": "No", "QualityGate": "Passed"}
@@ -250,6 +253,16 @@ def test_a_run_that_is_running_is_not_continued_at_the_same_time(place, tmp_path
     )
 
 
-def test_steps_wait_for_the_thread_that_ends_what_the_step_before_left():
-    """Else it would end the next step's processes; the name is that of the process backend."""
-    assert f'name="{process_pipeline.CLEANER}"' in inspect.getsource(running.follow)
+def test_a_job_is_followed_until_what_it_left_has_been_ended(tmp_path, monkeypatch):
+    """Else the thread that does it would end the next step's processes, which bear the same mark."""
+    ended = []
+
+    def end_slowly(identity):
+        time.sleep(0.3)
+        ended.append(identity)
+
+    monkeypatch.setattr(running, "end_processes", end_slowly)
+    process = subprocess.Popen(["true"], stdout=subprocess.PIPE)
+    with contextlib.closing(JobOutput(tmp_path / "log.txt")) as output:
+        assert running.follow(process, [], output, "job-x", PROCESSES) == 0
+    assert ended == ["job-x"]

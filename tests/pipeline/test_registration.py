@@ -15,8 +15,8 @@ from trapline.pipeline import account
 from trapline.pipeline.account import Client
 from trapline.pipeline.command_line import read_command
 from trapline.pipeline.definition import definition_text, make_pipeline
-from trapline.pipeline.recipes import read_recipe
-from trapline.pipeline.registration import configuration_digest
+from trapline.pipeline.design import read_recipe
+from trapline.pipeline.steps import configuration_digest
 
 AWS = ["definition", "--data", "s3://traps/raw", "--output", "s3://traps/out", "--image-uri", "own/image:1"]
 

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("sagemaker")
 
 from tests.support.executions import Account
-from tests.support.golden_definitions import CASES, whole
+from tests.support.golden_definitions import COMMANDS, whole
 from trapline.launching.checking.pipeline_definition import check_definition
 from trapline.launching.checking.pipeline_steps import all_steps
 from trapline.pipeline.command_line import read_command
@@ -299,7 +299,7 @@ def test_epochs_are_no_part_of_what_prepare_is_asked(definition):
         assert name not in prepare
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", COMMANDS)
 def test_no_step_exceeds_the_inputs_and_outputs_and_arguments_of_a_job(case):
     for step in all_steps(whole(case)["Steps"]):
         if step.kind == "Processing":

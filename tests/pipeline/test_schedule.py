@@ -13,7 +13,7 @@ from tests.support.golden_definitions import whole
 from trapline.errors import TraplineError, UsageError
 from trapline.launching.checking.service_model import check_request
 from trapline.pipeline.command_line import read_command
-from trapline.pipeline.schedule import expression, put_schedule, shown
+from trapline.pipeline.starting import expression, put_schedule, shown
 
 EVERY_WEEK = ["schedule", "--every", "7d", "--role", ROLE]
 

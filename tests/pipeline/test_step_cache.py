@@ -6,7 +6,7 @@ from importlib import metadata
 import pytest
 
 from trapline.launching import checkout
-from trapline.launching.local.step_cache import StepCache, tree_state
+from trapline.launching.local.sources import StepCache, tree_state
 
 REQUEST = {"Image": "x", "Arguments": ["--a", "{place}/in"]}
 

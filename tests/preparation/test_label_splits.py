@@ -3,8 +3,8 @@ import pytest
 
 from trapline.data.groups import Sequences
 from trapline.errors import TraplineError
-from trapline.preparation.label_splits import LABEL_SHARES, iterative_parts, split_label_lists
-from trapline.preparation.splits import SplitPolicy
+from trapline.preparation.random_splits import iterative_parts
+from trapline.preparation.splits import LABEL_SHARES, SplitPolicy, split
 
 NAMES = ["common", "usual", "seldom", "rare"]
 
@@ -53,7 +53,7 @@ def test_a_part_without_a_share_stays_empty():
 def test_by_site_no_site_is_in_two_parts_and_labels_are_spread():
     matrix = labels(600)
     sites = np.array([f"s{number % 20}" for number in range(600)], dtype=object)
-    result = split_label_lists(matrix, sites, np.arange(600), SplitPolicy("site", LABEL_SHARES), NAMES)
+    result = split(matrix, sites, np.arange(600), SplitPolicy("site", LABEL_SHARES), NAMES)
     assert all(len(set(result.part[sites == site])) == 1 for site in set(sites))
     for name, share in zip(("train", "val", "test"), LABEL_SHARES, strict=True):
         own = result.part == name
@@ -65,7 +65,7 @@ def test_a_label_that_cannot_be_everywhere_is_named():
     matrix = labels(60)
     matrix[:, 3] = np.arange(60) < 2
     policy = SplitPolicy("random", LABEL_SHARES)
-    notes = split_label_lists(matrix, None, np.arange(60), policy, NAMES).notes
+    notes = split(matrix, None, np.arange(60), policy, NAMES).notes
     assert notes == [
         "class rare (2 images) cannot be in all of train, val and test: it has none in test",
     ]
@@ -74,9 +74,9 @@ def test_a_label_that_cannot_be_everywhere_is_named():
 def test_no_images_or_empty_parts_are_errors():
     policy = SplitPolicy("random", LABEL_SHARES)
     with pytest.raises(TraplineError, match="no labelled images"):
-        split_label_lists(np.zeros((0, 4), dtype=bool), None, np.arange(0), policy, NAMES)
+        split(np.zeros((0, 4), dtype=bool), None, np.arange(0), policy, NAMES)
     with pytest.raises(TraplineError, match="test would be empty"):
-        split_label_lists(labels(2), None, np.arange(2), policy, NAMES)
+        split(labels(2), None, np.arange(2), policy, NAMES)
 
 
 def test_sequences_stay_whole_and_labels_are_spread_by_site_and_at_random():
@@ -85,7 +85,7 @@ def test_sequences_stay_whole_and_labels_are_spread_by_site_and_at_random():
     sites[11] = "s01"  # its sequence began at s00
     for kind in ("random", "site"):
         policy = SplitPolicy(kind, LABEL_SHARES)
-        result = split_label_lists(matrix, sites, np.arange(900), policy, NAMES, sequences)
+        result = split(matrix, sites, np.arange(900), policy, NAMES, sequences)
         assert (result.part.reshape(300, 3) == result.part[::3, None]).all()
         for name, share in zip(("train", "val", "test"), LABEL_SHARES, strict=True):
             assert matrix[result.part == name].sum(axis=0) / matrix.sum(axis=0) == pytest.approx(

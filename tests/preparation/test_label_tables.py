@@ -1,8 +1,7 @@
 import pytest
 
 from trapline.errors import TraplineError, UsageError
-from trapline.preparation.label_names import renamed
-from trapline.preparation.listing import UNLABELED, SiteRule, label_indices, label_matrix, limited
+from trapline.preparation.listing import UNLABELED, SiteRule, label_indices, label_matrix, limited, renamed
 from trapline.preparation.sources import read_source
 
 NO_RULE = SiteRule()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.data.test_folds import made
-from trapline.data.folds import fold_of_each_image
+from trapline.data.parts import fold_of_each_image
 from trapline.preparation.demo import CLASSES, DemoSettings, plan_part
 from trapline.preparation.division import divide
 from trapline.preparation.splits import SplitPolicy

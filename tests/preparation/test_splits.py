@@ -11,9 +11,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from trapline.data.groups import Sequences
 from trapline.errors import TraplineError, UsageError
-from trapline.preparation.split_notes import PARTS
-from trapline.preparation.splits import RANDOM_SHARES, SplitPolicy, split
-from trapline.preparation.stratified import stratified_parts
+from trapline.preparation.random_splits import stratified_parts
+from trapline.preparation.splits import PARTS, RANDOM_SHARES, SplitPolicy, split
 
 NO_TEST = (0.8, 0.2, 0.0)
 

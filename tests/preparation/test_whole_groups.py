@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trapline.preparation.whole_groups import grouped_parts
+from trapline.preparation.random_splits import grouped_parts
 
 SHARES, NO_TEST = (0.65, 0.20, 0.15), (0.75, 0.25, 0.0)
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.test_folds import made
-from trapline.data.folds import fold_of_each_image
 from trapline.data.groups import Sequences
+from trapline.data.parts import fold_of_each_image
 from trapline.errors import TraplineError, UsageError
 from trapline.preparation.division import divide, has_unseen_sites, sequence_scope
 from trapline.preparation.splits import SplitPolicy

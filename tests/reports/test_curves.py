@@ -11,7 +11,7 @@ from PIL import Image
 
 from trapline.errors import TraplineError
 from trapline.reports.curves import BEST, TRAIN, VALIDATION, write_curves
-from trapline.reports.history import best_row, kept_row, parse_history, read_history
+from trapline.reports.run_logs import best_row, kept_row, parse_history, read_history
 
 
 def rows(epochs, **changes):

@@ -14,10 +14,9 @@ from hypothesis import strategies as some
 from matplotlib import font_manager
 
 from trapline.reports import fonts
-from trapline.reports.curves import write_curves
-from trapline.reports.figures import average_precision_figure, class_figure, confusion_figure, site_figure
+from trapline.reports.curves import draw_runs, write_curves
+from trapline.reports.figures import class_figure, confusion_figure, site_figure
 from trapline.reports.fonts import drawn, followed, shortened, why
-from trapline.reports.run_curves import draw_runs
 from trapline.reports.run_logs import Curves
 
 IN_DEJAVU = {
@@ -110,7 +109,7 @@ def draw_all(names, folder):
     return [
         confusion_figure(np.eye(len(names), dtype=int).tolist(), names),
         class_figure(rows),
-        average_precision_figure(rows),
+        class_figure(rows, "average_precision", "average precision"),
         site_figure(rows, 1.0),
         (folder / "runs.png").read_bytes(),
         (folder / "curves.png").read_bytes(),
@@ -204,14 +203,6 @@ def test_a_font_that_was_installed_since_matplotlib_looked_is_found(monkeypatch,
 def test_matplotlibs_own_fonts_for_formulas_are_not_used(monkeypatch):
     monkeypatch.undo()
     assert not [name for name in fonts._families() if name.startswith(("cm", "STIX", "Last Resort"))]
-
-
-def test_a_matplotlib_that_shapes_nothing_draws_only_what_needs_no_shaping(install, monkeypatch):
-    install(All="鹿हिरणไก่ป")
-    monkeypatch.setattr(fonts, "_shapes", lambda: False)
-    names = ["鹿", "हिरण", "ไก่ป่า", "قط", "קיפוד", "Ёлка", "Ωμέγα", "éléphant", "한국"]
-    found = drawn(names, "class")
-    assert found.texts == ["鹿", "class 2", "class 3", "class 4", "class 5", *names[5:8], "class 9"]
 
 
 def test_a_number_that_is_the_name_of_another_class_is_told_apart():

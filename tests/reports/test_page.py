@@ -6,19 +6,16 @@ from html.parser import HTMLParser
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.support.report_examples import outputs
-from trapline.evaluation.bootstrap import Resampling
-from trapline.evaluation.claims import claimed, not_claimed
-from trapline.evaluation.clusters import Clusters
-from trapline.evaluation.measured import measure, unmeasured
-from trapline.reports import page as page_module
-from trapline.reports.answer_table import Answer
+from trapline.evaluation.measured import Clusters, Resampling, measure, unmeasured
+from trapline.evaluation.result_files import claimed, not_claimed
+from trapline.reports import collection
+from trapline.reports.answer_tables import Answer, Submission
+from trapline.reports.collection import write_page
 from trapline.reports.figures import class_figure, confusion_figure, site_figure
-from trapline.reports.page import PageContent, write_page
-from trapline.reports.pictures import Mistake
-from trapline.reports.submission import Submission
 
 NASTY = "<script>alert('x')</script> $a_b$ & \"é\""
 CLASSES = ["cat", "dog", NASTY, "hog", "elk", "owl"]
@@ -54,12 +51,16 @@ def evaluation(test_part=True, sites=True):
     return report | {"claimed": claimed(report), "not_claimed": not_claimed(report)}
 
 
+def mistakes(*rows):
+    return pd.DataFrame(rows, columns=["id", "site", "label", "predicted", "confidence", "jpeg"])
+
+
 def content(**changes):
     picture = cv2.imencode(".jpg", np.full((20, 30, 3), 90, dtype=np.uint8))[1].tobytes()
     fields = {
         "evaluation": evaluation(),
         "histories": [("Phase 1", HISTORY)],
-        "mistakes": [Mistake("ZJ1", NASTY, "cat", NASTY, 0.98, picture)],
+        "mistakes": mistakes(("ZJ1", NASTY, "cat", NASTY, 0.98, picture)),
         "answers": [
             Answer("A", "ok", "", "cat", (0.9, 0.1, 0, 0, 0, 0)),
             Answer("B", "ok", "", "dog", (0.4, 0.6, 0, 0, 0, 0)),
@@ -70,13 +71,13 @@ def content(**changes):
         "quarantine": [("ZJ9", "empty", "the file has no bytes")],
         "notes": ["2 sites of val or test also have unlabelled images."],
     }
-    return PageContent(**(fields | changes))
+    return fields | changes
 
 
 @pytest.fixture
 def page(tmp_path):
     def write(**changes):
-        write_page(tmp_path / "report.html", content(**changes))
+        write_page(tmp_path / "report.html", **content(**changes))
         return (tmp_path / "report.html").read_text(encoding="utf-8")
 
     return write
@@ -142,9 +143,9 @@ def test_a_strict_policy_comes_before_all_that_it_rules_and_fits_the_style(page)
 @pytest.fixture
 def without_pictures(monkeypatch):
     """Drawing takes most of a page's time."""
-    for name in ("class", "confusion", "reliability", "site", "average_precision"):
-        monkeypatch.setattr(page_module, f"{name}_figure", lambda *_: b"png")
-    monkeypatch.setattr(page_module, "_curves", lambda *_: b"png")
+    for name in ("class", "confusion", "reliability", "site"):
+        monkeypatch.setattr(collection, f"{name}_figure", lambda *_: b"png")
+    monkeypatch.setattr(collection, "curves_png", lambda *_, **__: b"png")
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -161,7 +162,7 @@ def test_no_text_of_strangers_becomes_an_element_or_an_attribute(page, without_p
     changed = {
         "evaluation": report,
         "histories": [(text, HISTORY)],
-        "mistakes": [Mistake(text, text, text, text, 0.98, b"jpeg")],
+        "mistakes": mistakes((text, text, text, text, 0.98, b"jpeg")),
         "answers": [Answer(text, "failed", text, detail=text), Answer("A", "ok", "", text, one)],
         "quarantine": [(text, text, text)],
         "notes": [text],
@@ -250,7 +251,7 @@ def test_without_sites_there_is_no_table_of_sites(page):
 
 
 def test_without_inputs_histories_and_errors_there_is_still_a_page(page):
-    text = page(answers=[], histories=[], mistakes=[], quarantine=[], notes=[])
+    text = page(answers=[], histories=[], mistakes=mistakes(), quarantine=[], notes=[])
     assert "No test image was classified wrongly." in text
     assert "0 inputs" in text
 

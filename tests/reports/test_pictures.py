@@ -5,9 +5,9 @@ import pytest
 
 from trapline.data.prepared import SCHEMA, PackedPart
 from trapline.errors import TraplineError
-from trapline.evaluation.result_tables import write_test_predictions
+from trapline.evaluation.result_files import write_test_predictions
 from trapline.images.canonical import encode_jpeg
-from trapline.reports.pictures import MAX_SIDE, most_confident_errors
+from trapline.reports.collection import MAX_SIDE, most_confident_errors
 
 CLASSES = ["cat", "dog"]
 
@@ -48,14 +48,14 @@ def table(tmp_path):
 
 def test_the_surest_errors_come_first_and_one_of_each_sequence(table, part):
     found = most_confident_errors(table(), part)
-    assert [mistake.id for mistake in found] == ["F", "E", "D", "B"]
-    assert [mistake.confidence for mistake in found] == [0.95, 0.9, 0.8, 0.6]
-    assert {(mistake.label, mistake.predicted) for mistake in found} == {("cat", "dog")}
+    assert found["id"].tolist() == ["F", "E", "D", "B"]
+    assert found["confidence"].tolist() == [0.95, 0.9, 0.8, 0.6]
+    assert set(zip(found["label"], found["predicted"], strict=True)) == {("cat", "dog")}
     assert len(most_confident_errors(table(), part, limit=2)) == 2
 
 
 def test_each_picture_is_that_of_its_image_and_small(table, part):
-    for mistake in most_confident_errors(table(), part):
+    for mistake in most_confident_errors(table(), part).itertuples():
         picture = cv2.imdecode(np.frombuffer(mistake.jpeg, np.uint8), cv2.IMREAD_COLOR)
         assert max(picture.shape) == MAX_SIDE
         assert picture.mean() == pytest.approx(20 * "ABCDEFGH".index(mistake.id), abs=2)
@@ -77,7 +77,7 @@ def test_classes_sites_and_ids_called_like_formulas_are_shown_as_they_are(part, 
     probabilities = np.column_stack([1 - dog, dog])
     write_test_predictions(path, facts, np.zeros(8, dtype=np.int64), probabilities, ["=cat", "'-dog"])
     assert ",'=S1,'=cat,''-dog," in path.read_text()
-    (mistake,) = most_confident_errors(path, part)
+    (mistake,) = most_confident_errors(path, part).itertuples()
     assert (mistake.site, mistake.label, mistake.predicted) == ("=S1", "=cat", "'-dog")
 
 
@@ -86,4 +86,4 @@ def test_one_sequence_in_two_spellings_is_one(table, part, sequences):
     column = pa.array([None, None, *sequences, None, None, None, None])
     # As a cached property keeps it.
     part.__dict__["table"] = part.table.set_column(4, "sequence", column)
-    assert [mistake.id for mistake in most_confident_errors(table(), part)] == ["F", "E", "D", "B"]
+    assert most_confident_errors(table(), part)["id"].tolist() == ["F", "E", "D", "B"]

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trapline.batch_lines import BatchPoint, format_batch, read_batch
-from trapline.metrics import format_line, read_values
+from trapline.metrics import BatchPoint, format_batch, format_line, read_batch, read_values
 from trapline.reports.run_logs import parse_log
 
 ROWS = [{"epoch": n, "train_loss": 2.0 / n, "val_loss": 2.5 / n, "val_acc": n / 8} for n in (1, 2, 4)]

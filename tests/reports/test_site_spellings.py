@@ -10,10 +10,8 @@ from tests.evaluation.test_measured import CLASSES, PRIOR, QUICK, report, sectio
 from tests.support.report_examples import outputs
 from trapline.data.prepared import SCHEMA, open_prepared
 from trapline.errors import TraplineError
-from trapline.evaluation.claims import UNSEEN, with_claims
-from trapline.evaluation.clusters import clusters_of, merged_sites
-from trapline.evaluation.measured import measure
-from trapline.evaluation.unseen import shared_sites
+from trapline.evaluation.measured import clusters_of, measure, merged_sites
+from trapline.evaluation.result_files import UNSEEN, shared_sites, with_claims
 from trapline.scoring.scores import cluster_sums, per_site, scored
 
 DESCRIPTION = {

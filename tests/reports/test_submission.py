@@ -5,8 +5,13 @@ import pandas as pd
 import pytest
 
 from trapline.errors import TraplineError
-from trapline.reports.answer_table import Answer
-from trapline.reports.submission import SubmissionFormat, check_submission, read_format, write_submission
+from trapline.reports.answer_tables import (
+    Answer,
+    SubmissionFormat,
+    check_submission,
+    read_format,
+    write_submission,
+)
 
 CLASSES = ["cat", "dog", "hog"]
 PRIOR = np.array([0.5, 0.25, 0.25])

@@ -7,12 +7,16 @@ import pytest
 from scipy.special import expit
 from sklearn import metrics
 
-from trapline.evaluation.bootstrap import Resampling
-from trapline.evaluation.clusters import Clusters
-from trapline.evaluation.int8 import compare_logits
-from trapline.evaluation.measured_labels import label_frequencies, measure_labels, unmeasured_labels
-from trapline.evaluation.result_tables import write_test_labels
-from trapline.scoring.label_scores import WITH_INTERVAL, labels_scored
+from trapline.evaluation.measured import (
+    Clusters,
+    Resampling,
+    label_frequencies,
+    measure_labels,
+    unmeasured,
+)
+from trapline.evaluation.result_files import write_test_labels
+from trapline.evaluation.results import compare_logits
+from trapline.scoring.scores import WITH_INTERVAL, labels_scored
 from trapline.tables import read_strings
 
 CLASSES = ["a", "b", "c", "d"]
@@ -97,7 +101,7 @@ def test_the_prior_is_that_of_the_labels_frequencies_and_never_zero_or_one():
 
 
 def test_a_section_without_images_has_the_same_keys():
-    empty, measured = unmeasured_labels("no test part"), section()
+    empty, measured = unmeasured("no test part", "multilabel"), section()
     assert empty.keys() == measured.keys()
     assert empty["intervals"].keys() == measured["intervals"].keys()
 

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, log_loss, precision_score, recall_score
 
-from trapline.scoring.counts import macro_f1
-from trapline.scoring.multilabel import (
+from trapline.scoring.predictions import (
+    Predictions,
     label_outcome,
+    macro_f1,
     multilabel_metrics,
     tuned_thresholds,
 )
-from trapline.scoring.predictions import Predictions
 
 USUAL = 0.5
 

@@ -4,10 +4,9 @@ import torch
 
 from trapline.data.loader import Batch
 from trapline.models.build import Normalisation
-from trapline.scoring.counts import macro_f1
-from trapline.scoring.predictions import Predictions, classification_metrics
+from trapline.scoring.predictions import Predictions, classification_metrics, macro_f1
 from trapline.training.execution import Execution
-from trapline.training.predicting import predict
+from trapline.training.validation import predict
 
 
 def test_log_loss_and_accuracy_of_a_known_case():

@@ -5,10 +5,11 @@ from sklearn import metrics as known
 from tests.support.report_examples import outputs, predictions
 from trapline.scoring.scores import (
     METRICS,
+    class_rows,
     cluster_sums,
     confusion_matrix,
+    counts_of,
     metrics_of,
-    per_class,
     per_site,
     scored,
 )
@@ -56,7 +57,7 @@ def test_the_true_class_among_three_equals_counts_by_its_place():
 @pytest.mark.parametrize("absent", ABSENT)
 def test_precision_recall_and_f1_agree_with_their_known_definitions(absent):
     found = predictions(absent=absent)
-    rows = per_class(cluster_sums(found).sum(axis=0), list("abcdef"))
+    rows = class_rows(counts_of(cluster_sums(found).sum(axis=0), others=1), list("abcdef"))
     expected = known.precision_recall_fscore_support(
         found.labels, found.predicted, labels=range(6), zero_division=np.nan
     )
@@ -72,7 +73,7 @@ def test_precision_recall_and_f1_agree_with_their_known_definitions(absent):
 
 def test_a_class_that_is_never_predicted_has_no_precision():
     found = scored(np.array([[5.0, 0.0], [5.0, 0.0]]), np.array([0, 1]), np.zeros(2, dtype=np.int64))
-    rows = per_class(cluster_sums(found).sum(axis=0), ["cat", "dog"])
+    rows = class_rows(counts_of(cluster_sums(found).sum(axis=0), others=1), ["cat", "dog"])
     assert (rows[1]["precision"], rows[1]["recall"], rows[1]["f1"]) == (None, 0.0, 0.0)
 
 

@@ -5,7 +5,7 @@ from scipy.special import expit, softmax
 from torch.nn import functional
 
 from trapline.errors import TraplineError
-from trapline.scoring.temperature import (
+from trapline.scoring.predictions import (
     HIGHEST,
     LOWEST,
     MAX_FOLDS,

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import importlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -29,12 +28,13 @@ from moto.sagemaker.models import FakeProcessingJob
 from moto.server import ThreadedMotoServer
 
 from tests.conftest import ROOT
-from trapline import shipped
+from tests.support.golden import Golden
+from trapline import job_contract
 from trapline.config import TrainingConfig
 from trapline.console import run
 from trapline.launching import checkout
+from trapline.launching.checkout import experiment_names
 from trapline.launching.dispatch import run_plan
-from trapline.launching.experiments import experiment_names
 from trapline.launching.flags import read_plan
 from trapline.metrics import definitions
 
@@ -59,8 +59,11 @@ KEPT = (
     f"--checkpoints s3://{BUCKET}/out/checkpoints/KEY in place of --data s3://{BUCKET}/raw\n"
 )
 CHECKPOINT_KEY = re.compile("/checkpoints/[0-9a-f]{16}\\b")  # other with each change of the code
-GOLDEN = ROOT / "tests" / "launching" / "golden"
-WAYS = sorted({path.stem for path in GOLDEN.glob("*.json")} - {"defaults", *experiment_names()})
+FOLDER = ROOT / "tests" / "launching" / "golden"
+GOLDEN = Golden(FOLDER, "resnet18_baseline")
+TUNING_GOLDEN = Golden(FOLDER / "tuning", "bayesian")
+DEFAULTS = FOLDER / "defaults.json"
+WAYS = sorted({*GOLDEN.cases} - {*experiment_names()})
 CASES = [*experiment_names(), *WAYS]  # an experiment without a file fails
 MACHINES = {"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.2xlarge", "VolumeSizeInGB": 100}}
 
@@ -219,7 +222,7 @@ def ship_little(monkeypatch, folder):
         (folder / name).mkdir()
         for file in files:
             (folder / name / file).touch()
-    monkeypatch.setattr(shipped, "LIBRARY", folder / "trapline")
+    monkeypatch.setattr(job_contract, "LIBRARY", folder / "trapline")
     monkeypatch.setattr(checkout, "entry_points", lambda: folder / "entry_points")
 
 
@@ -303,10 +306,10 @@ def keys(bucket=BUCKET, **where):
 
 
 def golden(case):
-    """A golden file: the command line, and the requests that come of it."""
-    if not (GOLDEN / f"{case}.json").exists() and os.environ.get("TRAPLINE_WRITE_GOLDEN"):
-        write_golden(case, {"command": _first_command(case), "requests": []})
-    return json.loads((GOLDEN / f"{case}.json").read_text())
+    """A golden case: the command line, and the requests that come of it."""
+    if case not in GOLDEN.cases:
+        GOLDEN.write(case, _first_command(case), [])
+    return GOLDEN.read(case)
 
 
 def _first_command(experiment):
@@ -347,12 +350,6 @@ def whole(requests):
 def hyperparameters_by_default():
     """The fields of TrainingConfig as SageMaker gets them."""
     return {name: json.dumps(value) for name, value in TrainingConfig().record().items()}
-
-
-def write_golden(case, content):
-    """Write a golden file, where TRAPLINE_WRITE_GOLDEN asks for it."""
-    if os.environ.get("TRAPLINE_WRITE_GOLDEN"):
-        (GOLDEN / f"{case}.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 def without(command, flag):

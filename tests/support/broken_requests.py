@@ -4,7 +4,8 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from trapline.launching.checking.service_model import below, is_variable, python_pattern
+from trapline.launching.checking.findings import below
+from trapline.launching.checking.service_model import is_variable, python_pattern
 
 LONGEST = 5000  # items or characters up to which a maximum is put to the test
 WRONG_TYPES = {

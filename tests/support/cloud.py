@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from botocore.exceptions import ClientError
 
-from trapline.launching.aws.contact import Clients
+from trapline.launching.aws.jobs import Clients
 from trapline.metrics import format_line
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)

@@ -5,11 +5,11 @@ import importlib
 from trapline.config import TrainingConfig
 from trapline.console import ArgumentParser
 from trapline.job_options import BY_SCRIPT
+from trapline.launching.checkout import experiment_names, find_experiment
 from trapline.launching.commands.multilabel_sweep import read_sweep
 from trapline.launching.commands.policies import read_values
-from trapline.launching.experiments import experiment_names, find_experiment
 from trapline.launching.flags import read_plan
-from trapline.launching.tuning.search import read_search
+from trapline.launching.many.studies import read_search
 from trapline.options import add_options, given_options, hyphenated, make_options
 from trapline.pipeline.command_line import read_command
 

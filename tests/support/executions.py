@@ -7,9 +7,7 @@ an earlier execution; so does everything that is joined of them.
 import json
 from dataclasses import dataclass, field
 
-from trapline.launching.checking.pipeline_steps import all_steps, waits_for
-from trapline.launching.checking.reuse_rules import KEYS, READ
-from trapline.launching.checking.step_references import PART
+from trapline.launching.checking.pipeline_steps import KEYS, PART, READ, all_steps, waits_for
 from trapline.preparation.completion import NONE_YET, SEPARATOR
 
 GOOD = {"log_loss": 1.0, "accuracy": 0.5}

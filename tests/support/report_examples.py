@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trapline.evaluation.clusters import Clusters
+from trapline.evaluation.measured import Clusters
 from trapline.scoring.scores import scored
 
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trapline.batch_lines import read_batch
-from trapline.training.batch_report import BatchReport
-from trapline.training.loop import Tally
+from trapline.metrics import read_batch
+from trapline.training.loop import BatchReport, Tally
 
 
 def tally():

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from trapline.channels import TrainingPaths
 from trapline.config import make_config
+from trapline.job_contract import TrainingPaths
 from trapline.models.weights import WeightsReport
 from trapline.training.distributed import ALONE, Ranks
 from trapline.training.setup import setup_checkpoints

@@ -8,10 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import classification_report, f1_score
 
-from trapline.scoring.counts import class_counts
-from trapline.scoring.multilabel import label_outcome, multilabel_metrics
-from trapline.scoring.predictions import Predictions, classification_metrics
-from trapline.training.class_report import class_report, label_report
+from trapline.scoring.predictions import (
+    Predictions,
+    class_counts,
+    classification_metrics,
+    label_outcome,
+    multilabel_metrics,
+)
+from trapline.training.validation import class_report, label_report
 
 CLASSES = ["hog", "bird", "leopard", "blank"]
 LABELS = ["cat", "dog", "tree"]

@@ -5,9 +5,8 @@ import torch
 from torch import nn
 
 from trapline.config import make_config
-from trapline.training import compiling
-from trapline.training.compiling import Compiled, compiled, compiling_pays
-from trapline.training.execution import Execution
+from trapline.training import execution
+from trapline.training.execution import Compiled, Execution, compiled, compiling_pays
 
 CPU = Execution(torch.device("cpu"), "fp32", channels_last=False)
 
@@ -41,7 +40,7 @@ def test_without_a_compiler_one_line_says_so_and_training_goes_on(monkeypatch, c
     def refuse(device):
         raise RuntimeError("\nno C++ compiler: set CXX\nmore")
 
-    monkeypatch.setattr(compiling, "_compile_a_trifle", refuse)
+    monkeypatch.setattr(execution, "_compile_a_trifle", refuse)
     assert compiled(make_config({"compile": "true"}), nn.Linear(2, 2), CPU, 1) is None
     said = capsys.readouterr().out
     assert said == "compile: not possible here, going on without it (no C++ compiler: set CXX)\n"

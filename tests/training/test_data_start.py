@@ -6,13 +6,12 @@ import torch
 from torch import nn
 
 from trapline.config import make_config
-from trapline.data.loader import LoaderSettings, PackedImages
-from trapline.data.memory import decoded
+from trapline.data.loader import LoaderSettings, PackedImages, decoded
 from trapline.data.prepared import open_prepared
 from trapline.models.build import NAMED_NORMALISATIONS
 from trapline.models.own import OWN
-from trapline.training import data_start
-from trapline.training.data_start import start_from_data
+from trapline.training import setup
+from trapline.training.setup import start_from_data
 
 CONFIG = make_config({"arch": "cifar_fast", "weights": "none", "image_size": 32})
 WHITE = NAMED_NORMALISATIONS["cifar10_half"]
@@ -23,7 +22,7 @@ def shown(part, monkeypatch, most):
     seen = []
     started = replace(OWN["cifar_fast"], start_from_data=lambda model, images: seen.append(images))
     monkeypatch.setitem(OWN, "cifar_fast", started)
-    monkeypatch.setattr(data_start, "MAX_IMAGES", most)
+    monkeypatch.setattr(setup, "MAX_IMAGES", most)
     start_from_data(nn.Identity(), CONFIG, part, WHITE)
     return seen[0]
 

@@ -2,14 +2,12 @@ import pytest
 import torch
 from torchvision.transforms import functional
 
-from trapline.config import make_config
 from trapline.errors import UsageError
 from trapline.models.build import IMAGENET_NORMALISATION
 from trapline.training import execution
 from trapline.training.execution import (
     Execution,
     cpu_has_bf16,
-    plain_execution,
     possible_executions,
     seed_everything,
 )
@@ -50,8 +48,8 @@ def test_a_precision_that_is_asked_for_leaves_the_memory_format_open(precision):
 
 @on_cpu
 def test_the_plain_execution_is_what_is_asked_for_and_fp32_row_major_else():
-    assert names([plain_execution(make_config({}))]) == [("fp32", False)]
-    assert names([plain_execution(make_config({"channels_last": True}))]) == [("fp32", True)]
+    assert names(possible_executions(CPU))[0] == ("fp32", False)
+    assert names(possible_executions(CPU, channels_last=True))[0] == ("fp32", True)
 
 
 def test_fp16_needs_a_gpu():

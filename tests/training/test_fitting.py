@@ -4,18 +4,17 @@ import pytest
 
 from trapline.config import make_config
 from trapline.errors import TraplineError, UsageError
-from trapline.training import fitting
+from trapline.training import data
+from trapline.training.data import first_plan, lack_of_memory, plan_of, smaller_plan, with_batches
 from trapline.training.distributed import ALONE, Ranks
-from trapline.training.execution import training_device
-from trapline.training.fitting import first_plan, lack_of_memory, plan_of, smaller_plan, with_batches
-from trapline.training.resources import BatchPlan
+from trapline.training.execution import BatchPlan, training_device
 
 AUTO = make_config({"batch_size": "auto", "accumulation": 2})
 
 
 def test_a_number_is_kept_and_auto_asks_the_machine(monkeypatch):
     asked = []
-    monkeypatch.setattr(fitting, "automatic_batch_size", lambda *given: asked.append(given) or 24)
+    monkeypatch.setattr(data, "automatic_batch_size", lambda *given: asked.append(given) or 24)
     device = training_device()
     assert first_plan(make_config({"batch_size": 48}), device, 8, ALONE) == BatchPlan(48, 1)
     assert asked == []

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from trapline.training.lookahead import start_lookahead
+from trapline.training.optimisation import start_lookahead
 
 
 def model_of(value):

@@ -6,8 +6,14 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from trapline.config import make_config
-from trapline.training.mixup import Mixing, draw_mixing, leading_labels, mixed_images, mixed_losses
-from trapline.training.optimisation import make_loss
+from trapline.training.optimisation import (
+    Mixing,
+    draw_mixing,
+    leading_labels,
+    make_loss,
+    mixed_images,
+    mixed_losses,
+)
 
 CPU = torch.device("cpu")
 LABELS = torch.tensor([0, 1, 2, 0])

@@ -10,8 +10,7 @@ from trapline.config import make_config
 from trapline.errors import UsageError
 from trapline.training.optimisation import (
     add_l1,
-    balanced_weights,
-    inverse_weights,
+    class_weights,
     make_loss,
     make_optimizer,
     make_schedule,
@@ -136,12 +135,12 @@ def test_the_head_has_its_own_rate():
 @given(st.lists(st.integers(0, 3), min_size=1).map(lambda extra: [0, 1, 2, 3, *extra]))
 def test_balanced_weights_are_those_of_scikit_learn(labels):
     expected = compute_class_weight("balanced", classes=np.arange(4), y=np.array(labels))
-    assert balanced_weights(np.array(labels), "abcd") == pytest.approx(expected, rel=1e-6)
+    assert class_weights("balanced", np.array(labels), "abcd") == pytest.approx(expected, rel=1e-6)
 
 
 @given(st.lists(st.integers(0, 3), min_size=1).map(lambda extra: [0, 1, 2, 3, *extra]))
 def test_inverse_weights_sum_to_the_number_of_classes_and_balance_the_classes(labels):
-    weights = inverse_weights(np.array(labels), "abcd")
+    weights = class_weights("inverse", np.array(labels), "abcd")
     assert weights.dtype == np.float32
     assert weights.sum() == pytest.approx(4, rel=1e-5)
     assert weights * np.bincount(labels) == pytest.approx([weights[0] * labels.count(0)] * 4, rel=1e-5)

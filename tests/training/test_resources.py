@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trapline.training import resources
-from trapline.training.resources import (
+from trapline.training import execution
+from trapline.training.execution import (
     BatchPlan,
     automatic_batch_size,
     choose_resources,
@@ -27,7 +27,7 @@ def test_a_cpu_has_no_more_workers_and_threads_than_cores_from_4_cores_on(cores,
         assert (own.workers + own.threads) * ranks <= cores
         assert own.workers == min(16, cores // ranks // 4)
     else:
-        assert own == resources.Resources(1, max(1, cores // ranks))
+        assert own == execution.Resources(1, max(1, cores // ranks))
 
 
 @given(cores, st.integers(1, 16))
@@ -51,12 +51,12 @@ def test_threads_are_lowered_and_never_raised():
 
 @pytest.mark.parametrize(("gib", "images"), [(1, 16), (4, 32), (6, 48), (15.7, 64), (139, 64)])
 def test_a_gpu_takes_8_images_for_each_gib_from_16_to_64(monkeypatch, gib, images):
-    monkeypatch.setattr(resources, "_gpu_gib", lambda device: gib)
+    monkeypatch.setattr(execution, "_gpu_gib", lambda device: gib)
     assert automatic_batch_size(torch.device("cuda"), 8) == images
 
 
 def test_a_share_of_the_gpus_memory_takes_a_share_of_the_images(monkeypatch):
-    monkeypatch.setattr(resources, "_gpu_gib", lambda device: 8)
+    monkeypatch.setattr(execution, "_gpu_gib", lambda device: 8)
     assert automatic_batch_size(torch.device("cuda"), 8, memory_share=0.5) == 32
 
 

@@ -8,14 +8,17 @@ import torch
 from trapline.config import make_config
 from trapline.models.build import IMAGENET_NORMALISATION, architectures, build_model
 from trapline.models.own import OWN
-from trapline.training.checkpoint import Checkpoints
-from trapline.training.distributed import ALONE
+from trapline.models.weights import copied_state
+from trapline.training.checkpoint import (
+    Checkpoints,
+    TrainingState,
+    random_states,
+    restore,
+    snapshot,
+)
 from trapline.training.execution import Execution
-from trapline.training.lookahead import start_lookahead
 from trapline.training.loop import Learner
-from trapline.training.optimisation import make_loss, make_optimizer, make_schedule
-from trapline.training.resuming import random_states, restore, snapshot
-from trapline.training.state import TrainingState, copy_weights
+from trapline.training.optimisation import make_loss, make_optimizer, make_schedule, start_lookahead
 
 CPU = torch.device("cpu")
 CLASSES = ["bird", "hog", "leopard"]
@@ -82,7 +85,7 @@ def assert_same(found, expected):
 def test_a_checkpoint_puts_a_new_model_where_the_old_one_was(arch, tmp_path):
     learner, progress = trained(arch)
     checkpoints = Checkpoints(tmp_path, "0" * 64)
-    checkpoints.save(1, snapshot(learner, progress, random_states(CPU, ALONE)))
+    checkpoints.save(1, snapshot(learner, progress, random_states(learner)))
     fresh = learner_of(arch, seed=2)
     state = restore(fresh, checkpoints.load())
     assert_same(fresh.model.state_dict(), learner.model.state_dict())
@@ -105,7 +108,7 @@ def test_auxiliary_heads_and_slow_weights_come_back_too(arch, tmp_path):
     settings = {"aux_weight": 0.3, "lookahead": True}
     learner, progress = trained(arch, **settings)
     checkpoints = Checkpoints(tmp_path, "0" * 64)
-    checkpoints.save(1, snapshot(learner, progress, random_states(CPU, ALONE)))
+    checkpoints.save(1, snapshot(learner, progress, random_states(learner)))
     fresh = learner_of(arch, seed=2, **settings)
     restore(fresh, checkpoints.load())
     assert_same(fresh.model.state_dict(), learner.model.state_dict())
@@ -114,6 +117,6 @@ def test_auxiliary_heads_and_slow_weights_come_back_too(arch, tmp_path):
 
 def test_copied_weights_are_a_state_dict_of_the_same_versions():
     model = build_model("mnasnet0_75", 3)
-    copied = copy_weights(model)
+    copied = copied_state(model.state_dict())
     assert copied._metadata == model.state_dict()._metadata
     build_model("mnasnet0_75", 3).load_state_dict(copied)

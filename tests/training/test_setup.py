@@ -6,19 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from trapline.channels import Channel, TrainingPaths
 from trapline.config import make_config
-from trapline.data import memory
-from trapline.data.folds import training_parts
-from trapline.data.memory import images_of
+from trapline.data import loader
+from trapline.data.loader import images_of
+from trapline.data.parts import training_parts
 from trapline.data.prepared import open_prepared
 from trapline.errors import UsageError
+from trapline.job_contract import Channel, TrainingPaths
+from trapline.training.data import labels_of, plan_of, rebatched, setup_data, with_loaders
 from trapline.training.distributed import ALONE
-from trapline.training.execution import training_device
-from trapline.training.fitting import plan_of
+from trapline.training.execution import BatchPlan, training_device
 from trapline.training.optimisation import make_optimizer, make_schedule
-from trapline.training.resources import BatchPlan
-from trapline.training.setup import rebatched, setup_data, with_loaders
 
 SETTINGS = {"image_size": 32, "batch_size": 8, "num_workers": 0, "weights": "none"}
 
@@ -30,7 +28,7 @@ def test_a_fold_validates_and_all_others_train(small_demo, fold):
     data = with_loaders(config, prepared, None, training_device(ALONE), ALONE)
     train, val = training_parts(prepared, 3, fold)
     assert (data.train.batches.rows, data.val.batches.rows) == (len(train), len(val))
-    assert np.array_equal(data.labels, train.labels)
+    assert np.array_equal(labels_of(prepared, data.labelled), train.labels)
     (first, *_) = data.val.epoch(1)
     assert first.labels.tolist() == val.labels[:8].tolist()
 
@@ -61,8 +59,8 @@ def test_other_batches_take_what_is_in_memory_and_decode_nothing_again(small_dem
         optimizer=optimizer,
         schedule=make_schedule(config, optimizer, 1),
     )
-    monkeypatch.setattr(memory, "decoded", None)
-    monkeypatch.setattr(memory, "_check_memory", None)
+    monkeypatch.setattr(loader, "decoded", None)
+    monkeypatch.setattr(loader, "_check_memory", None)
     again = rebatched(learner, data, BatchPlan(4, 2))
     assert plan_of(learner.config) == BatchPlan(4, 2)
     for one, other in ((data.train, again.train), (data.val, again.val), (data.test, again.test)):

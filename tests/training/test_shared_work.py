@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from trapline.channels import TrainingPaths
 from trapline.config import make_config
 from trapline.errors import TraplineError
-from trapline.training import distributed, setup
+from trapline.job_contract import TrainingPaths
+from trapline.training import data, distributed
+from trapline.training.data import fetch_data, setup_data
 from trapline.training.distributed import ALONE, Ranks, once_per_machine
-from trapline.training.setup import fetch_data, setup_data
 
 TWO_MACHINES = [Ranks(rank=rank, world_size=4, local_rank=rank % 2, local_world_size=2) for rank in range(4)]
 ONE_MACHINE = [Ranks(rank=rank, world_size=2, local_rank=rank, local_world_size=2) for rank in range(2)]
@@ -141,7 +141,7 @@ def test_a_copy_from_s3_that_fails_leaves_no_rank_waiting_either(together, tmp_p
     def refuse(*_):
         raise TraplineError("s3://bucket/set: access denied")
 
-    monkeypatch.setattr(setup, "fetch_prepared", refuse)
+    monkeypatch.setattr(data, "fetch_prepared", refuse)
     paths = TrainingPaths(
         prepared=tmp_path / "set", output=tmp_path, model=tmp_path, checkpoints=tmp_path,
         prepared_uri="s3://bucket/set",

@@ -7,13 +7,11 @@ import torch
 
 from trapline.config import make_config
 from trapline.data.loader import EpochBatches, LoaderSettings
-from trapline.data.mixed import PseudoOrder
 from trapline.errors import TraplineError, UsageError
 from trapline.models.build import build_model, trains_on_one
+from trapline.training.data import check_batches, smaller_plan
 from trapline.training.distributed import ALONE
-from trapline.training.fitting import smaller_plan
-from trapline.training.resources import BatchPlan
-from trapline.training.setup import check_batches
+from trapline.training.execution import BatchPlan
 
 SIZES = [
     ("resnet18", 32, False, False), ("resnet18", 33, False, True), ("resnet18", 64, False, True),
@@ -41,7 +39,7 @@ def test_what_is_said_of_one_image_is_what_happens_with_it(arch, size, auxiliary
             model(images)
 
 
-def batches_of(rows, batch_size, pseudo=None, **places):
+def batches_of(rows, batch_size, pseudo=0, **places):
     return EpochBatches(rows, LoaderSettings(32, batch_size, shuffle=True, **places), pseudo)
 
 
@@ -76,7 +74,7 @@ def test_single_images_train_where_maps_are_larger_or_nothing_is_normalised_over
 @pytest.mark.parametrize("batch_size", [2, 8, 16, 32])
 def test_an_image_that_is_left_over_is_trained_on_with_others(rows, batch_size, places):
     if "pseudo" in places:
-        places = {"pseudo": PseudoOrder(rows, places["pseudo"], 0.5, seed=0)}
+        places = {**places, "pseudo_share": 0.5}
     check(rows, batch_size, places=places)
     batches = batches_of(rows, batch_size, **places)
     drawn = [key.row for batch in batches for key in batch if key.row < rows and not key.padding]

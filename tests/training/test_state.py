@@ -6,8 +6,9 @@ import torch
 
 from trapline.config import make_config
 from trapline.errors import TraplineError
-from trapline.reports.history import read_history
-from trapline.training.state import TrainingState, copy_weights
+from trapline.models.weights import copied_state
+from trapline.reports.run_logs import read_history
+from trapline.training.checkpoint import TrainingState
 
 
 def run(values, **settings):
@@ -61,7 +62,7 @@ def test_epochs_without_validation_are_recorded_and_count_neither_as_better_nor_
 
 def test_the_state_makes_the_same_progress_again():
     progress = run([0.5, 0.7])
-    again = TrainingState(**progress.state())
+    again = TrainingState(**vars(progress))
     assert again.history == progress.history
     assert (again.best_epoch, again.best_value, again.stale_validations) == (2, 0.7, 0)
     assert torch.equal(again.best_weights["weight"], progress.best_weights["weight"])
@@ -76,7 +77,7 @@ def test_the_csv_has_the_printed_numbers(tmp_path):
 
 def test_copied_weights_do_not_follow_the_model():
     model = torch.nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
-    copied = copy_weights(model)
+    copied = copied_state(model.state_dict())
     before = copied["weight"].clone()
     torch.nn.init.zeros_(model.weight)
     assert torch.equal(copied["weight"], before)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from trapline.config import make_config
-from trapline.training.state import TrainingState
+from trapline.training.checkpoint import TrainingState
 from trapline.training.validation import is_due, named, say_target, target_epoch
 
 

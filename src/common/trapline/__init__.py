@@ -27,12 +27,12 @@ _EXPORTS = {
     "TrainingConfig": "trapline.config",
     "TraplineError": "trapline.errors",
     "UsageError": "trapline.errors",
-    "evaluate": "trapline.front.evaluating",
+    "evaluate": "trapline.front.jobs",
     "load_predictor": "trapline.inference.predictor",
     "open_prepared": "trapline.data.prepared",
-    "predict": "trapline.front.predicting",
-    "prepare": "trapline.front.preparing",
-    "train": "trapline.front.training",
+    "predict": "trapline.inference.answers",
+    "prepare": "trapline.front.jobs",
+    "train": "trapline.front.jobs",
 }
 __all__ = sorted(_EXPORTS)
 

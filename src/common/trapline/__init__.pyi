@@ -3,11 +3,11 @@ from trapline.data.prepared import PreparedSet as PreparedSet
 from trapline.data.prepared import open_prepared as open_prepared
 from trapline.errors import TraplineError as TraplineError
 from trapline.errors import UsageError as UsageError
-from trapline.front.evaluating import evaluate as evaluate
-from trapline.front.predicting import predict as predict
-from trapline.front.preparing import prepare as prepare
-from trapline.front.training import train as train
+from trapline.front.jobs import evaluate as evaluate
+from trapline.front.jobs import prepare as prepare
+from trapline.front.jobs import train as train
 from trapline.inference.answers import Answer as Answer
+from trapline.inference.answers import predict as predict
 from trapline.inference.predictor import Predictor as Predictor
 from trapline.inference.predictor import load_predictor as load_predictor
 

@@ -1,10 +1,17 @@
 """The training configuration: one frozen, typed object for every hyperparameter.
 
 The same object is checked on the launching machine and again in the container; it makes the SageMaker
-hyperparameters, the command line (`trapline.hyperparameters`) and the record inside the model artefact.
+hyperparameters, the command line and the record inside the model artefact.
+
+SageMaker hands hyperparameters over in the variable `SM_HPS`, or on a command line in two dialects. The
+training toolkit (sagemaker-training) decodes each value from JSON, puts all of them into `SM_HPS` and repeats
+them on the command line as Python prints them: `True`, an empty argument for None, `['a', 'b']`. Version 3 of
+the SDK writes `true`, `null` and JSON lists instead. Other environment variables are never read.
 """
 
-from collections.abc import Mapping
+import argparse
+import ast
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
@@ -12,16 +19,14 @@ from pydantic import (
     BeforeValidator,
     StringConstraints,
     field_validator,
-    model_validator,
 )
 
-from trapline.chains import CHAINS, EVAL_CROPS
+from trapline.augmentation import CHAINS, EVAL_CROPS, VIEWS, read_views
 from trapline.errors import UsageError
-from trapline.losses import LOSSES, Outputs
+from trapline.learning import LOSSES, SCHEDULES, Outputs
 from trapline.metrics import BY_NAME
-from trapline.options import Options, make_options, option
-from trapline.schedules import SCHEDULES
-from trapline.views import VIEWS, read_views
+from trapline.options import Options, given_options, make_options, option
+from trapline.storage import parse_json
 
 # Older training toolkits join the command line through a shell without quoting it.
 ShellSafe = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./:@+,=-]+$", max_length=2000)]
@@ -29,8 +34,9 @@ ShellSafe = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./:@+,=-]+$",
 MAX_BATCH_SIZE = 65536
 DEVICES = ("cuda", "cpu", "mps")
 DEFAULT_THRESHOLD = 0.85  # the confidence from which a pseudo-label is accepted, unless told otherwise
+TITLE = "hyperparameters (ignored where SM_HPS is set)"
+PLATFORM = ("sagemaker_", "_tuning_objective_metric")  # how names begin that SageMaker adds
 
-BestMetric = Literal["val_loss", "val_acc", "val_macro_f1", "val_micro_f1", "val_map"]
 if TYPE_CHECKING:  # the names are those of registries, which a type checker does not run
     Augment: TypeAlias = str
     EvalCrop: TypeAlias = str
@@ -64,6 +70,14 @@ def _batch_sizes(text: str) -> str:
     if text != "auto":
         read_batch_sizes(text)
     return text
+
+
+def known_views(text: str) -> tuple[str, ...]:
+    """`read_views` as the type of an option has it: raises ValueError where there are no such views."""
+    try:
+        return read_views(text)
+    except UsageError as error:
+        raise ValueError(str(error).removeprefix("views: ")) from None
 
 
 BatchSizes = Annotated[str, AfterValidator(_batch_sizes)]
@@ -159,7 +173,9 @@ class TrainingConfig(Options):
     )
 
     # choosing and stopping
-    best_metric: BestMetric = option("val_loss", "validation metric that chooses the best epoch")
+    best_metric: Literal["val_loss", "val_acc", "val_macro_f1", "val_micro_f1", "val_map"] = option(
+        "val_loss", "validation metric that chooses the best epoch"
+    )
     patience: int | None = option(
         None, "validations without a better best_metric before stopping; None: off", ge=1
     )
@@ -210,81 +226,82 @@ class TrainingConfig(Options):
     @field_validator("test_views")
     @classmethod
     def _views_of_one_square(cls, value: str) -> str:
-        try:
-            views = read_views(value)
-        except UsageError as error:
-            raise ValueError(str(error).removeprefix("views: ")) from None
-        larger = [name for name in views if VIEWS[name].margin != 1]
+        larger = [name for name in known_views(value) if VIEWS[name].margin != 1]
         if larger:
             raise ValueError(
                 f"{larger[0]} is cut from a larger picture than training has; evaluate.py takes it"
             )
         return value
 
-    @model_validator(mode="after")
-    def _fields_agree(self) -> "TrainingConfig":
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) must be below epochs ({self.epochs})")
-        if self.warmup_epochs and SCHEDULES[self.schedule].own_warmup:
-            raise ValueError(
-                f"warmup_epochs: the {self.schedule} schedule has a warm-up of its own; set it to 0"
-            )
-        needs = LOSSES[self.loss].needs
-        if needs not in (None, self.model_output):
-            raise ValueError(
-                f"loss {self.loss}: needs model_output={needs}, and model_output is {self.model_output}"
-            )
-        self._check_task()
-        self._check_optimisation()
-        if self.aux_weight and (self.model_output != "logits" or self.weights == "phase1"):
-            raise ValueError("aux_weight: only with model_output=logits, and not with weights=phase1")
-        self._check_folds()
-        if self.deterministic and self.cudnn_benchmark:
-            raise ValueError(
-                "cudnn_benchmark and deterministic: exclude each other, for what is fastest changes from run "
-                "to run; set one of them"
-            )
-        if self.min_delta and self.patience is None:
-            raise ValueError("min_delta has no effect without patience")
-        return self
-
-    def _check_optimisation(self) -> None:
-        """Raise ValueError for what has no effect, or none that could be meant."""
-        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
-            raise ValueError("nesterov: only with optimizer=sgd and a momentum above 0")
-        if self.lookahead and self.patience is not None:
-            raise ValueError(
-                "lookahead and patience: exclude each other, for the averaging is planned to the last epoch"
-            )
-        if self.in_memory and not CHAINS[self.augment].in_memory:
-            able = ", ".join(name for name, chain in CHAINS.items() if chain.in_memory)
-            raise ValueError(
-                f"in_memory: the chain {self.augment} takes one image at a time; set augment to one of {able}"
-            )
-
-    def _check_task(self) -> None:
-        """Raise ValueError for what has a meaning only for one label an image, or only for several."""
-        multilabel = LOSSES[self.loss].task == "multilabel"
-        if multilabel and self.class_weights != "none":
-            raise ValueError(f"class_weights: not with loss {self.loss}; take positive_weights=balanced")
-        if not multilabel and self.positive_weights != "none":
-            raise ValueError(f"positive_weights: only with loss=bce, and loss is {self.loss}")
-        if not fits_task(self.best_metric, self.loss):
-            raise ValueError(f"best_metric {self.best_metric}: only with loss=bce, and loss is {self.loss}")
-
-    def _check_folds(self) -> None:
-        """Raise ValueError where the folds are no folds, or their validation would say too much."""
-        if self.folds == 1:
-            raise ValueError("folds (1): one fold leaves nothing to train on; take 2 or more, or 0")
-        if self.folds and self.fold is None:
-            raise ValueError(
+    def conflicts(self) -> Iterable[tuple[object, str]]:
+        """What has no effect, or none that could be meant, and what would say too much."""
+        loss = LOSSES[self.loss]
+        multilabel = loss.task == "multilabel"
+        in_memory = ", ".join(name for name, chain in CHAINS.items() if chain.in_memory)
+        return (
+            (
+                self.warmup_epochs >= self.epochs,
+                f"warmup_epochs ({self.warmup_epochs:g}) must be below epochs ({self.epochs})",
+            ),
+            (
+                self.warmup_epochs and SCHEDULES[self.schedule].own_warmup,
+                f"warmup_epochs: the {self.schedule} schedule has a warm-up of its own; set it to 0",
+            ),
+            (
+                loss.needs not in (None, self.model_output),
+                f"loss {self.loss}: needs model_output={loss.needs}, and model_output is {self.model_output}",
+            ),
+            (
+                multilabel and self.class_weights != "none",
+                f"class_weights: not with loss {self.loss}; take positive_weights=balanced",
+            ),
+            (
+                not multilabel and self.positive_weights != "none",
+                f"positive_weights: only with loss=bce, and loss is {self.loss}",
+            ),
+            (
+                not fits_task(self.best_metric, self.loss),
+                f"best_metric {self.best_metric}: only with loss=bce, and loss is {self.loss}",
+            ),
+            (
+                self.nesterov and (self.optimizer != "sgd" or not self.momentum),
+                "nesterov: only with optimizer=sgd and a momentum above 0",
+            ),
+            (
+                self.lookahead and self.patience is not None,
+                "lookahead and patience: exclude each other, for the averaging is planned to the last epoch",
+            ),
+            (
+                self.in_memory and not CHAINS[self.augment].in_memory,
+                f"in_memory: the chain {self.augment} takes one image at a time; set augment to one of "
+                f"{in_memory}",
+            ),
+            (
+                self.aux_weight and (self.model_output != "logits" or self.weights == "phase1"),
+                "aux_weight: only with model_output=logits, and not with weights=phase1",
+            ),
+            # Where the folds are no folds, or their validation would say too much.
+            (self.folds == 1, "folds (1): one fold leaves nothing to train on; take 2 or more, or 0"),
+            (
+                self.folds and self.fold is None,
                 f"folds ({self.folds}) needs fold, the one that validates, from 1 to {self.folds}; "
-                f"a launcher trains them all with --folds {self.folds}"
-            )
-        if self.fold is not None and self.fold > self.folds:
-            raise ValueError(f"fold ({self.fold}) must be at most folds ({self.folds})")
-        if self.folds and self.weights == "phase1":
-            raise ValueError("folds: not with weights=phase1, for that model has seen images of every fold")
+                f"a launcher trains them all with --folds {self.folds}",
+            ),
+            (
+                self.fold is not None and self.fold > self.folds,
+                f"fold ({self.fold}) must be at most folds ({self.folds})",
+            ),
+            (
+                self.folds and self.weights == "phase1",
+                "folds: not with weights=phase1, for that model has seen images of every fold",
+            ),
+            (
+                self.deterministic and self.cudnn_benchmark,
+                "cudnn_benchmark and deterministic: exclude each other, for what is fastest changes from run "
+                "to run; set one of them",
+            ),
+            (self.min_delta and self.patience is None, "min_delta has no effect without patience"),
+        )
 
 
 def fits_task(metric: str, loss: str) -> bool:
@@ -327,3 +344,48 @@ def make_config(values: Mapping[str, Any]) -> TrainingConfig:
         whole="hyperparameters: ",
         listed="train.py --help lists them",
     )
+
+
+# --- as the platform hands them over ------------------------------------------------------------------------
+
+
+def read_config(arguments: argparse.Namespace, environment: Mapping[str, str]) -> TrainingConfig:
+    """The configuration from `SM_HPS` when it is set, else from the parsed command line.
+
+    Raises UsageError for unknown names and impossible values.
+    """
+    if "SM_HPS" in environment:
+        return make_config(_from_environment(environment["SM_HPS"]))
+    given = given_options(arguments, TrainingConfig)
+    return make_config({name: parse_value(name, text) for name, text in given.items()})
+
+
+def _from_environment(text: str) -> dict[str, Any]:
+    try:
+        values = parse_json(text)
+    except ValueError as error:
+        raise UsageError(f"SM_HPS: not valid JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"SM_HPS: must be a JSON object, got {type(values).__name__}")
+    return {
+        name.replace("-", "_"): parse_value(name, value) if isinstance(value, str) else value
+        for name, value in values.items()
+        if not name.startswith(PLATFORM)
+    }
+
+
+def parse_value(name: str, text: str) -> Any:
+    """The Python value of one argument's text, in either dialect; plain text stays text.
+
+    Numbers and booleans stay text too: the configuration knows their types and checks them.
+    """
+    if text in ("", "None", "null"):
+        return None
+    if text[0] in "[{":
+        for parse in (parse_json, ast.literal_eval):
+            try:
+                return parse(text)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                continue
+        raise UsageError(f"hyperparameter {name}: cannot read the list {text!r}")
+    return text

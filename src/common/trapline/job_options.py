@@ -5,29 +5,29 @@ A place may be a folder or file here, or an s3:// URI.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from trapline.config import DEFAULT_THRESHOLD
-from trapline.errors import UsageError
+from trapline.augmentation import AUTO_VIEWS
+from trapline.config import DEFAULT_THRESHOLD, known_views
 from trapline.options import Options, option
-from trapline.views import AUTO_VIEWS, read_views
 
-MAX_SEED = 2**32 - 1
 FOLDER, MODEL, FILE = "DIR|s3://...", "DIR|model.tar.gz|s3://...", "FILE|s3://..."
 SET = "prepared data set"
 DEMO_UNLABELED_SITES = 12
-DEFAULT_AT_LEAST, DEFAULT_REVIEW_BELOW = 20, 0.6
 
 
-def _three_numbers(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
+def _read_by(read: Callable[[str], object]) -> BeforeValidator:
+    """What reads a text with `read`; values that are none stay what they are."""
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
+
+
+def _three_numbers(text: str) -> tuple[float, float, float]:
     try:
-        train, val, test = (float(share) for share in value.split(","))
+        train, val, test = (float(share) for share in text.split(","))
     except ValueError:
         raise ValueError("is not three numbers, as in 0.65,0.20,0.15") from None
     return train, val, test
@@ -43,32 +43,27 @@ def _regular_expression(text: str) -> str:
 
 def _known_views(text: str) -> str:
     if text != AUTO_VIEWS:
-        try:
-            read_views(text)
-        except UsageError as error:
-            raise ValueError(str(error).removeprefix("views: ")) from None
+        known_views(text)
     return text
 
 
-def _count_or_share(value: Any) -> Any:
-    """A text with a point is a share, one without a count; numbers stay what they are."""
-    if not isinstance(value, str):
-        return value
+def _count_or_share(text: str) -> float | int:
+    """A text with a point is a share, one without a count."""
     try:
-        return float(value) if "." in value else int(value)
+        return float(text) if "." in text else int(text)
     except ValueError:
         raise ValueError("is neither a whole number of images, as in 500, nor a share, as in 0.3") from None
 
 
 Place = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Shares = Annotated[tuple[float, float, float], BeforeValidator(_three_numbers)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Shares = Annotated[tuple[float, float, float], _read_by(_three_numbers)]
 Pattern = Annotated[str, AfterValidator(_regular_expression)]
 Quality = Annotated[int, Field(ge=1, le=100)] | Literal["lossless", "auto"]
 Cap = Annotated[
     Annotated[int, Field(strict=True, ge=1)] | Annotated[float, Field(strict=True, gt=0, le=1)],
-    BeforeValidator(_count_or_share),
+    _read_by(_count_or_share),
 ]
 
 
@@ -163,20 +158,20 @@ class PrepareOptions(Options):
         place="input",
     )
 
-    @model_validator(mode="after")
-    def _one_source_of_sites(self) -> "PrepareOptions":
-        if self.site_csv and self.site_regex:
-            raise ValueError("{site_csv} and {site_regex}: give one of them")
-        return self
-
-    @model_validator(mode="after")
-    def _demo_with_an_image_a_site(self) -> "PrepareOptions":
-        if self.demo_images < self.demo_sites:
-            raise ValueError(f"{{demo_images}} {self.demo_images}: must be at least {{demo_sites}}")
-        if 0 < self.demo_unlabeled < DEMO_UNLABELED_SITES:
-            least = f"0, or at least {DEMO_UNLABELED_SITES}, an image a site"
-            raise ValueError(f"{{demo_unlabeled}} {self.demo_unlabeled}: must be {least}")
-        return self
+    def conflicts(self) -> Iterable[tuple[object, str]]:
+        """Two sources of sites, and demo sites without an image."""
+        return (
+            (self.site_csv and self.site_regex, "{site_csv} and {site_regex}: give one of them"),
+            (
+                self.demo_images < self.demo_sites,
+                f"{{demo_images}} {self.demo_images}: must be at least {{demo_sites}}",
+            ),
+            (
+                0 < self.demo_unlabeled < DEMO_UNLABELED_SITES,
+                f"{{demo_unlabeled}} {self.demo_unlabeled}: must be 0, or at least {DEMO_UNLABELED_SITES}, "
+                "an image a site",
+            ),
+        )
 
 
 class TrainOptions(Options):
@@ -225,8 +220,8 @@ class PseudoLabelOptions(Options):
         "(default: none)",
         metavar="P",
     )
-    at_least: int = option(
-        DEFAULT_AT_LEAST,
+    min_guesses: int = option(
+        20,
         "validation images that --target-precision must rest on, for each class",
         metavar="N",
         ge=1,
@@ -237,11 +232,10 @@ class PseudoLabelOptions(Options):
         metavar="N|SHARE",
     )
 
-    @model_validator(mode="after")
-    def _one_rule(self) -> "PseudoLabelOptions":
-        if self.threshold is not None and self.target_precision is not None:
-            raise ValueError("{target_precision}: not allowed with {threshold}; give one of them")
-        return self
+    def conflicts(self) -> Iterable[tuple[object, str]]:
+        """Two rules for what is accepted."""
+        both = self.threshold is not None and self.target_precision is not None
+        return ((both, "{target_precision}: not allowed with {threshold}; give one of them"),)
 
 
 class EvaluateOptions(Options):
@@ -268,11 +262,10 @@ class EvaluateOptions(Options):
     resamples: int = option(2000, "of sites, for the intervals", metavar="N", ge=100, le=1_000_000)
     seed: Seed = option(0, "of the resampling", metavar="N")
 
-    @model_validator(mode="after")
-    def _int8_beside_another(self) -> "EvaluateOptions":
-        if self.int8 and self.precision == "int8":
-            raise ValueError("{int8}: measures int8 beside another precision; leave out {precision} int8")
-        return self
+    def conflicts(self) -> Iterable[tuple[object, str]]:
+        """int8 measured beside itself."""
+        wrong = self.int8 and self.precision == "int8"
+        return ((wrong, "{int8}: measures int8 beside another precision; leave out {precision} int8"),)
 
 
 class CollectOptions(Options):
@@ -293,7 +286,7 @@ class CollectOptions(Options):
     )
     output: Place = option(..., "gets the files", metavar=FOLDER, place="output")
     review_below: float = option(
-        DEFAULT_REVIEW_BELOW,
+        0.6,
         "confidence below which a person should look",
         metavar="P",
         ge=0,

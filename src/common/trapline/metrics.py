@@ -1,4 +1,6 @@
-"""The metric registry: the `[METRICS]` line and the regexes that read it have one source.
+"""The lines by which a training reports: the metric registry with its `[METRICS]`, and `[BATCH]`.
+
+The `[METRICS]` line and the regexes that read it have one source.
 
 The platform reads a job's output in pieces and can tear a line in two, so every line is one write, ends with
 a sentinel, and a regex matches only between the two. NaN and infinity are printed as such and match nothing.
@@ -10,9 +12,9 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TextIO
+from typing import Literal
 
-from trapline.printing import unescaped
+from trapline.console import unescaped
 
 START = "[METRICS]"
 END = "[/METRICS]"
@@ -27,6 +29,12 @@ PREFIX = re.compile(
 MAX_PREFIX_LENGTH = 512
 AFTER = re.compile(r"(?:\x1b\[[0-9;]{0,16}m|\s){0,16}")
 VALUE = re.compile(rf"(?P<finite>{NUMBER})|nan|[-+]?inf")
+BATCH_NUMBER = r"[-+]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})(?:[eE][-+]?\d{1,5})?|nan|[-+]?inf"
+BATCH_LINE = re.compile(
+    r"\[BATCH\] epoch=(?P<epoch>\d{1,12}) batch=(?P<batch>\d{1,12}) of=(?P<of>\d{1,12}) "
+    rf"loss=(?P<loss>{BATCH_NUMBER}) accuracy=(?P<accuracy>{BATCH_NUMBER}) lr=(?P<lr>{BATCH_NUMBER}) "
+    r"\[/BATCH\]"
+)
 
 
 @dataclass(frozen=True)
@@ -134,12 +142,15 @@ def format_line(values: Mapping[str, float]) -> str:
     return f"{START} {pairs} {END}"
 
 
-def emit(values: Mapping[str, float], stream: TextIO | None = None) -> None:
+def emit(values: Mapping[str, float]) -> None:
     """Print the line in one write, on a line of its own, and flush it; other ranks than 0 stay silent."""
-    if os.environ.get("RANK", "0") != "0":
-        return
-    stream = unescaped(stream or sys.stdout)
-    stream.write(f"{format_line(values)}\n")
+    if os.environ.get("RANK", "0") == "0":
+        _write(format_line(values))
+
+
+def _write(line: str) -> None:
+    stream = unescaped(sys.stdout)
+    stream.write(f"{line}\n")
     stream.flush()
 
 
@@ -204,3 +215,51 @@ def is_better(name: str, value: float, than: float | None, min_delta: float = 0.
         return True
     gain = value - than if BY_NAME[name].greater_is_better else than - value
     return gain > min_delta
+
+
+# --- the batch-level log, whose lines no metric regex matches -----------------------------------------------
+
+
+@dataclass(frozen=True)
+class BatchPoint:
+    """Training at one batch.
+
+    loss, accuracy (0 to 1): of the images since the last such line, or as another trainer's log counts them;
+    batch: from 1 within the epoch; of: batches of the epoch, and lr: learning rate, None where not known.
+    """
+
+    epoch: int
+    batch: int
+    loss: float
+    accuracy: float
+    of: int | None = None
+    lr: float | None = None
+
+
+def format_batch(point: BatchPoint) -> str:
+    """The line of a point that has all its values, as in
+    `[BATCH] epoch=1 batch=20 of=98 loss=2.1304 accuracy=0.21875 lr=0.001 [/BATCH]`."""
+    return (
+        f"[BATCH] epoch={point.epoch} batch={point.batch} of={point.of} loss={point.loss:.6g} "
+        f"accuracy={point.accuracy:.6g} lr={math.nan if point.lr is None else point.lr:.6g} [/BATCH]"
+    )
+
+
+def emit_batch(point: BatchPoint) -> None:
+    """Print the line in one write, on a line of its own, and flush it."""
+    _write(format_batch(point))
+
+
+def read_batch(text: str) -> BatchPoint | None:
+    """The point of the first whole `[BATCH]` line in `text`, whatever stands around it."""
+    found = BATCH_LINE.search(text)
+    if found is None:
+        return None
+    return BatchPoint(
+        epoch=int(found["epoch"]),
+        batch=int(found["batch"]),
+        loss=float(found["loss"]),
+        accuracy=float(found["accuracy"]),
+        of=int(found["of"]),
+        lr=float(found["lr"]),
+    )

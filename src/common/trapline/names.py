@@ -8,11 +8,11 @@ import enum
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from trapline.console import READ_MARKERS, changed_between, printable
 from trapline.errors import TraplineError
-from trapline.printing import READ_MARKERS, printable
 
 
 class Kind(enum.StrEnum):
@@ -28,7 +28,12 @@ class Kind(enum.StrEnum):
 FOLDED = (Kind.SITE, Kind.CLASS)  # case makes no difference
 SPOKEN = (Kind.SITE, Kind.CLASS, Kind.SEQUENCE)  # a tab in them is a blank, as spreadsheets leave it
 DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # Unicode's overrides, embeddings and isolates
-MISLEADING = ("Cc", "Zl", "Zp", "Cs")  # Unicode's control characters, ends of lines, and halves of characters
+MISLEADING = {  # Unicode's category -> what it is called
+    "Cc": "a control character",
+    "Cs": "half a character",
+    "Zl": "the end of a line",
+    "Zp": "the end of a paragraph",
+}
 WHOLE_NUMBER = re.compile(r"([+-]?[0-9]+)(?:\.0+)?")
 # Characters that show nothing though their category is another than "format" (Unicode's
 # Default_Ignorable_Code_Point, and the braille pattern blank).
@@ -56,14 +61,12 @@ def clean(text: str) -> str:
     """`text` in Unicode's composed form (NFC), nothing invisible in it, its blanks trimmed and single."""
     if text.isascii() and text.isprintable():
         return " ".join(text.split())
-    return " ".join("".join(_visible(unicodedata.normalize("NFC", text))).split())
+    return " ".join(_visible(unicodedata.normalize("NFC", text)).split())
 
 
 def as_written(text: str) -> str:
     """`clean`, but with the joiners that Persian, Sinhala and other scripts need between their letters."""
-    pieces = JOINERS.split(text)  # every second one is a joiner
-    pieces[::2] = map(clean, pieces[::2])
-    return "".join(pieces)
+    return changed_between(JOINERS, text, clean)
 
 
 # --- names that are none ------------------------------------------------------------------------------------
@@ -80,19 +83,11 @@ def fault(text: str, kind: Kind) -> str | None:
     if text.isascii() and text.isprintable() and "[" not in text:
         return None
     for letter in text.strip():
-        if _misleads(letter) and not (letter == "\t" and kind in SPOKEN):
-            return f"holds U+{ord(letter):04X}, {_called(letter)}"
+        turns = "which turns what follows" if DIRECTIONS.match(letter) else None
+        called = MISLEADING.get(unicodedata.category(letter), turns)
+        if called and not (letter == "\t" and kind in SPOKEN):
+            return f"holds U+{ord(letter):04X}, {called}"
     return "holds the mark of a line that is read from our logs" if has_mark(text) else None
-
-
-def _misleads(letter: str) -> bool:
-    return unicodedata.category(letter) in MISLEADING or bool(DIRECTIONS.match(letter))
-
-
-def _called(letter: str) -> str:
-    known = {"Cs": "half a character", "Zl": "the end of a line", "Zp": "the end of a paragraph"}
-    category = unicodedata.category(letter)
-    return known.get(category, "a control character" if category == "Cc" else "which turns what follows")
 
 
 def has_mark(text: str) -> bool:
@@ -100,7 +95,7 @@ def has_mark(text: str) -> bool:
     plain = unicodedata.normalize("NFKC", text)
     if "[" not in plain:
         return False
-    seen = "".join("".join(_visible(plain)).split()).casefold()
+    seen = "".join(_visible(plain).split()).casefold()
     return any(f"[{end}{mark.casefold()}]" in seen for mark in READ_MARKERS for end in ("", "/"))
 
 
@@ -123,24 +118,22 @@ def shown(name: str) -> str:
     return printable(ascii_quoted(name if len(name) <= MAX_SHOWN else f"{name[:MAX_SHOWN]}..."))
 
 
-def _visible(text: str) -> Iterator[str]:
-    for letter in text:
-        if letter.isspace() or not (unicodedata.category(letter) in HIDDEN or INVISIBLE.match(letter)):
-            yield letter
+def _visible(text: str) -> str:
+    return "".join(
+        letter
+        for letter in text
+        if letter.isspace() or not (unicodedata.category(letter) in HIDDEN or INVISIBLE.match(letter))
+    )
 
 
 def key(text: str, kind: Kind) -> str:
     """What two spellings of one name have in common. `keys` also knows numbers, which need a whole column."""
     if kind is Kind.PATH:
-        return _path_key(text)
+        parts = (clean(part) for part in text.replace("\\", "/").split("/"))
+        absolute = "/" if text.startswith(("/", "\\")) else ""
+        return absolute + "/".join(part for part in parts if part not in ("", "."))
     cleaned = clean(text)
     return clean(cleaned.casefold()) if kind in FOLDED else cleaned
-
-
-def _path_key(text: str) -> str:
-    parts = (clean(part) for part in text.replace("\\", "/").split("/"))
-    absolute = "/" if text.startswith(("/", "\\")) else ""
-    return absolute + "/".join(part for part in parts if part not in ("", "."))
 
 
 def keys(values: Iterable[str | None], kind: Kind) -> list[str | None]:
@@ -151,23 +144,16 @@ def keys(values: Iterable[str | None], kind: Kind) -> list[str | None]:
     """
     column = list(values)
     of_value = {value: key(value, kind) for value in {value for value in column if value}}
-    held = [each for each in of_value.values() if each]
-    if kind is not Kind.PATH and held and all(WHOLE_NUMBER.fullmatch(each) for each in held):
-        of_value = {value: _whole(each) for value, each in of_value.items()}
+    if kind is not Kind.PATH and all(WHOLE_NUMBER.fullmatch(each) for each in of_value.values() if each):
+        of_value = {value: WHOLE_NUMBER.sub(r"\1", each) for value, each in of_value.items()}
     return [of_value.get(value) or None if value else None for value in column]
-
-
-def _whole(text: str) -> str:
-    found = WHOLE_NUMBER.fullmatch(text)
-    return found.group(1) if found else text
 
 
 def merged(values: Sequence[str | None], kind: Kind) -> Merged:
     """The values with one spelling for each key: the commonest, cleaned; of equally common ones the first."""
-    column = list(values)
-    column_keys = keys(column, kind)
+    column_keys = keys(values, kind)
     spelt: dict[str, Counter[str]] = {}
-    for value, own in zip(column, column_keys, strict=True):
+    for value, own in zip(values, column_keys, strict=True):
         if own is not None and value is not None:
             spelt.setdefault(own, Counter())[value] += 1
     names = {own: _commonest(found) for own, found in spelt.items()}
@@ -190,7 +176,7 @@ def told(kind: Kind, spellings: Mapping[str, Mapping[str, int]], limit: int = 5)
     """A sentence that says what was merged, with its spellings quoted; none where nothing was."""
     if not spellings:
         return []
-    shown = [f"{' = '.join(map(ascii_quoted, found))}" for found in list(spellings.values())[:limit]]
+    shown = [" = ".join(map(ascii_quoted, found)) for found in list(spellings.values())[:limit]]
     more = f" and {len(spellings) - limit} more" if len(spellings) > limit else ""
     plural = {"class": "classes"}.get(kind.value, f"{kind.value}s")
     return [f"{plural} spelt in several ways are one each: {'; '.join(shown)}{more}"]

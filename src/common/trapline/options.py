@@ -6,20 +6,19 @@ A field of an `Options` class is an option. Whoever hands options on (a launcher
 
 import argparse
 import difflib
-import hashlib
-import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from trapline.console import ArgumentParser
-from trapline.errors import UsageError
+from trapline.errors import UsageError, refuse_any
+from trapline.storage import json_digest
 
 Made = TypeVar("Made", bound="Options")
-HELP = "--help lists them"
 
 
 class Options(BaseModel):
@@ -44,7 +43,19 @@ class Options(BaseModel):
         """SHA-256 of the options that can change a result."""
         fields = type(self).model_fields
         relevant = {key: value for key, value in self.record().items() if _extra(fields[key])["digest"]}
-        return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+        return json_digest(relevant)
+
+    def conflicts(self) -> Iterable[tuple[object, str]]:
+        """Pairs for what several options together must not be: whether it is so, and what is then said.
+
+        What is said writes `{name}` for an option as whoever gave it spells it.
+        """
+        return ()
+
+    @model_validator(mode="after")
+    def _check_conflicts(self) -> Self:
+        refuse_any(self.conflicts(), ValueError)
+        return self
 
 
 def option(
@@ -59,11 +70,15 @@ def option(
     """A field of an `Options` class; `default` is `...` for what must be given.
 
     `digest=False` marks what cannot change a result. `place` says what the option names, where that may be an
-    s3:// URI: `input`, which `trapline.local_places` copies, `output`, which it uploads, or `own`, which the
+    s3:// URI: `input`, which `trapline.s3_copies` copies, `output`, which it uploads, or `own`, which the
     command reads for itself.
     """
-    extra: dict[str, Any] = {"digest": digest, "place": place, "metavar": metavar}
-    return Field(default, description=description, json_schema_extra=extra, **constraints)
+    return Field(
+        default,
+        description=description,
+        json_schema_extra={"digest": digest, "place": place, "metavar": metavar},
+        **constraints,
+    )
 
 
 def flag_of(name: str) -> str:
@@ -85,14 +100,18 @@ def _extra(info: FieldInfo) -> dict[str, Any]:
 # --- the command line ---------------------------------------------------------------------------------------
 
 
-def read_options(model: type[Made], words: Sequence[str], description: str) -> Made:
+def read_options(model: type[Made], description: str, words: Sequence[str] | None = None) -> Made:
     """The options of a command line, of which the first line of `description` says what it does.
+
+    `words`: None: those that the process was started with.
 
     Raises UsageError for an impossible value; ends the process with exit code 2 for an unknown option.
     """
     parser = ArgumentParser(description=description.splitlines()[0])
     add_options(parser, model)
-    return make_options(model, given_options(parser.parse_args(hyphenated(words)), model))
+    return make_options(
+        model, given_options(parser.parse_args(hyphenated(sys.argv[1:] if words is None else words)), model)
+    )
 
 
 def add_options(
@@ -120,12 +139,7 @@ def given_options(flags: argparse.Namespace, model: type[Options]) -> dict[str, 
 
 def hyphenated(command_line: Iterable[str]) -> list[str]:
     """The command line with `--batch_size` (the toolkit's spelling) turned into `--batch-size`."""
-    return [_hyphenated_name(text) if text.startswith("--") else text for text in command_line]
-
-
-def _hyphenated_name(text: str) -> str:
-    name, equals, value = text.partition("=")
-    return name.replace("_", "-") + equals + value
+    return [re.sub("^--[^=]*", lambda name: name[0].replace("_", "-"), text) for text in command_line]
 
 
 def _destination(model: type[Options], name: str) -> str:
@@ -149,8 +163,8 @@ def _help(info: FieldInfo) -> str:
 
 
 def _metavar(info: FieldInfo) -> str:
-    choices = [choice for kind in _kinds(info) for choice in get_args(kind) if isinstance(choice, str)]
-    choices += [choice for choice in get_args(info.annotation) if isinstance(choice, str)]
+    kinds = (*_kinds(info), info.annotation)
+    choices = [choice for kind in kinds for choice in get_args(kind) if isinstance(choice, str)]
     if choices:
         return "{" + ",".join(choices) + "}"
     return str(next(kind.__name__ for kind in _kinds(info) if isinstance(kind, type))).upper()
@@ -169,7 +183,7 @@ def make_options(
     spelled: Callable[[str], str] = flag_of,
     *,
     whole: str = "",
-    listed: str = HELP,
+    listed: str = "--help lists them",
 ) -> Made:
     """Check `values` and build the options.
 
@@ -197,7 +211,8 @@ def _alternatives(errors: list[Any]) -> list[Any]:
 def _explain(item: Any, model: type[Options], spelled: Callable[[str], str], whole: str, listed: str) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if not item["loc"]:
-        return whole + _with_names(message, model, spelled)
+        names = {name: spelled(name) for name in model.model_fields}  # which `conflicts` writes as `{name}`
+        return whole + re.sub(r"\{(\w+)\}", lambda found: names.get(found[1], found[0]), message)
     name = str(item["loc"][0])
     if item["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, model.model_fields, n=1)
@@ -208,12 +223,3 @@ def _explain(item: Any, model: type[Options], spelled: Callable[[str], str], who
     if item["type"] == "string_pattern_mismatch":
         message = "only letters, digits and _./:@+,=- survive the way to the container"
     return f"{spelled(name)}: {message[0].lower()}{message[1:]} (got {item['input']!r})"
-
-
-def _with_names(message: str, model: type[Options], spelled: Callable[[str], str]) -> str:
-    """A check of several options writes `{name}` where it names one."""
-
-    def named(found: re.Match[str]) -> str:
-        return spelled(found[1]) if found[1] in model.model_fields else found[0]
-
-    return re.sub(r"\{(\w+)\}", named, message)

@@ -11,7 +11,7 @@ import pickletools
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any
 
 MAX_STEPS = 1_000_000  # opcodes; a model of a thousand tensors has 30,000, a batch of CIFAR-10 60,000
 MAX_TUPLE_ITEMS = 1_000_000  # what is in it, and in the tuples in it, counted as often as it comes
@@ -22,43 +22,27 @@ MAX_PICKLE_BYTES = 256 << 20  # bytes
 SETS = ("EMPTY_SET", "ADDITEMS", "FROZENSET")
 TUPLES = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_TUPLE")
 GETS, PUTS = ("GET", "BINGET", "LONG_BINGET"), ("PUT", "BINPUT", "LONG_BINPUT")
-
-
 _Value = tuple[int, int]  # what a hash would take: how many things are in it, and how deep
 PLAIN: _Value = (1, 0)
-
-
-class _Effect(NamedTuple):
-    """What an opcode does to the stack: how much it takes above and below a mark, and what it leaves."""
-
-    takes: int
-    to_mark: bool
-    leaves: int
-    makes_tuple: bool
-
-
-def _effect(opcode: pickletools.OpcodeInfo) -> _Effect:
-    before, to_mark = opcode.stack_before, pickletools.markobject in opcode.stack_before
-    takes = before.index(pickletools.markobject) if to_mark else len(before)
-    return _Effect(takes, to_mark, len(opcode.stack_after), opcode.name in TUPLES)
-
-
-EFFECTS = {opcode.name: _effect(opcode) for opcode in pickletools.opcodes}
 
 
 @dataclass
 class _Machine:
     """What the pickle's stack and memory would hold, as far as tuples are concerned."""
 
+    length: int  # of the pickle
     stack: list[_Value | None] = field(default_factory=list)  # None: a mark
     memory: dict[int, _Value] = field(default_factory=dict)
 
-    def step(self, name: str, argument: object) -> None:
-        """Do what the opcode `name` does. UnpicklingError: that is absurd; LookupError: it is damaged."""
+    def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
+        """Do what `opcode` does. UnpicklingError: that is absurd; LookupError: it is damaged."""
+        name = opcode.name
         if name in GETS:
-            self.stack.append(self.memory[_number(argument)])
+            self.stack.append(self.memory[argument])
         elif name in PUTS:
-            self.memory[_number(argument)] = self._top()
+            if argument > self.length:
+                raise pickle.UnpicklingError(f"it numbers something {argument}")
+            self.memory[argument] = self._top()
         elif name == "MEMOIZE":
             self.memory[len(self.memory)] = self._top()
         elif name == "DUP":
@@ -66,19 +50,22 @@ class _Machine:
         elif name == "MARK":
             self.stack.append(None)
         else:
-            self._apply(EFFECTS[name])
+            self._apply(opcode)
 
     def _top(self) -> _Value:
         return self.stack[-1] or PLAIN
 
-    def _apply(self, effect: _Effect) -> None:
+    def _apply(self, opcode: pickletools.OpcodeInfo) -> None:
+        """Take what the opcode takes, above a mark and below it, and put down what it leaves."""
         taken: list[_Value] = []
-        if effect.to_mark:
+        below = opcode.stack_before
+        if pickletools.markobject in below:
             while (value := self.stack.pop()) is not None:
                 taken.append(value)
-        taken += [self.stack.pop() or PLAIN for _ in range(effect.takes)]
-        if effect.leaves:
-            self.stack.append(_tuple_of(taken) if effect.makes_tuple else PLAIN)
+            below = below[: below.index(pickletools.markobject)]
+        taken += [self.stack.pop() or PLAIN for _ in below]
+        if opcode.stack_after:
+            self.stack.append(_tuple_of(taken) if opcode.name in TUPLES else PLAIN)
 
 
 def _tuple_of(values: list[_Value]) -> _Value:
@@ -86,10 +73,6 @@ def _tuple_of(values: list[_Value]) -> _Value:
     if size > MAX_TUPLE_ITEMS or depth > DEEPEST_TUPLE:
         raise pickle.UnpicklingError("it holds tuples of absurd size inside one another")
     return size, depth
-
-
-def _number(argument: object) -> int:
-    return argument if isinstance(argument, int) else int(str(argument))
 
 
 def check_pickle(data: bytes, *, sets: bool = True) -> None:
@@ -123,12 +106,10 @@ def check_pickled_file(path: Path) -> None:
 
 
 def _check(stream: IO[bytes], length: int, sets: bool) -> None:
-    machine = _Machine()
+    machine = _Machine(length)
     for steps, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         if steps >= MAX_STEPS:
             raise pickle.UnpicklingError(f"it takes more than {MAX_STEPS:,} steps")
-        if opcode.name in PUTS and _number(argument) > length:
-            raise pickle.UnpicklingError(f"it numbers something {argument}")
         if opcode.name in SETS and not sets:
             raise pickle.UnpicklingError("it holds a set")
-        machine.step(opcode.name, argument)
+        machine.step(opcode, argument)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from trapline.cells import IDS, restored_table
-from trapline.errors import TraplineError
+from trapline.errors import TraplineError, refuse_any
 from trapline.names import clean
+from trapline.storage import IDS, restored
 
 DELIMITERS = ",;\t|"
 # Columns that mean the same: what this project calls them, and the names that are known for them, best first.
@@ -37,7 +37,6 @@ UNICODE_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-WINDOWS = "cp1252"
 UNNAMED = re.compile(r"(Unnamed: \d+(\.\d+)?)?")  # as pandas calls a column without a name
 LARGEST = 4 << 30  # bytes; a table of ten million images has a tenth of that
 csv.field_size_limit(1 << 20)  # characters of a cell, for all of the process
@@ -45,14 +44,6 @@ SEPARATOR = re.compile(r"sep=([,;|\t])\r?\n", re.IGNORECASE)  # Excel's own firs
 COMMENT = "#"
 EXAMPLE = 40  # characters of a word that is shown
 LINE_END = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # as str.splitlines knows them
-
-
-@dataclass(frozen=True)
-class Text:
-    """A table's text, and a note where it was not plain UTF-8."""
-
-    text: str
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -86,23 +77,23 @@ def read_table(path: Path, required: Sequence[str]) -> Table:
     column. Raises TraplineError naming the file, the line or the column, and what is wrong: an encoding that
     is not certain, two columns of one name, a row of too many cells, an open quote, no such column.
     """
-    text = read_text(path)
-    header, rows, lines = _parsed(path, text.text, required)
-    names, dropped = _column_names(path, header, rows)
-    notes = text.notes + [f"{path.name}: its column of running numbers was left out" for _ in dropped[:1]]
-    kept = [index for index in range(len(header)) if index not in dropped]
-    cells = pd.DataFrame({names[i]: [row[i] for row in rows] for i in kept}, dtype=object)
-    columns = known_columns([names[index] for index in kept])
+    text, notes = read_text(path)
+    header, rows, lines = _parsed(path, text, required)
+    places = _places_of_columns(path, header, rows)
+    if len(places) < len(header):
+        notes.append(f"{path.name}: its column of running numbers was left out")
+    cells = pd.DataFrame({name: [row[at] for row in rows] for name, at in places.items()}, dtype=object)
+    columns = known_columns(list(places))
     for name in required:
         if name not in columns and name not in cells.columns:
             shown = ", ".join(map(str, cells.columns[:8]))
             raise TraplineError(f"{path}: no column {name} (its columns: {shown})")
-    return Table(path, cells, lines, columns, notes, {names[index]: header[index] for index in kept})
+    return Table(path, cells, lines, columns, notes, {name: header[at] for name, at in places.items()})
 
 
 def read_rows(path: Path, required: Collection[str] = ()) -> tuple[list[str], list[list[str]]]:
     """The header and the rows of a CSV, every cell as it is written. Raises TraplineError as `read_table`."""
-    header, rows, _ = _parsed(path, read_text(path).text, required)
+    header, rows, _ = _parsed(path, read_text(path)[0], required)
     return header, rows
 
 
@@ -126,9 +117,17 @@ def read_strings(path: Path, required: Sequence[str], exact: Collection[str] | N
     return table
 
 
+def restored_table(table: pd.DataFrame, exact: Collection[str] | None = IDS) -> pd.DataFrame:
+    """A table of texts as it was before `write_table` wrote it with the same `exact`."""
+    if exact is None:
+        return table
+    texts = {name: table[name].map(restored) for name in map(str, table.columns) if name not in exact}
+    return table.assign(**texts).rename(columns={name: restored(name) for name in texts})
+
+
 def known_columns(names: Sequence[str]) -> dict[str, str]:
     """For each of the KNOWN columns its name among `names`: the exact one, else the first that is known."""
-    plain = {_plain(name): name for name in reversed(names)}
+    plain = {re.sub(r"[\s_.-]+", "", name.casefold()): name for name in reversed(names)}
     found = {
         known: known if known in names else next((plain[own] for own in spellings if own in plain), None)
         for known, spellings in KNOWN.items()
@@ -136,24 +135,24 @@ def known_columns(names: Sequence[str]) -> dict[str, str]:
     return {known: name for known, name in found.items() if name is not None}
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_.-]+", "", name.casefold())
-
-
 # --- text ---------------------------------------------------------------------------------------------------
 
 
-def read_text(path: Path) -> Text:
-    """The text of a file in UTF-8, UTF-16 or UTF-32, or in Windows' code page 1252.
+def read_text(path: Path) -> tuple[str, list[str]]:
+    """The text of a file in UTF-8, UTF-16 or UTF-32, or in Windows' code page 1252, and a note where so.
 
     Raises TraplineError where it cannot be read, or is in no encoding that is certain.
     """
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
-            raise TraplineError(f"{path}: cannot be read (not a regular file)")
-        if status.st_size > LARGEST:
-            raise TraplineError(f"{path}: more than {LARGEST >> 30} GiB, which no table has")
+        refusals = (
+            (
+                not stat.S_ISREG(status.st_mode),
+                "cannot be read (not a regular file)",
+            ),  # a pipe would block for ever
+            (status.st_size > LARGEST, f"more than {LARGEST >> 30} GiB, which no table has"),
+        )
+        refuse_any(((found, f"{path}: {fault}") for found, fault in refusals), TraplineError)
         data = path.read_bytes()
     except OSError as error:
         raise TraplineError(f"{path}: cannot be read ({error.strerror})") from None
@@ -166,19 +165,19 @@ def read_text(path: Path) -> Text:
         ) from None
 
 
-def _decoded(path: Path, data: bytes) -> Text:
+def _decoded(path: Path, data: bytes) -> tuple[str, list[str]]:
     marked = next((name for mark, name in UNICODE_MARKS if data.startswith(mark)), None)
     encoding = marked or _without_mark(data)
     try:
-        return Text(data.decode(encoding).removeprefix("\ufeff"))
+        return data.decode(encoding).removeprefix("\ufeff"), []
     except UnicodeDecodeError:
         # Where UTF-8 finds letters beyond ASCII too, a broken one is damage, and no code page.
         if encoding != "utf-8" or marked or not data.decode("utf-8", "ignore").isascii():
             raise
-    text = data.decode(WINDOWS)
+    text = data.decode("cp1252")
     words = (found[0] for found in re.finditer(r"[^,;|\"\r\n]+", text))
     example = next((word for word in words if not word.isascii()), text)[:EXAMPLE]
-    return Text(text, [f"{path.name}: is no UTF-8; read in Windows' code page 1252, as in {example!r}"])
+    return text, [f"{path.name}: is no UTF-8; read in Windows' code page 1252, as in {example!r}"]
 
 
 def _without_mark(data: bytes) -> str:
@@ -197,16 +196,15 @@ def _without_mark(data: bytes) -> str:
 def _parsed(path: Path, text: str, required: Collection[str]) -> tuple[list[str], list[list[str]], list[int]]:
     """Header, rows and their lines, with the delimiter that finds most of the required columns."""
     first_line, delimiter = 1, None
-    if found := SEPARATOR.match(text):
-        text, delimiter, first_line = text[found.end() :], found.group(1), 2
-    if not text.strip():
-        raise TraplineError(f"{path}: not a readable CSV (it is empty)")
-    if "\0" in text:
-        raise TraplineError(f"{path}: not a readable CSV (it holds zero bytes); save the table as CSV UTF-8")
-    if text.lstrip().startswith(COMMENT) and header_of(text)[0] != _first_cells(text, delimiter):
-        raise TraplineError(
-            f"{path}: begins with a comment ({COMMENT} ...); remove it, so that the header is first"
-        )
+    if separator := SEPARATOR.match(text):
+        text, delimiter, first_line = text[separator.end() :], separator.group(1), 2
+    has_comment = text.lstrip().startswith(COMMENT) and header_of(text)[0] != _first_cells(text, delimiter)
+    refusals = (
+        (not text.strip(), "not a readable CSV (it is empty)"),
+        ("\0" in text, "not a readable CSV (it holds zero bytes); save the table as CSV UTF-8"),
+        (has_comment, f"begins with a comment ({COMMENT} ...); remove it, so that the header is first"),
+    )
+    refuse_any(((found, f"{path}: {fault}") for found, fault in refusals), TraplineError)
     delimiter = delimiter or delimiter_of(text, required)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
@@ -224,8 +222,9 @@ def _parsed(path: Path, text: str, required: Collection[str]) -> tuple[list[str]
         ) from None
     if not rows:
         raise TraplineError(f"{path}: not a readable CSV (all its cells are empty)")
-    header = rows[0]
-    return header, _filled(path, rows[1:], lines[1:], len(header)), lines[1:]
+    header, *rows = rows
+    _fill(path, rows, lines[1:], len(header))
+    return header, rows, lines[1:]
 
 
 def header_of(text: str, required: Collection[str] = ()) -> tuple[list[str], str]:
@@ -235,25 +234,18 @@ def header_of(text: str, required: Collection[str] = ()) -> tuple[list[str], str
     """
     found = SEPARATOR.match(text)
     text = text[found.end() :] if found else text
-    lines = (line for line in text.splitlines() if line.strip() and not line.startswith(COMMENT))
-    line = next(lines, "")
+    line = next((each for each in text.splitlines() if each.strip() and not each.startswith(COMMENT)), "")
     delimiter = found.group(1) if found else delimiter_of(line, required) if line else ","
     return _first_cells(line, delimiter), delimiter
 
 
 def _first_cells(text: str, delimiter: str | None) -> list[str]:
-    line = _first_line(text)
+    start = len(text) - len(text.lstrip())  # of the first line that holds something
+    end = next((found.start() for found in LINE_END.finditer(text, start)), len(text))
     try:
-        return [clean(cell) for cell in next(csv.reader([line], delimiter=delimiter or ","), [])]
+        return [clean(cell) for cell in next(csv.reader([text[start:end]], delimiter=delimiter or ","), [])]
     except csv.Error:  # an endless cell
         return []
-
-
-def _first_line(text: str) -> str:
-    """The first line that holds something, without looking through the whole text for others."""
-    start = len(text) - len(text.lstrip())
-    end = next((found.start() for found in LINE_END.finditer(text, start)), len(text))
-    return text[start:end]
 
 
 def delimiter_of(text: str, required: Collection[str] = ()) -> str:
@@ -267,8 +259,8 @@ def delimiter_of(text: str, required: Collection[str] = ()) -> str:
     return max(DELIMITERS, key=score)  # of equals the first, a comma
 
 
-def _filled(path: Path, rows: list[list[str]], lines: Sequence[int], width: int) -> list[list[str]]:
-    """The rows at the header's length: programs leave out empty cells at a line's end."""
+def _fill(path: Path, rows: list[list[str]], lines: Sequence[int], width: int) -> None:
+    """Bring the rows to the header's length: programs leave out empty cells at a line's end."""
     for row, line in zip(rows, lines, strict=True):
         if len(row) > width and any(map(str.strip, row[width:])):
             raise TraplineError(
@@ -276,34 +268,28 @@ def _filled(path: Path, rows: list[list[str]], lines: Sequence[int], width: int)
                 "delimiter into quotes"
             )
         row[width:] = [""] * max(0, width - len(row))
-    return rows
 
 
-def _column_names(path: Path, header: Sequence[str], rows: list[list[str]]) -> tuple[list[str], list[int]]:
-    """The cleaned names of the columns, and the places of those that hold nothing, or an index.
+def _places_of_columns(path: Path, header: Sequence[str], rows: list[list[str]]) -> dict[str, int]:
+    """The place of each column by its cleaned name, but for those that hold nothing, or an index.
 
     Raises TraplineError for two columns of one name, or one without a name.
     """
-    names = [clean(name) for name in header]
-    dropped = [
-        place
-        for place, name in enumerate(names)
-        if UNNAMED.fullmatch(name) and _says_nothing([row[place] for row in rows])
-    ]
+    places: dict[str, int] = {}
     taken: dict[str, int] = {}
-    for place, name in enumerate(names):
-        if place in dropped:
-            continue
+    for place, name in enumerate(map(clean, header)):
         if UNNAMED.fullmatch(name):
+            if _says_nothing([row[place] for row in rows]):
+                continue
             raise TraplineError(f"{path}: its column {place + 1} has no name; name it, or remove it")
         if (other := taken.setdefault(name.casefold(), place)) != place:
             both = f"{header[other]!r} and {header[place]!r}"
             raise TraplineError(f"{path}: has two columns of one name ({both}); rename or remove one")
-    return names, dropped
+        places[name] = place
+    return places
 
 
 def _says_nothing(cells: Sequence[str]) -> bool:
     """Whether a column is empty, or the running number that a program has added."""
-    if not any(map(str.strip, cells)):
-        return True
-    return all(cell.strip().isdecimal() for cell in cells) and len(set(cells)) == len(cells)
+    numbered = len(set(cells)) == len(cells) and all(cell.strip().isdecimal() for cell in cells)
+    return numbered or not any(map(str.strip, cells))

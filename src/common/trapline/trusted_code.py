@@ -40,13 +40,10 @@ def code_digest(code: Path) -> str | None:
 
     A link, a compiled module or its cache could take the place of what the digest stands for.
     """
-    files = []
-    for path in sorted(code.rglob("*")):
-        inside = path.relative_to(code).as_posix()
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            return None
-        if path.is_file() and inside not in WITHOUT_EFFECT:
-            files.append((inside, path))
+    found = {path.relative_to(code).as_posix(): path for path in code.rglob("*")}
+    if any(path.is_symlink() or not (path.is_file() or path.is_dir()) for path in found.values()):
+        return None
+    files = [(name, path) for name, path in found.items() if path.is_file() and name not in WITHOUT_EFFECT]
     return digest_of(files) if all(path.suffix == ".py" for _, path in files) else None
 
 

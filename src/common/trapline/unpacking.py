@@ -4,30 +4,190 @@ An archive is read once, forwards, through a reader that counts what really come
 claim is never relied on. Models and image sets are plain files and folders, so anything else is refused.
 Nothing is kept of a member that is done, so that a million of them take no more memory than one.
 `trapline.unpacking_zip` does the same for zip archives.
+
+Any name inside that a file system takes is read, as it is from folders: with odd blanks, invisible
+characters, or bytes that are no UTF-8. Refused is what leads elsewhere, and control characters, which
+terminals obey. How the bytes are compressed is said by the first of them, not by the archive's name.
 """
 
+import bz2
 import contextlib
 import errno
+import functools
+import gzip
+import io
 import lzma
 import os
+import re
 import struct
 import tarfile
+import unicodedata
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from trapline.errors import TraplineError
-from trapline.unpacking_names import Refused, checked_path, with_slashes
-from trapline.unpacking_streams import Packed, damage, decompressed
+from trapline.storage import CHUNK
 
-CHUNK = 1 << 20
 GIB = 1 << 30
 FILE_MODE, FOLDER_MODE = 0o644, 0o755
 MAX_TEXT_BYTES = 64 << 20  # bytes of a member that is read into memory: model.json, metrics.csv
-TAR_ARCHIVES = ".tar, .tar.gz, .tar.bz2 or .tar.xz"
+MAX_NAME_LENGTH = 255  # bytes of a file's or a folder's own name, on every usual file system
+DEEPEST = 100  # folders inside one another; at a thousand, Python can neither walk nor remove them
+DRIVE = re.compile("[A-Za-z]:")  # Windows takes what follows for a place on that drive
+BLOCK = 1 << 16
+XZ_MEMORY = 256 << 20  # bytes; xz -9 takes 65 MiB
+FIRST_BYTES = 10  # that tell how a file is compressed
+GZIP = re.compile(rb"\x1f\x8b")
+Decompressor = bz2.BZ2Decompressor | lzma.LZMADecompressor
+STREAMS: Mapping[re.Pattern[bytes], Callable[[], Decompressor]] = {
+    re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"): bz2.BZ2Decompressor,
+    re.compile(rb"\xfd7zXZ\0"): functools.partial(
+        lzma.LZMADecompressor, format=lzma.FORMAT_XZ, memlimit=XZ_MEMORY
+    ),
+}
 NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)  # of a file system that takes no such name
+
+
+# --- names inside an archive --------------------------------------------------------------------------------
+
+
+class Refused(Exception):
+    """Why an archive is not unpacked, without its name."""
+
+
+def checked_path(name: str, *, is_file: bool, kind: str | None) -> PurePosixPath:
+    """Where the member `name` goes, below the top.
+
+    `kind`: what the member is where it is neither file nor folder. Raises Refused for what leads elsewhere,
+    and for what no file system, or nothing that reads from it, can take.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or DRIVE.fullmatch(path.parts[0] if path.parts else ""):
+        raise Refused(f"holds {name!r}, which lies outside its folder; nothing is unpacked")
+    if not name.isprintable() and any(unicodedata.category(letter) == "Cc" for letter in name):
+        raise Refused(f"holds {name!r}, whose name has control characters; rename it and pack it again")
+    if kind:
+        raise Refused(f"holds {name!r}, {kind}, where plain files belong; nothing is unpacked")
+    if is_file and not path.parts:
+        raise Refused(f"holds {name!r}, a file without a name; nothing is unpacked")
+    if len(path.parts) > DEEPEST:
+        raise Refused(
+            f"holds {str(path)[:30]!r}... with {len(path.parts) - 1} folders inside one another; pack it"
+            f" again with fewer than {DEEPEST}"
+        )
+    for part in path.parts:
+        size = len(part.encode("utf-8", "surrogateescape"))
+        if size > MAX_NAME_LENGTH:
+            raise Refused(
+                f"holds a name of {size} bytes, {part[:30]!r}..., which no file system takes; shorten it to"
+                f" {MAX_NAME_LENGTH} and pack it again"
+            )
+    return path
+
+
+# --- compressed bytes ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Packed:
+    """The bytes of an archive as they lie in the file, counted; its start can be looked at first."""
+
+    stream: IO[bytes]
+    count: int = 0
+    start: bytes = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, fewer only at the end. Raises Refused where the file cannot be read."""
+        block, self.start = (self.start, b"") if size < 0 else (self.start[:size], self.start[size:])
+        if len(block) != size:
+            block += self._fresh(size - len(block) if size >= 0 else -1)
+        self.count += len(block)
+        return block
+
+    def peek(self) -> bytes:
+        """The first bytes, which `read` will give once more."""
+        self.start = self.start or self._fresh(FIRST_BYTES)
+        return self.start
+
+    def _fresh(self, size: int) -> bytes:
+        try:
+            block = self.stream.read(size)
+            while 0 < len(block) < size and (more := self.stream.read(size - len(block))):
+                block += more
+        except OSError as error:
+            raise Refused(f"cannot be read ({error.strerror or error}); copy or download it again") from None
+        return block
+
+
+def decompressed(packed: Packed) -> IO[bytes]:
+    """What gzip, bzip2 or xz has packed, or the bytes as they are; `damage` words the errors of reading."""
+    start = packed.peek()
+    if GZIP.match(start):
+        return cast(IO[bytes], gzip.GzipFile(fileobj=cast(Any, packed)))
+    for first_bytes, new in STREAMS.items():
+        if first_bytes.match(start):
+            return cast(IO[bytes], io.BufferedReader(_Streams(packed, new), BLOCK))
+    return cast(IO[bytes], packed)
+
+
+def is_compressed(start: bytes) -> bool:
+    """Whether a file that begins with `start` is one that `decompressed` unpacks."""
+    return any(first_bytes.match(start) for first_bytes in (GZIP, *STREAMS))
+
+
+def damage(error: Exception, member: str | None = None) -> Refused:
+    """What a decompressor's `error` says about the archive, or about one `member` of it."""
+    if "memory usage limit" in str(error).lower():
+        return Refused(
+            f"takes more than {XZ_MEMORY >> 20} MiB of memory to unpack; pack it again with xz -9 or less"
+        )
+    reason = " ".join(str(error).split())[:120] or "it ends early"
+    place = "" if member is None else f" in {member[:120]!r}"
+    return Refused(f"is damaged{place} ({reason}); copy or download it again")
+
+
+class _Streams(io.RawIOBase):
+    """What several compressed streams, one after the other, hold; zeros between and after them are padding.
+
+    Python's own readers take anything after a stream for its end, and so a damaged archive for a whole one.
+    """
+
+    def __init__(self, packed: Packed, new: Callable[[], Decompressor]) -> None:
+        super().__init__()
+        self.packed, self.new = packed, new
+        self.decompressor, self.pending = new(), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As of any stream: nothing at the end. Raises EOFError where the file ends within a packed one."""
+        while True:
+            if self.decompressor.eof and not self._begin_another():
+                return 0
+            if self.decompressor.needs_input and not self.pending:
+                self.pending = self.packed.read(BLOCK)
+                if not self.pending:
+                    raise EOFError
+            block = self.decompressor.decompress(self.pending, len(buffer))
+            self.pending = b""
+            if block:
+                buffer[: len(block)] = block
+                return len(block)
+
+    def _begin_another(self) -> bool:
+        rest = self.decompressor.unused_data.lstrip(b"\0")
+        while not rest and (block := self.packed.read(BLOCK)):
+            rest = block.lstrip(b"\0")
+        if rest:
+            self.decompressor, self.pending = self.new(), rest
+        return bool(rest)
+
+
+# --- tar archives -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -55,7 +215,10 @@ class _Forward:
         # Contents are read in chunks; what tarfile asks for beyond that is a header that fills the memory.
         if not 0 <= size <= CHUNK:
             raise Refused("has a header of absurd size; nothing is unpacked")
-        self.last = self._unpacked(size)
+        try:
+            self.last = self.unpacked.read(size)
+        except (OSError, zlib.error, lzma.LZMAError) as error:
+            raise damage(error) from None
         self.position += len(self.last)
         if self.position > self.limits.unpacked:
             raise Refused(f"unpacks to more than {self.limits.unpacked / GIB:.3g} GiB; nothing is unpacked")
@@ -65,12 +228,6 @@ class _Forward:
                 " nothing is unpacked"
             )
         return self.last
-
-    def _unpacked(self, size: int) -> bytes:
-        try:
-            return self.unpacked.read(size)
-        except (OSError, zlib.error, lzma.LZMAError) as error:
-            raise damage(error) from None
 
     def tell(self) -> int:
         return self.position
@@ -110,14 +267,12 @@ def write_entries(entries: Iterable[Entry], folder: Path) -> int:
     files = 0
     for entry in entries:
         target = folder / entry.path
-        if entry.is_folder:
-            _make_folder(target, folder)
-            continue
-        _make_folder(target.parent, folder)
-        with _new_file(target, entry.path) as file:
-            os.fchmod(file.fileno(), FILE_MODE)
-            file.writelines(entry.chunks)
-        files += 1
+        _make_folder(target if entry.is_folder else target.parent, folder)
+        if not entry.is_folder:
+            with _new_file(target, entry.path) as file:
+                os.fchmod(file.fileno(), FILE_MODE)
+                file.writelines(entry.chunks)
+            files += 1
     return files
 
 
@@ -163,11 +318,10 @@ def _text(entry: Entry) -> str:
 
 
 def _make_folder(path: Path, top: Path) -> None:
-    missing = [parent for parent in (path, *path.parents) if parent.is_relative_to(top) and parent != top]
-    for parent in reversed(missing):
-        if not parent.is_dir():
-            parent.mkdir()
-            parent.chmod(FOLDER_MODE)
+    below = [folder for folder in (path, *path.parents) if folder != top and folder.is_relative_to(top)]
+    for folder in reversed([folder for folder in below if not folder.is_dir()]):
+        folder.mkdir()
+        folder.chmod(FOLDER_MODE)
 
 
 def _entries(stream: IO[bytes], limits: Limits) -> Iterator[Entry]:
@@ -176,12 +330,22 @@ def _entries(stream: IO[bytes], limits: Limits) -> Iterator[Entry]:
     for members, member in enumerate(_members(reader), 1):
         if members > limits.members:
             raise Refused(f"holds more than {limits.members:,} files; nothing is unpacked")
-        name = with_slashes(member.name)
+        name = member.name
+        # A program for Windows may have parted folders with backslashes. In a name that is no UTF-8, one may
+        # be the second half of a character: such a name stays as it is.
+        if "\\" in name and not any("\udc80" <= letter <= "\udcff" for letter in name):
+            name = name.replace("\\", "/")
         is_folder = member.isdir() or (name.endswith("/") and not member.size)
         path = checked_path(name, is_file=member.isreg() and not is_folder, kind=_kind(member))
         if path.parts:
             yield Entry(path, is_folder, _chunks(reader, member))
-    _check_end(reader)
+    # To the end, where gzip's check sum is; tarfile itself takes a damaged header for the end.
+    if not (block := reader.last):
+        raise EOFError
+    while block:
+        if block.count(0) != len(block):
+            raise Refused("is damaged (a broken header inside)")
+        block = reader.read(CHUNK)
 
 
 def _members(reader: _Forward) -> Iterator[tarfile.TarInfo]:
@@ -219,17 +383,6 @@ def _chunks(reader: _Forward, member: tarfile.TarInfo) -> Iterator[bytes]:
         yield chunk
 
 
-def _check_end(reader: _Forward) -> None:
-    """Read to the end, where gzip's check sum is; tarfile itself takes a damaged header for the end."""
-    if not reader.last:
-        raise EOFError
-    block = reader.last
-    while block:
-        if block.count(0) != len(block):
-            raise Refused("is damaged (a broken header inside)")
-        block = reader.read(CHUNK)
-
-
 @contextlib.contextmanager
 def reported(shown_as: str) -> Iterator[None]:
     """Turn whatever damaged bytes lead to into a TraplineError."""
@@ -244,7 +397,7 @@ def reported(shown_as: str) -> Iterator[None]:
         reason = " ".join(str(error).split())[:120]
         raise TraplineError(
             f"{shown_as}: is no tar archive, or damaged ({reason}); copy or download it again, or give a "
-            + TAR_ARCHIVES
+            ".tar, .tar.gz, .tar.bz2 or .tar.xz"
         ) from None
 
 

@@ -6,19 +6,29 @@ As in `trapline.unpacking` what comes out is counted; the sizes in the archive's
 import contextlib
 import copy
 import lzma
+import re
 import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from trapline.errors import TraplineError
-from trapline.printing import printable
-from trapline.unpacking import CHUNK, GIB, Entry, Limits, reported_writing, write_entries
-from trapline.unpacking_names import Refused, checked_path
-from trapline.unpacking_streams import XZ_MEMORY, damage
-from trapline.unpacking_zip_names import check_backslashes, member_name
+from trapline.console import printable
+from trapline.storage import CHUNK
+from trapline.unpacking import (
+    GIB,
+    XZ_MEMORY,
+    Entry,
+    Limits,
+    Refused,
+    checked_path,
+    damage,
+    reported,
+    reported_writing,
+    write_entries,
+)
 
 ENCRYPTED = 0x1 | 0x40 | 0x2000  # bits of a member's flags: by password, strongly, with hidden names
 END_RECORD, END_REACH, IN_ANOTHER_RECORD = b"PK\x05\x06", 22 + 65_535, 0xFFFF
@@ -41,6 +51,11 @@ OTHER_METHODS = {
     20: "Zstandard", 92: "a method of WinZip", 93: "Zstandard", 94: "MP3", 95: "XZ", 96: "WinZip's JPEG",
     97: "WavPack", 98: "PPMd", 99: "AES encryption",
 }  # fmt: skip
+UTF8 = 0x800  # bit 11 of a member's flags: the name is UTF-8
+UNICODE_PATH, VERSION_AND_CHECKSUM = 0x7075, 5  # Info-ZIP's extra field, and the bytes before the name in it
+# In Shift-JIS, GBK and Big5 a backslash after a byte beyond ASCII may be the second half of a character.
+BACKSLASH = re.compile(rb"(?<![\x80-\xff])\\")
+UNCLEAR_BACKSLASH = re.compile(rb"[\x80-\xff]\\")
 
 
 def unpack_zip(archive: Path, shown_as: str, folder: Path, limits: Limits) -> int:
@@ -52,14 +67,21 @@ def unpack_zip(archive: Path, shown_as: str, folder: Path, limits: Limits) -> in
     or holds anything but plain files and folders below its top; what was written by then stays for the caller
     to remove.
     """
-    with _reported(shown_as), reported_writing(folder), _opened(archive) as opened:
+    with reported(shown_as), _refused(), reported_writing(folder), _opened(archive) as opened:
         members = opened.infolist()
         if len(members) > limits.members:
             raise Refused(f"holds more than {limits.members:,} files; nothing is unpacked")
         check_backslashes(members)
         for member in members:
             _check_is_read(member)
-        _say_guessed(shown_as, members)
+        guessed = [name.text for name in map(member_name, members) if name.is_guessed]
+        if guessed:
+            print(
+                f"{printable(shown_as)}: {len(guessed)} of {len(members)} names are in an unstated code page,"
+                f" read as 437, such as {guessed[0]!r}; if that looks wrong, pack it again with UTF-8 names"
+                " (7-Zip: cu=on)",
+                flush=True,
+            )
         return write_entries(_entries(opened, archive.stat().st_size, limits), folder)
 
 
@@ -85,17 +107,6 @@ def _check_is_read(member: zipfile.ZipInfo) -> None:
         raise Refused(
             f"holds {name!r}, packed with {method}, which is not read; pack it again with Deflate, or unpack"
             " it and give the folder"
-        )
-
-
-def _say_guessed(shown_as: str, members: Sequence[zipfile.ZipInfo]) -> None:
-    guessed = sum(member_name(member).is_guessed for member in members)
-    if guessed:
-        example = next(name.text for name in map(member_name, members) if name.is_guessed)
-        print(
-            f"{printable(shown_as)}: {guessed} of {len(members)} names are in an unstated code page, read as"
-            f" 437, such as {example!r}; if that looks wrong, pack it again with UTF-8 names (7-Zip: cu=on)",
-            flush=True,
         )
 
 
@@ -155,20 +166,80 @@ def _kind(member: zipfile.ZipInfo) -> str | None:
 
 
 @contextlib.contextmanager
-def _reported(shown_as: str) -> Iterator[None]:
-    """Turn whatever damaged bytes lead to into a TraplineError."""
+def _refused() -> Iterator[None]:
+    """Turn whatever damaged bytes lead to into Refused."""
     try:
         yield
-    except Refused as error:
-        raise TraplineError(f"{shown_as}: {error}") from None
     except NotImplementedError as error:
-        raise TraplineError(
-            f"{shown_as}: is packed in a way that is not read ({error}); pack it again with Deflate, or"
+        raise Refused(
+            f"is packed in a way that is not read ({error}); pack it again with Deflate, or"
             " unpack it and give the folder"
         ) from None
     # Beside its own error the reader raises, on damaged bytes, whatever its parts meet first.
     except (*DAMAGE, IndexError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120] or "it ends early"
-        raise TraplineError(
-            f"{shown_as}: is no zip archive, or damaged ({reason}); copy or download it again"
-        ) from None
+        raise Refused(f"is no zip archive, or damaged ({reason}); copy or download it again") from None
+
+
+# --- names, whatever wrote them -----------------------------------------------------------------------------
+# They are in UTF-8, said or unsaid, or in an unstated code page. The ZipInfo stays as it is, for zipfile
+# compares its name with the one before the content: only the path differs.
+
+
+@dataclass(frozen=True)
+class MemberName:
+    """A member's name, with / between folders; `is_guessed`: read as code page 437, for want of better."""
+
+    text: str
+    is_guessed: bool
+
+
+def member_name(member: zipfile.ZipInfo) -> MemberName:
+    """The name in UTF-8, where it is in UTF-8 or has a UTF-8 twin, else in code page 437."""
+    if member.orig_filename.isascii() and not member.extra:
+        return MemberName(member.orig_filename.replace("\\", "/"), is_guessed=False)
+    raw = _raw(member)
+    stated = raw if member.flag_bits & UTF8 else _unicode_path(member.extra, raw) or raw
+    text = _as_utf8(stated)
+    if text is not None:
+        return MemberName(text.replace("\\", "/"), is_guessed=False)
+    # Folder by folder: a folder is called the same whatever lies in it.
+    parts = BACKSLASH.sub(b"/", raw).split(b"/")
+    texts = [part.decode("cp437") if (known := _as_utf8(part)) is None else known for part in parts]
+    return MemberName("/".join(texts), is_guessed=True)
+
+
+def check_backslashes(members: Sequence[zipfile.ZipInfo]) -> None:
+    """Raise Refused where a backslash may part folders or belong to a character, and no / tells which."""
+    if any("/" in member.orig_filename for member in members):
+        return
+    names = (member_name(member) for member in members if UNCLEAR_BACKSLASH.search(_raw(member)))
+    unclear = next((name.text for name in names if name.is_guessed), None)
+    if unclear is not None:
+        raise Refused(
+            f"holds {unclear!r}, where a backslash may part folders or belong to a character; pack it again"
+            " with UTF-8 names (7-Zip: cu=on), or unpack it and give the folder"
+        )
+
+
+def _raw(member: zipfile.ZipInfo) -> bytes:
+    """The name as the archive has it: zipfile reads what it does not know as code page 437, byte for byte."""
+    return member.orig_filename.encode("utf-8" if member.flag_bits & UTF8 else "cp437")
+
+
+def _as_utf8(raw: bytes) -> str | None:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> bytes | None:
+    """The UTF-8 name in Info-ZIP's extra field, unless it is of another name: who renames may keep it."""
+    while len(extra) >= 4:
+        kind, size = (int.from_bytes(extra[at : at + 2], "little") for at in (0, 2))
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        checksum = int.from_bytes(field[1:VERSION_AND_CHECKSUM], "little")
+        if kind == UNICODE_PATH and field[:1] == b"\x01" and checksum == zlib.crc32(raw):
+            return field[VERSION_AND_CHECKSUM:]
+    return None

@@ -1,4 +1,6 @@
-"""Worker processes that may be lost: each item of work has limits, and what exceeds them costs it alone.
+"""Worker processes: how many, what each does first, and those that may be lost.
+
+Each item of work has limits, and what exceeds them costs it alone.
 
 What decodes files of strangers can crash, run for ever or fill the memory, in libraries that no exception
 reaches. A process can be ended, and here the kernel does it: each item has a timer of processor time, and the
@@ -7,20 +9,21 @@ process a limit on the memory that it may write to.
 
 import contextlib
 import multiprocessing
+import os
+import resource
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from trapline.errors import TraplineError
-from trapline.processes import prepare_worker
+import cv2
 
-try:
-    import resource
-except ImportError:  # a system without such limits
-    resource = None  # type: ignore[assignment]
+from trapline.console import escape_output
+from trapline.errors import TraplineError
 
 Result = TypeVar("Result")
 
@@ -28,7 +31,38 @@ CHUNK = 16  # items that travel to a process together
 CHUNKS_AHEAD = 3  # chunks for each process whose results are not taken yet: what bounds the memory
 AT_A_TIME = 2  # chunks that a process has got: one that it works on, one that it need not wait for
 READY = "ready"
-STATM, DATA_PAGES = "/proc/self/statm", 5
+
+
+def available_cores() -> int:
+    """The cores that this process may use: its affinity or a container's quota can make them fewer.
+
+    A container with a quota sees every core of the machine, and is stopped for the rest of each period when
+    its threads have used up their share.
+    """
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+def prepare_worker() -> None:
+    """Use one thread, escape what is printed, and end when the process that started this one is gone.
+
+    A worker whose parent was killed would wait for work for ever: it holds the pipes' other ends itself. A
+    fork server does not help, being kept alive by its own workers.
+    """
+    cv2.setNumThreads(1)
+    escape_output()
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+# --- processes that may be lost -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -61,6 +95,8 @@ class Worker:
         self.process.start()
         theirs.close()
         self.ready = False
+        # Of the items that `mapped` has sent, in the order of their results.
+        self.places: deque[int] = deque()
 
     def send(self, function: Callable[..., Any], items: Sequence[tuple[Any, ...]]) -> None:
         """Have `function` called with each item's arguments; of a process that is gone `receive` tells."""
@@ -70,20 +106,17 @@ class Worker:
     def receive(self) -> Any:
         """The next result, `Lost` where the process has ended. Raises what the function raised."""
         try:
-            good, content = self._message()
+            message = self.connection.recv()
+            if message == READY:
+                self.ready = True
+                message = self.connection.recv()
         except (EOFError, ConnectionResetError):
             self.process.join()
             return Lost(self.process.exitcode)
+        good, content = message
         if not good:
             raise content
         return content
-
-    def _message(self) -> tuple[bool, Any]:
-        message = self.connection.recv()
-        if message == READY:
-            self.ready = True
-            message = self.connection.recv()
-        return bool(message[0]), message[1]
 
     def check_start(self) -> None:
         """Raise TraplineError where the process ended before it could do anything."""
@@ -109,21 +142,14 @@ def mapped(
     another's hunger for memory; one that took too long is not. Raises what `function` raises, and
     TraplineError where no process can start.
     """
-    crew = _Crew(function, items, limits)
+    chunks = (range(len(items))[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+    crew = _Crew(function, items, limits, waiting=deque(chunks))
     try:
-        crew.workers = [_Busy(Worker(limits)) for _ in range(max(1, min(processes, len(crew.waiting))))]
+        crew.workers = [Worker(limits) for _ in range(max(1, min(processes, len(crew.waiting))))]
         yield from crew.results()
     finally:
-        for busy in crew.workers:
-            busy.worker.end()
-
-
-@dataclass
-class _Busy:
-    """A worker and the places of the items that it has got, in the order of their results."""
-
-    worker: Worker
-    places: deque[int] = field(default_factory=deque)
+        for worker in crew.workers:
+            worker.end()
 
 
 @dataclass
@@ -131,14 +157,10 @@ class _Crew(Generic[Result]):
     function: Callable[..., Result]
     items: Sequence[tuple[Any, ...]]
     limits: Limits
-    workers: list[_Busy] = field(default_factory=list)
-    waiting: deque[Sequence[int]] = field(init=False)  # places of items, in chunks
+    waiting: deque[Sequence[int]]  # places of items, in chunks
+    workers: list[Worker] = field(default_factory=list)
     tried: set[int] = field(default_factory=set)  # items that a process was lost on
     done: dict[int, Result | Lost] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        count = len(self.items)
-        self.waiting = deque(range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK))
 
     def results(self) -> Iterator[Result | Lost]:
         for place in range(len(self.items)):
@@ -149,36 +171,35 @@ class _Crew(Generic[Result]):
 
     def _hand_out(self, wanted: int) -> None:
         furthest = wanted + len(self.workers) * CHUNKS_AHEAD * CHUNK
-        for busy in sorted(self.workers, key=lambda busy: len(busy.places)):
-            if self.waiting and self.waiting[0][0] < furthest and len(busy.places) <= (AT_A_TIME - 1) * CHUNK:
+        for worker in sorted(self.workers, key=lambda worker: len(worker.places)):
+            room = len(worker.places) <= (AT_A_TIME - 1) * CHUNK
+            if self.waiting and self.waiting[0][0] < furthest and room:
                 chunk = self.waiting.popleft()
-                busy.places.extend(chunk)
-                busy.worker.send(self.function, [self.items[place] for place in chunk])
+                worker.places.extend(chunk)
+                worker.send(self.function, [self.items[place] for place in chunk])
 
     def _take_in(self) -> None:
-        at_work = {busy.worker.connection: busy for busy in self.workers if busy.places}
+        at_work = {worker.connection: worker for worker in self.workers if worker.places}
         for connection in wait(list(at_work)):
-            busy = at_work[connection]  # type: ignore[index]
-            result = busy.worker.receive()
+            worker = at_work[connection]  # type: ignore[index]
+            result = worker.receive()
             if isinstance(result, Lost):
-                self._replace(busy, result)
+                self._replace(worker, result)
             else:
-                self.done[busy.places.popleft()] = result
+                self.done[worker.places.popleft()] = result
 
-    def _replace(self, busy: _Busy, lost: Lost) -> None:
+    def _replace(self, worker: Worker, lost: Lost) -> None:
         """Another process for one that was lost, and what it had not done yet for the next that is free."""
-        busy.worker.check_start()
-        busy.worker.end()
-        culprit = busy.places.popleft()
-        left = list(busy.places)
-        if left:
-            self.waiting.extendleft(reversed([left[at : at + CHUNK] for at in range(0, len(left), CHUNK)]))
+        worker.check_start()
+        worker.end()
+        culprit, *left = worker.places
+        self.waiting.extendleft(reversed([left[at : at + CHUNK] for at in range(0, len(left), CHUNK)]))
         if lost.by_the_limit or culprit in self.tried:
             self.done[culprit] = lost
         else:
             self.tried.add(culprit)
             self.waiting.appendleft([culprit])
-        busy.worker, busy.places = Worker(self.limits), deque()
+        self.workers[self.workers.index(worker)] = Worker(self.limits)
 
 
 def _work(connection: Connection, limits: Limits) -> None:
@@ -209,10 +230,9 @@ def _within(seconds: float, function: Callable[..., Any], item: tuple[Any, ...])
 def limit_memory(more: int) -> None:
     """Let this process write to `more` bytes beyond what it has now, where the system can limit that."""
     try:
-        with open(STATM, encoding="ascii") as file:  # noqa: PTH123 - not a file that could be anywhere else
-            pages = int(file.read().split()[DATA_PAGES])
+        pages_of_data = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
     except OSError:
         return
-    allowed = pages * resource.getpagesize() + more
+    allowed = pages_of_data * resource.getpagesize() + more
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     resource.setrlimit(resource.RLIMIT_DATA, (allowed if hard < 0 else min(allowed, hard), hard))

@@ -27,7 +27,7 @@ from tests.support.account import (
     without,
 )
 from trapline.launching import checkout
-from trapline.launching.aws import requirements
+from trapline.launching.checkout import missing_from_aws_image
 
 
 @pytest.mark.parametrize("case", ["resnet18_baseline", "swin_stage2", *WAYS])
@@ -232,7 +232,7 @@ def check_shipped(**where):
     assert {name for name in names if "/" not in name} == {*scripts, "requirements.txt"}
     assert "trapline/__init__.py" in names
     assert all(name.startswith("trapline/") and name.endswith(".py") for name in names if "/" in name)
-    assert needed.splitlines() == requirements.missing_from_aws_image()
+    assert needed.splitlines() == missing_from_aws_image()
     prefix = "out/night-run-prepare/input/code/"
     assert {key.removeprefix(prefix) for key in keys(**where) if key.startswith(prefix)} == names
 
@@ -253,12 +253,12 @@ def test_requirements_are_those_of_the_checkout_whatever_is_installed(tmp_path, 
     )
     (tmp_path / "constraints.txt").write_text("a-b==2.0\ntorch==2.15.0\nnew-thing==1.5\n")
     monkeypatch.setattr(checkout, "root", lambda: tmp_path)
-    assert requirements.missing_from_aws_image() == ["a-b==2.0", "new-thing==1.5"]
+    assert missing_from_aws_image() == ["a-b==2.0", "new-thing==1.5"]
 
 
 @pytest.mark.parametrize(("text", "message"), [("a==1\n", "no version of albumentations"), (None, "No such")])
 def test_without_a_version_for_a_requirement_nothing_is_sent(account, monkeypatch, tmp_path, text, message):
-    monkeypatch.setattr(requirements, "CONSTRAINTS", str(tmp_path / "constraints.txt"))
+    monkeypatch.setattr(checkout, "CONSTRAINTS", str(tmp_path / "constraints.txt"))
     if text:
         (tmp_path / "constraints.txt").write_text(text)
     refused(account.launch(*RAW, "--dlc"), message)

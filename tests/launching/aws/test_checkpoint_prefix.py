@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.support.account import BUCKET, PREPARED, RAW, without
-from trapline import shipped
+from trapline import job_contract
 
 
 @pytest.fixture
@@ -70,5 +70,5 @@ def test_what_a_failure_says_finds_the_checkpoints_again_without_a_second_prepar
 def test_other_code_begins_anew(account, monkeypatch, tmp_path):
     before = place(account, PREPARED)
     (tmp_path / "__init__.py").write_text("CHANGED = True\n")
-    monkeypatch.setattr(shipped, "LIBRARY", tmp_path)
+    monkeypatch.setattr(job_contract, "LIBRARY", tmp_path)
     assert place(account, PREPARED) != before

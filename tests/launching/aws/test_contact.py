@@ -9,9 +9,8 @@ from botocore.stub import Stubber
 
 from tests.support.cloud import ARN, COMPLETED, NAME, START, Cloud, own_clock, refused, training
 from trapline.errors import TraplineError
-from trapline.launching.aws.contact import FIRST_PAUSE, NEW_FOR, Clients, Contact
-from trapline.launching.aws.executions import wait_for_execution
-from trapline.launching.aws.waiting import follow_job
+from trapline.launching.aws.jobs import FIRST_PAUSE, NEW_FOR, Clients, Contact
+from trapline.launching.aws.waiting import follow_job, wait_for_execution
 from trapline.launching.many import fleet as on_aws
 from trapline.launching.many.fleet import STAMP
 

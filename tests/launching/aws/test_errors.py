@@ -10,8 +10,15 @@ from botocore.parsers import ResponseParserError
 from moto import mock_aws
 
 from trapline.errors import TraplineError, UsageError
-from trapline.launching.aws.errors import explain, explained, is_absent, is_signed_out, will_pass
-from trapline.launching.aws.redaction import HIDDEN, without_credentials
+from trapline.launching.aws.errors import (
+    HIDDEN,
+    explain,
+    explained,
+    is_absent,
+    is_signed_out,
+    will_pass,
+    without_credentials,
+)
 
 HINT = "or stay on this machine"
 

@@ -4,7 +4,7 @@ import boto3
 import pytest
 
 from tests.support.account import PREPARED, RAW, REGION, digests, push_again, refused, without
-from trapline.launching.aws.image import account_of, own_image, require_image
+from trapline.launching.aws.account import account_of, own_image, require_image
 
 OWN = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/trapline"
 

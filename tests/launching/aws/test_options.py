@@ -7,7 +7,7 @@ import pytest
 from tests.support.account import BUCKET, RAW
 from trapline.errors import UsageError
 from trapline.launching.aws.options import FLAGS, AwsOptions
-from trapline.launching.experiment import Experiment
+from trapline.launching.checkout import Experiment
 from trapline.launching.flags import AWS_ALONE, parser, read_plan
 
 EXPERIMENT = Experiment("trial", "a trial", {"arch": "resnet18"})

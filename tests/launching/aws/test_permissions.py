@@ -1,10 +1,11 @@
 """What the code asks of AWS is what the policies allow: no less, and no more without a reason."""
 
 import datetime
-import io
 import json
 import re
 import sys
+import tempfile
+from pathlib import Path
 
 import boto3
 import pytest
@@ -165,7 +166,8 @@ def _fetch(account, recorder, patch):
     boto3.Session().client("s3").put_object(Bucket=BUCKET, Key="out/night-run/output/model.tar.gz", Body=b"x")
     for name in (found.model, f"s3://{BUCKET}/out/night-run"):
         model = fetching.find_run(name, ROOT / "nothing").model
-        fetching._download(model, io.BytesIO())
+        with fetching.downloaded(model, Path(tempfile.gettempdir())):
+            pass
     with pytest.raises(TraplineError):
         fetching.find_run(f"s3://{BUCKET}/nothing", ROOT / "nothing")
 

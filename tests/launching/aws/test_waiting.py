@@ -25,9 +25,16 @@ from tests.support.cloud import (
     training,
 )
 from trapline.errors import TraplineError
-from trapline.launching.aws import job_kinds
-from trapline.launching.aws.contact import MAX_PAUSE
-from trapline.launching.aws.job_kinds import JOB_KINDS, PROCESSING, TRAINING
+from trapline.launching.aws.jobs import (
+    JOB_KINDS,
+    MAX_PAUSE,
+    PROCESSING,
+    TRAINING,
+    bill,
+    has_ended,
+    reason,
+    require_completed,
+)
 from trapline.launching.aws.waiting import LAST_LOOKS, POLL, Interrupted, follow_job, interruptible
 from trapline.launching.terminal import CLEAR_LINE
 
@@ -204,7 +211,7 @@ def test_an_interruption_without_checkpoints_says_that_it_begins_again(clock, ca
 def test_the_bill_of_several_machines_says_so():
     groups = {"InstanceGroups": [{"InstanceCount": 2}]}
     described = training(TrainingTimeInSeconds=60, BillableTimeInSeconds=60, ResourceConfig=groups)
-    assert job_kinds.bill(described) == "training took 1:00, billable 1:00 on each of 2 machines"
+    assert bill(described) == "training took 1:00, billable 1:00 on each of 2 machines"
 
 
 # How jobs end
@@ -236,28 +243,28 @@ def test_the_bill_of_several_machines_says_so():
 )
 def test_every_end_but_completed_is_an_error_with_its_reason_and_what_to_do(described, message):
     with pytest.raises(TraplineError) as failure:
-        job_kinds.require_completed(TRAINING, NAME, described)
+        require_completed(TRAINING, NAME, described)
     assert str(failure.value).startswith(f"training job {NAME}: {described['TrainingJobStatus']} (")
     assert message in str(failure.value)
     assert failure.value.exit_code == 1
 
 
 def test_a_completed_job_is_no_error():
-    assert job_kinds.has_ended(TRAINING, COMPLETED)
-    job_kinds.require_completed(TRAINING, NAME, COMPLETED)
+    assert has_ended(TRAINING, COMPLETED)
+    require_completed(TRAINING, NAME, COMPLETED)
 
 
 @pytest.mark.parametrize(
-    ("seconds", "reason"), [(3600, "the longest run is over, 1:00:00"), (60, "on request")]
+    ("seconds", "said"), [(3600, "the longest run is over, 1:00:00"), (60, "on request")]
 )
-def test_a_processing_job_that_met_its_limit_is_told_from_one_that_was_stopped(seconds, reason):
+def test_a_processing_job_that_met_its_limit_is_told_from_one_that_was_stopped(seconds, said):
     described = {
         "ProcessingJobStatus": "Stopped",
         "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
         "ProcessingStartTime": START,
         "ProcessingEndTime": START + datetime.timedelta(seconds=seconds),
     }
-    assert reason in job_kinds.reason(PROCESSING, described)
+    assert said in reason(PROCESSING, described)
 
 
 def test_a_job_that_is_being_stopped_is_waited_for(clock, capsys):
@@ -357,8 +364,8 @@ def test_a_defect_of_ours_is_not_taken_for_trouble_with_aws(clock, capsys):
 
 
 def after_sending(kind, happens):
-    with interruptible(kind, NAME) as sending:
-        sending.sent = True
+    with interruptible(kind, NAME) as sent:
+        sent.set()
         happens()
 
 

@@ -8,9 +8,8 @@ import pytest
 
 from tests.launching.checking.test_service_model import TUNING
 from tests.support.account import REGION, golden, whole
+from trapline.launching.checking.field_rules import DEFINITIONS, SAFE
 from trapline.launching.checking.findings import SHOWN, Finding, refuse
-from trapline.launching.checking.hyperparameter_rules import SAFE
-from trapline.launching.checking.metric_rules import DEFINITIONS
 from trapline.launching.checking.soundness import check_requests
 from trapline.metrics import BY_NAME, definitions
 

@@ -1,13 +1,11 @@
 """The checker takes every request that is sent, and names the field of each constraint that one breaks."""
 
-import json
-
 import pytest
 from botocore.validate import ParamValidator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.account import GOLDEN, REGION, golden, whole
+from tests.support.account import GOLDEN, REGION, TUNING_GOLDEN, golden, whole
 from tests.support.broken_requests import broken_variants
 from trapline.config import TrainingConfig
 from trapline.launching.checking.service_model import (
@@ -70,23 +68,22 @@ TUNING = {
 }  # fmt: skip
 
 
-def tuning(path):
-    """The request of a tuner's golden file, with the metrics that the file leaves out."""
-    ((operation, body),) = json.loads(path.read_text())["request"].items()
+def tuning(case):
+    """The request of a tuner's golden case, with the metrics that the file leaves out."""
+    (((operation, body),),) = (request.items() for request in TUNING_GOLDEN.read(case)["requests"])
     body["TrainingJobDefinition"]["AlgorithmSpecification"]["MetricDefinitions"] = definitions()
     return operation, body
 
 
-FILES = sorted(path.stem for path in GOLDEN.glob("*.json") if path.stem != "defaults")
 REQUESTS = {
     **{
         f"{case}-{operation}": (operation, body)
-        for case in FILES
+        for case in GOLDEN.cases
         for request in whole(golden(case)["requests"])
         for operation, body in request.items()
     },
     "tuner": ("CreateHyperParameterTuningJob", TUNING),
-    **{f"tuner-{path.stem}": tuning(path) for path in sorted((GOLDEN / "tuning").glob("*.json"))},
+    **{f"tuner-{case}": tuning(case) for case in TUNING_GOLDEN.cases},
 }
 
 # Those that have members which the others lack.

@@ -4,10 +4,9 @@ from importlib import metadata
 
 import pytest
 
-from trapline.launching.aws.requirements import missing_from_aws_image
-from trapline.launching.checking.secret_patterns import PATTERNS, redacted, secrets_in
-from trapline.launching.checking.source_rules import BROUGHT, IMPORTED_AS, LARGEST, check_source
-from trapline.launching.staging import stage_code
+from trapline.launching.checking.findings import PATTERNS, redacted, secrets_in
+from trapline.launching.checking.soundness import BROUGHT, IMPORTED_AS, LARGEST, check_source
+from trapline.launching.checkout import missing_from_aws_image, stage_code
 
 # In pieces, so that nobody takes them for real ones.
 SECRETS = {

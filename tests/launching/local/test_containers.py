@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.support.launching import Place, tiny
 from trapline.errors import TraplineError
 from trapline.launching.local import docker_engine, workspace
-from trapline.launching.local.containers import weights_mounts
+from trapline.launching.local.backend import weights_mounts
 from trapline.launching.local.docker_engine import find_engine, remove_what_is_left
 
 pytest.importorskip("sagemaker")

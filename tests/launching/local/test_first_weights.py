@@ -6,13 +6,12 @@ from types import SimpleNamespace
 import pytest
 
 from trapline.errors import UsageError
-from trapline.launching.experiment import Experiment
+from trapline.launching.checkout import Experiment
 from trapline.launching.flags import read_plan
-from trapline.launching.job_requests import Image
+from trapline.launching.local.backend import PROCESSES, Runtime, put_channel
 from trapline.launching.local.docker_engine import Engine
-from trapline.launching.local.inputs import put_channel
-from trapline.launching.local.runtime import PROCESSES, Runtime
 from trapline.launching.local.workspace import open_workspace
+from trapline.launching.plan import Image
 from trapline.pipeline.command_line import read_command
 from trapline.pipeline.running import _runtime
 
@@ -28,7 +27,7 @@ def here(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("trapline.launching.local.containers.find_engine", lambda image: ENGINE)
+    monkeypatch.setattr("trapline.launching.local.backend.find_engine", lambda image: ENGINE)
     return tmp_path
 
 
@@ -70,7 +69,7 @@ def test_a_file_is_meant_from_where_the_user_stands(here, backend):
     assert plan.config.weights == str(here / "one.pth")
     words = ["--set", "weights=one.pth", "--set-phase2", "weights=./two.pth"]
     design = read_command(["run", "--backend", backend, "--data", "raw", *words]).design
-    assert [Path(config.weights) for config in design.phases] == [here / "one.pth", here / "two.pth"]
+    assert [Path(config.weights) for config in design.recipe.phases] == [here / "one.pth", here / "two.pth"]
 
 
 @pytest.mark.parametrize("flag", ["--set", "--set-phase2"])

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from trapline.launching.local.ports import port_of, reserve_port
-from trapline.launching.local.workspace import open_workspace
+from trapline.launching.local.workspace import open_workspace, port_of, reserve_port
 
 pytest.importorskip("sagemaker_training")
 pytest.importorskip("sagemaker")
@@ -81,7 +80,7 @@ def test_all_nodes_of_a_job_meet_at_its_port_and_those_of_another_job_elsewhere(
     assert further[0][-1] != commands[0][-1]
     for job in (one, other):
         job._compose()
-        job._follow(None)
+        job.follow(None)
         assert job.meeting.fileno() == -1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trapline.errors import TraplineError
-from trapline.launching.local.prepared_sets import keep_prepared
+from trapline.launching.local.sources import keep_prepared
 
 
 @pytest.fixture

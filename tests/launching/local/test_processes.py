@@ -12,7 +12,7 @@ import pytest
 from tests.support.launching import Place, only_run, record, repeatable, rows, tiny, unpacked, wait_for
 from tests.support.object_store import BUCKET, serve
 from trapline import metrics
-from trapline.launching.staging import model_code_digest
+from trapline.launching.checkout import model_code_digest
 from trapline.models.artefact import load_model
 from trapline.trusted_code import code_digest
 

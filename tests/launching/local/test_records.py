@@ -7,7 +7,7 @@ import pytest
 
 from trapline.config import make_config
 from trapline.errors import TraplineError
-from trapline.launching.local.records import RunRecord
+from trapline.launching.local.running import RunRecord
 
 PLAN = SimpleNamespace(
     job_name="job", experiment=SimpleNamespace(name="trial"), backend="process", data="raw", prepared=None,

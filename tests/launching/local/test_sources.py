@@ -8,11 +8,11 @@ from importlib import metadata
 
 import pytest
 
-from trapline import shipped
+from trapline import job_contract
 from trapline.errors import UsageError
-from trapline.launching.experiment import Experiment
+from trapline.launching.checkout import Experiment
 from trapline.launching.flags import parser, read_plan
-from trapline.launching.local import containers, processes
+from trapline.launching.local.backend import requests_of
 from trapline.launching.local.sources import check_sources, prepared_key
 from trapline.pipeline.command_line import read_command
 from trapline.pipeline.running import run
@@ -87,7 +87,6 @@ def test_the_archives_that_prepare_py_reads_are_taken(raw, name):
 def test_a_process_opens_an_archive_where_it_lies_and_a_container_a_copy(raw, backend):
     """prepare.py follows no link out of the folder that it is given."""
     archive = shutil.make_archive("made", "xztar", raw)
-    requests_of = (processes if backend == "process" else containers).requests_of
     request = requests_of(plan(archive, "split=random", backend=backend))[0]["CreateProcessingJob"]
     words = request["AppSpecification"]["ContainerArguments"]
     given = words[words.index("--input") + 1], words[words.index("--source-name") + 1]
@@ -143,7 +142,7 @@ def test_a_file_here_is_given_to_the_job_and_one_of_the_data_named(raw):
     for name in ("here.csv", "inside.csv"):
         (request,) = [
             request["CreateProcessingJob"]
-            for request in processes.requests_of(plan("raw", f"label-names={name}", "split=random"))
+            for request in requests_of(plan("raw", f"label-names={name}", "split=random"))
             if "CreateProcessingJob" in request
         ]
         words = request["AppSpecification"]["ContainerArguments"]
@@ -231,10 +230,10 @@ def test_another_version_of_what_prepares_makes_another_key(raw, monkeypatch, na
     assert key("raw") != before
 
 
-@pytest.mark.parametrize("name", ["unpacking.py", "s3_folder.py", "preparation/archives.py"])
+@pytest.mark.parametrize("name", ["unpacking.py", "s3_copies.py", "preparation/archives.py"])
 def test_other_code_of_the_jobs_makes_another_key_wherever_it_lies(raw, monkeypatch, name):
-    copy = shutil.copytree(shipped.LIBRARY, raw.parent / "trapline")
-    monkeypatch.setattr(shipped, "LIBRARY", copy)
+    copy = shutil.copytree(job_contract.LIBRARY, raw.parent / "trapline")
+    monkeypatch.setattr(job_contract, "LIBRARY", copy)
     before = key("raw")
     with (copy / name).open("a") as file:
         file.write("\n")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from trapline.errors import TraplineError
-from trapline.launching.local.stopping import stop_on_signals
+from trapline.launching.local.running import stop_on_signals
 
 
 @pytest.fixture

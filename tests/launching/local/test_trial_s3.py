@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.launching import Place, only_run, record, tiny
 from trapline.errors import TraplineError, UsageError
-from trapline.launching.experiment import Experiment
+from trapline.launching.checkout import Experiment
 from trapline.launching.flags import read_plan
 from trapline.launching.local import trial_s3 as module
 from trapline.launching.local.trial_s3 import BUCKET, URI, trial_folder, trial_s3

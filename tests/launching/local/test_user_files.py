@@ -12,7 +12,7 @@ from trapline.errors import TraplineError
 from trapline.launching.commands.artifacts import fetch_model
 from trapline.launching.fetching import FoundRun
 from trapline.launching.local import user_files
-from trapline.launching.local.step_cache import tree_state
+from trapline.launching.local.sources import tree_state
 from trapline.launching.local.trial_s3 import trial_folder
 from trapline.launching.local.user_files import walk
 

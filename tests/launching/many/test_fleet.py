@@ -13,14 +13,13 @@ from launch.resnet18_baseline import EXPERIMENT
 from tests.support.cloud import own_clock, refused
 from tests.support.service import Service
 from trapline.errors import TraplineError, UsageError
-from trapline.launching.aws.contact import NEW_FOR, Clients
 from trapline.launching.aws.errors import explained
+from trapline.launching.aws.jobs import NEW_FOR, Clients
 from trapline.launching.aws.waiting import Interrupted
 from trapline.launching.flags import read_plan
 from trapline.launching.many import fleet
 from trapline.launching.many.fleet import Fleet, InParallel, State
-from trapline.launching.many.job_list import STATE, LabelledPlan, Many, open_folder
-from trapline.launching.many.outcomes import read_outcome
+from trapline.launching.many.jobs import STATE, LabelledPlan, Many, open_folder, read_outcome
 
 AWS = ["--prepared", "s3://b/set", "--output", "s3://b/out", "--role", "arn:aws:iam::123456789012:role/T"]
 LABELS = ("a", "b", "c", "d", "e")
@@ -47,7 +46,9 @@ def run(monkeypatch, clock):
         monkeypatch.setattr(fleet, "_training_job", lambda job, name, *_: name)
         monkeypatch.setattr(fleet, "keep_end", keep)
         ended = []
-        account = SimpleNamespace(boto_session=None, start=lambda name: sent(service, name))
+        account = SimpleNamespace(
+            session=SimpleNamespace(boto_session=None), start=lambda name: sent(service, name)
+        )
         lead = SimpleNamespace(prepared="s3://b/set")
         Fleet(many, State(many), account, lead, ended.append).run()
         return ended
@@ -196,6 +197,6 @@ def test_a_job_sent_just_before_the_command_was_killed_is_taken_up_and_not_sent_
     service.create(f"many-a-{stamp}")
     many = many_of(LABELS)
     open_folder(many.folder / STATE, many.record(), many.what, "5 jobs")
-    State(many).sent_as("a", f"many-a-{stamp}")
+    State(many).note(jobs={"a": f"many-a-{stamp}"})
     assert sorted(run(service)) == list(LABELS)
     assert service.sent == list(LABELS)

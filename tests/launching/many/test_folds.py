@@ -15,8 +15,8 @@ from tests.support.leavings import stand_in, train_in
 from trapline.errors import TraplineError, UsageError
 from trapline.launching.dispatch import run_experiment
 from trapline.launching.flags import read_plan
-from trapline.launching.local import processes as process_backend
-from trapline.launching.many.folds import fold_jobs
+from trapline.launching.local import running as process_backend
+from trapline.launching.many.studies import fold_jobs
 from trapline.pipeline import check
 
 HERE = ["--backend", "process", "--prepared", "set", "--folds", "3"]

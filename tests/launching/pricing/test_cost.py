@@ -6,8 +6,7 @@ import re
 import pytest
 
 from trapline.launching.pricing import prices
-from trapline.launching.pricing.cost import EXCLUDED, estimate
-from trapline.launching.pricing.pipeline_cost import estimate_pipeline
+from trapline.launching.pricing.cost import EXCLUDED, estimate, estimate_pipeline
 
 TRAINING = {
     "TrainingJobName": "night-run",

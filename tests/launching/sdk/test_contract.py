@@ -35,7 +35,6 @@ from trapline.launching.sdk.internals import (
 from trapline.launching.sdk.pipeline_internals import (
     BatchTransform,
     DefinitionSession,
-    PipelineJobSession,
     StepContainers,
     StepProcesses,
     Watcher,
@@ -254,7 +253,7 @@ def test_what_a_pipeline_replaces_is_looked_up_where_it_is_replaced_and_put_back
 def test_the_executor_reads_property_files_through_the_session():
     source = inspect.getsource(pipeline.LocalPipelineExecutor._evaluate_json_get_function)
     assert "self.sagemaker_session.read_s3_file(" in source, HINT
-    assert "read_s3_file" in vars(PipelineJobSession)
+    assert "read_s3_file" in vars(JobSession)
 
 
 def test_the_executor_swallows_failures_which_are_read_from_the_execution():
@@ -272,7 +271,7 @@ def test_a_definition_needs_no_account_and_no_network(monkeypatch):
 def test_no_other_module_uses_private_names_of_the_sdk():
     library = ROOT / "src" / "common" / "trapline"
     modules = [path for path in library.rglob("*.py") if not path.name.endswith("internals.py")]
-    assert len(modules) > 300
+    assert len(modules) > 100
     for path in modules:
         for item in ast.walk(ast.parse(path.read_text())):
             if isinstance(item, ast.ImportFrom) and (item.module or "").startswith("sagemaker"):

@@ -15,13 +15,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from trapline.errors import TraplineError
+from trapline.job_contract import prepare_option
 from trapline.names import WHOLE_NUMBER
-from trapline.typed import prepare_option
 
 # What equal names of sequences at two sites mean: one sequence, or nothing, for each site counts its own.
 Scope: TypeAlias = Literal["global", "by_site"]
-# With so many sites in one unit, and more than half of all, names are taken to be counted anew at each site.
-MIN_SITES_COUNTED_ANEW = 4
 
 Integers = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.integer]
@@ -88,7 +86,7 @@ def scope_of(sites: Any, sequences: Any) -> Scope:
         return "global"
     names = np.asarray(sequences, dtype=object)[rows]
     are_numbers = all(WHOLE_NUMBER.fullmatch(str(name)) for name in set(names))
-    return "by_site" if largest >= MIN_SITES_COUNTED_ANEW or are_numbers else "global"
+    return "by_site" if largest >= 4 or are_numbers else "global"
 
 
 @dataclass(frozen=True)

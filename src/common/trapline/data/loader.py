@@ -10,25 +10,29 @@ import multiprocessing
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from trapline.data.augment import Augmentation
-from trapline.data.folds import LabelledPart
-from trapline.data.mixed import MixedPart, PseudoOrder
-from trapline.errors import TraplineError
-from trapline.processes import prepare_worker
+from trapline.augmentation import CHAINS
+from trapline.config import pseudo_rows
+from trapline.data.augment import Augmentation, draw_moves, evaluated_square, moved
+from trapline.data.parts import LabelledPart, MixedPart, pseudo_batches
+from trapline.errors import TraplineError, UsageError
+from trapline.workers import prepare_worker
 
-PRELOADED = ["trapline.data.loader"]
+MAX_MEMORY_SHARE = 0.7  # of the free memory: the rest is for the training itself
 
 
 class Key(NamedTuple):
     """An image of a batch: epoch and row seed its augmentation; padding has the weight 0.
 
-    With a pseudo-labelled image goes, instead of the epoch, its round (see PseudoOrder).
+    With a pseudo-labelled image goes, instead of the epoch, its round (see pseudo_batches).
     """
 
     epoch: int
@@ -41,9 +45,9 @@ class LoaderSettings:
     """How the batches of a part are made.
 
     size: pixels of a side; batch_size: images of a batch, for each rank. chain, eval_crop: names of
-    `trapline.chains`; the chain "none" is that of evaluation. num_classes: how many, where an image may have
-    several labels, else None. `rank` of `world_size` gets its share of every batch, and pseudo_share is that
-    of the pseudo-labelled images of a MixedPart (see EpochBatches).
+    `trapline.augmentation`; the chain "none" is that of evaluation. num_classes: how many, where an image may
+    have several labels, else None. `rank` of `world_size` gets its share of every batch, and pseudo_share is
+    that of the pseudo-labelled images of a MixedPart (see EpochBatches).
     """
 
     size: int
@@ -90,29 +94,24 @@ class PackedImages(Dataset[Batch]):
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """The batch of `keys`. Raises TraplineError for an image that cannot be decoded."""
-        size, seed = self.settings.size, self.settings.seed
-        images = np.empty((len(keys), size, size, 3), dtype=np.uint8)
-        for position, key in enumerate(keys):
-            images[position] = self.augmentation(self.pixels(key.row), (seed, key.epoch, key.row))
-        return self.batch_of(torch.from_numpy(images), keys)
+        seed = self.settings.seed
+        images = [self.augmentation(self.pixels(key.row), (seed, key.epoch, key.row)) for key in keys]
+        return self.batch_of(torch.from_numpy(np.stack(images)), keys)
 
     def batch_of(self, images: torch.Tensor, keys: Sequence[Key]) -> Batch:
         """The batch of `keys` with their augmented `images`, uint8 (batch, size, size, 3)."""
         rows = [key.row for key in keys]
         weights = self.part.weights[rows]
         weights[[key.padding for key in keys]] = 0
-        labels, weighted = torch.from_numpy(self._labels()[rows]), torch.from_numpy(weights)
-        return Batch(images, labels, weighted, self._labelled(rows))
+        labelled = torch.tensor(rows) < len(self.part.labelled) if isinstance(self.part, MixedPart) else None
+        return Batch(images, torch.from_numpy(self.labels[rows]), torch.from_numpy(weights), labelled)
 
-    def _labels(self) -> np.ndarray:
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Those of all images of the part, in the form that they have in a Batch."""
         if self.settings.num_classes is None or isinstance(self.part, MixedPart):
             return self.part.labels
         return self.part.label_matrix(self.settings.num_classes)
-
-    def _labelled(self, rows: list[int]) -> torch.Tensor | None:
-        if isinstance(self.part, MixedPart):
-            return torch.tensor(rows) < len(self.part.labelled)
-        return None
 
     def pixels(self, row: int) -> np.ndarray:
         """The image of `row` as it is packed. Raises TraplineError where it is damaged."""
@@ -129,59 +128,49 @@ class EpochBatches(Sampler[list[Key]]):
     With several ranks a batch holds `batch_size` images for each, dealt out in turn. All ranks get equally
     many rows of it, two at least where `batch_size` is above one; what is missing is filled up with padding.
 
-    With `pseudo` every batch ends with its share of pseudo-labelled images, and so fewer of the `rows` go
-    into it; an epoch still is one pass over those. A smaller last batch has the same share of both.
+    With `pseudo`, the number of pseudo-labelled images, every batch ends with its share of them, numbered on
+    from `rows`, and so fewer of the `rows` go into it; an epoch still is one pass over those. A smaller last
+    batch has the same share of both.
     """
 
-    def __init__(self, rows: int, settings: LoaderSettings, pseudo: PseudoOrder | None = None) -> None:
+    def __init__(self, rows: int, settings: LoaderSettings, pseudo: int = 0) -> None:
         self.rows = rows
         self.settings = settings
         self.epoch = 0
         self.pseudo = pseudo
         whole = settings.batch_size * settings.world_size
-        guessed = pseudo.per_batch(whole) if pseudo else 0
+        guessed = pseudo_rows(settings.pseudo_share, whole) if pseudo else 0
         step = whole - guessed
         starts = list(range(0, rows, step))
         if len(starts) > 1 and rows - starts[-1] == 1:
             starts.pop()
         self.bounds = list(zip(starts, [*starts[1:], rows], strict=True))
-        self.pseudo_sizes = [round(guessed * (end - start) / step) for start, end in self.bounds]
-
-    @property
-    def sizes(self) -> list[int]:
-        """Images in each batch, over all ranks, without padding."""
-        labelled = (end - start for start, end in self.bounds)
-        return [own + guessed for own, guessed in zip(labelled, self.pseudo_sizes, strict=True)]
-
-    @property
-    def shares(self) -> list[int]:
-        """Rows that every rank has of each batch, padding included."""
-        ranks = self.settings.world_size
-        fewest = min(2, self.settings.batch_size) if ranks > 1 else 1
-        return [max(fewest, -(-size // ranks)) for size in self.sizes]
+        labelled = [end - start for start, end in self.bounds]
+        self.pseudo_sizes = [round(guessed * own / step) for own in labelled]
+        # Images in each batch, over all ranks, without padding.
+        self.sizes = [sum(of_both) for of_both in zip(labelled, self.pseudo_sizes, strict=True)]
+        # Rows that every rank has of each batch, padding included.
+        fewest = min(2, settings.batch_size) if settings.world_size > 1 else 1
+        self.shares = [max(fewest, -(-size // settings.world_size)) for size in self.sizes]
 
     def __len__(self) -> int:
         return len(self.bounds)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order = np.arange(self.rows)
-        if self.settings.shuffle:
-            order = np.random.default_rng([self.settings.seed, self.epoch]).permutation(self.rows)
-        for (start, end), share, guessed in zip(self.bounds, self.shares, self._guessed(), strict=True):
+        settings, order = self.settings, np.arange(self.rows)
+        if settings.shuffle:
+            order = np.random.default_rng([settings.seed, self.epoch]).permutation(self.rows)
+        pseudo = (
+            pseudo_batches(self.pseudo, settings.seed, self.epoch, self.pseudo_sizes)
+            if self.pseudo
+            else [[]] * len(self)
+        )
+        for (start, end), share, guessed in zip(self.bounds, self.shares, pseudo, strict=True):
             keys = [Key(self.epoch, int(row)) for row in order[start:end]]
-            yield self._dealt([*keys, *guessed], share)
-
-    def _guessed(self) -> Iterator[list[Key]]:
-        if self.pseudo is None:
-            yield from ([] for _ in self.bounds)
-        else:
-            for pairs in self.pseudo.batches(self.epoch, self.pseudo_sizes):
-                yield [Key(*pair) for pair in pairs]
-
-    def _dealt(self, keys: list[Key], share: int) -> list[Key]:
-        """This rank's keys: every so manieth, and then, as padding, others again."""
-        turns = (self.settings.rank + self.settings.world_size * number for number in range(share))
-        return [keys[turn % len(keys)]._replace(padding=turn >= len(keys)) for turn in turns]
+            keys += [Key(number, self.rows + row) for number, row in guessed]
+            # This rank's keys: every so manieth, and then, as padding, others again.
+            turns = (settings.rank + settings.world_size * number for number in range(share))
+            yield [keys[turn % len(keys)]._replace(padding=turn >= len(keys)) for turn in turns]
 
 
 @dataclass(frozen=True)
@@ -200,9 +189,7 @@ class Loader:
         self.batches.epoch = epoch
         try:
             yield from self.source
-        except (
-            TraplineError
-        ) as error:  # with the loader process's traceback in its text, before its own words
+        except TraplineError as error:  # after its process's traceback, which is not shown
             raise TraplineError(str(error).rpartition(f"{TraplineError.__name__}: ")[2].rstrip()) from None
 
 
@@ -217,7 +204,7 @@ def make_loader(
     options: dict[str, Any] = {}
     if workers:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(PRELOADED)
+        context.set_forkserver_preload([__name__])
         options = {"multiprocessing_context": context, "persistent_workers": True, "prefetch_factor": 2}
     batches = epoch_batches(part, settings)
     loader = DataLoader(
@@ -235,12 +222,9 @@ def make_loader(
 
 def epoch_batches(part: LabelledPart | MixedPart, settings: LoaderSettings) -> EpochBatches:
     """The batches that one epoch of `part` has."""
-    if not isinstance(part, MixedPart):
-        return EpochBatches(len(part), settings)
-    rows = len(part.labelled)
-    return EpochBatches(
-        rows, settings, PseudoOrder(rows, len(part.rows), settings.pseudo_share, settings.seed)
-    )
+    if isinstance(part, MixedPart):
+        return EpochBatches(len(part.labelled), settings, len(part.rows))
+    return EpochBatches(len(part), settings)
 
 
 def _identity(batch: Any) -> Any:
@@ -250,3 +234,79 @@ def _identity(batch: Any) -> Any:
 def _prepare(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
     prepare_worker()
+
+
+@dataclass(frozen=True)
+class MemoryBatches:
+    """Iterates over `batches` of images in memory: for sets of small images, whose loading is the work.
+
+    images: uint8 (rows of the part, size, size, 3), the squares that evaluation sees, on the GPU where there
+    is one; packed: the part that they are of. A batch is picked from them and augmented as a whole (see
+    `draw_moves`): the same batch as that of the loader that decodes and augments image by image, bit for bit.
+    """
+
+    batches: EpochBatches
+    packed: PackedImages
+    images: Tensor
+
+    def __iter__(self) -> Iterator[Batch]:
+        moves, seed = CHAINS[self.packed.settings.chain].moves, self.packed.settings.seed
+        for keys in self.batches:
+            rows = np.array([key.row for key in keys])
+            if moves is None:
+                images = self.images[torch.from_numpy(rows).to(self.images.device)]
+            else:
+                epochs = np.array([key.epoch for key in keys])
+                images = moved(self.images, draw_moves(moves, seed, epochs, rows), rows)
+            yield self.packed.batch_of(images, keys)
+
+
+def make_memory_loader(
+    part: LabelledPart | MixedPart,
+    settings: LoaderSettings,
+    *,
+    device: torch.device,
+    images: Tensor | None = None,
+) -> Loader:
+    """The loader of `make_loader`, of images that are decoded now and lie on `device` from then on.
+
+    `images`: those of an earlier loader of the same part, size and crop (`images_of`), so that they are not
+    decoded again: there may be no room for a second copy.
+
+    Raises UsageError for images that do not fit into the memory that is free, TraplineError for one that
+    cannot be decoded.
+    """
+    if not CHAINS[settings.chain].in_memory:
+        raise ValueError(f"{settings.chain} takes one image at a time")  # the configuration tells the user
+    batches, packed = epoch_batches(part, settings), PackedImages(part, settings)
+    if images is None:
+        _check_memory(len(part), settings.size, device)
+        images = decoded(packed).to(device)
+    return Loader(batches, MemoryBatches(batches, packed, images), num_workers=0)
+
+
+def images_of(loader: Loader | None) -> Tensor | None:
+    """The images that `loader` holds in memory, of all its part; None where it holds none."""
+    source = None if loader is None else loader.source
+    return source.images if isinstance(source, MemoryBatches) else None
+
+
+def decoded(packed: PackedImages, rows: Sequence[int] | None = None) -> Tensor:
+    """A part's images as evaluation sees them, or those of `rows`: uint8 (images, size, size, 3)."""
+    rows = range(len(packed)) if rows is None else rows
+    size, eval_crop = packed.settings.size, packed.settings.eval_crop
+    images = np.empty((len(rows), size, size, 3), dtype=np.uint8)
+    for place, row in enumerate(rows):
+        images[place] = evaluated_square(packed.pixels(row), size, eval_crop)
+    return torch.from_numpy(images)
+
+
+def _check_memory(images: int, size: int, device: torch.device) -> None:
+    needed = images * size**2 * 3
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    if needed > MAX_MEMORY_SHARE * free:
+        raise UsageError(
+            f"hyperparameter in_memory: {images} images of {size} x {size} px x 3 bytes take "
+            f"{needed / 2**30:.1f} GiB, and of {free / 2**30:.1f} GiB that are free on {device.type} "
+            f"{MAX_MEMORY_SHARE:.0%} may be used; leave in_memory out, or lower image_size"
+        )

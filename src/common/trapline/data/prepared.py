@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+import pyarrow.compute as pc
+from pydantic import BaseModel, ValidationError, field_validator
 
-from trapline.data.groups import Scope, scope_of
-from trapline.data.prepared_table import check_table
+from trapline.data.groups import Integers, Scope, Sequences, numbered, scope_of
 from trapline.errors import TraplineError
 from trapline.images.canonical import Pixels, decode_packed
-from trapline.names import check_class_names
-from trapline.s3_folder import fetch_folder
+from trapline.names import Kind, check_class_names, keys
+from trapline.s3_copies import fetch_folder
 from trapline.storage import read_json
 
 DESCRIPTION, SUBMISSION_FORMAT = "dataset.json", "submission_format.csv"
@@ -44,33 +45,26 @@ SCHEMA = pa.schema(
 )
 
 
-class PartFiles(BaseModel):
+class PartFiles(BaseModel, frozen=True, extra="forbid"):
     """The Arrow files of one part, relative to the data set's folder, and the images in them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     images: int
     files: list[str]
 
 
-class Split(BaseModel):
+class Split(BaseModel, frozen=True, extra="forbid"):
     """How the labelled images were divided."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["site", "random", "given"]  # given: by the data set itself
     shares: dict[str, float]
     seed: int
     unseen_sites: bool  # whether a score on val or test says anything about cameras that were never seen
     sequences: Scope = "global"  # what equal names of sequences mean at two sites
 
-    def sequence_scope(self, sites: Any, sequences: Any) -> Scope:
-        """`sequences`, or for a set that was prepared before it was kept what its images, (n,) each, say."""
-        return self.sequences if "sequences" in self.model_fields_set else scope_of(sites, sequences)
 
-
-class DatasetDescription(BaseModel):
+class DatasetDescription(BaseModel, frozen=True, extra="forbid"):
     """The content of dataset.json."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     format_version: Literal[1]
     task: Literal["multiclass", "multilabel"]
     classes: list[str]
@@ -140,10 +134,8 @@ class PackedPart:
     def label_matrix(self, classes: int) -> np.ndarray:
         """1 where an image has the class and 0 where not, float32 (images, classes); made once."""
         if classes not in self._label_matrices:
-            column = self.table["labels"].combine_chunks()
-            rows = np.repeat(np.arange(len(self)), np.diff(np.asarray(column.offsets)))
             matrix = np.zeros((len(self), classes), dtype=np.float32)
-            matrix[rows, np.asarray(column.flatten())] = 1
+            matrix[rows_and_labels(self.table)] = 1
             self._label_matrices[classes] = matrix
         return self._label_matrices[classes]
 
@@ -202,7 +194,7 @@ def open_prepared(
         description = DatasetDescription.model_validate(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(map(str, first["loc"]))
         raise TraplineError(f"{path}: {place}: {first['msg']}; prepare the data again") from None
     files = [file for name in parts if name in description.parts for file in description.parts[name].files]
     if copies is None:
@@ -242,17 +234,66 @@ def _can_be_mapped(path: Path) -> bool:
 
 
 def _check_part(prepared: PreparedSet, name: str) -> None:
-    expected = prepared.description.parts.get(name, PartFiles(images=0, files=[])).images
+    description, part = prepared.description, prepared.part(name)
+    expected = description.parts[name].images if name in description.parts else 0
+    single = description.task == "multiclass" and name != "unlabeled"
     try:
-        part = prepared.part(name)
-        found = len(part)
-        description = prepared.description
-        single = description.task == "multiclass" and name != "unlabeled"
         check_table(part.table, len(description.classes), has_one_label=single)
     except (OSError, ValueError, pa.ArrowException) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise TraplineError(f"{prepared.folder / name}: damaged ({reason}); prepare the data again") from None
-    if found != expected:
+    if len(part) != expected:
         raise TraplineError(
-            f"{prepared.folder / name}: holds {found} images but {DESCRIPTION} says {expected}; prepare again"
+            f"{prepared.folder / name}: holds {len(part)} images but {DESCRIPTION} says {expected}; "
+            "prepare again"
         )
+
+
+def check_table(table: pa.Table, classes: int, *, has_one_label: bool) -> None:
+    """Raise ValueError (ArrowInvalid is one) where `table`, of a prepared set's schema, cannot be relied on.
+
+    classes: labels must be below. has_one_label: whether each image must have exactly one.
+
+    Somebody else may have written the table, and Arrow's own readers trust what a file says of its lengths:
+    one wrong offset ends the process, or shows other memory. The check looks at offsets, bitmaps and small
+    columns, never at the images: 10 ms for 100,000 rows.
+    """
+    table.validate(full=True)
+    filled = ("id", "image", "labels", "width", "height", "sha256", "weight")  # of every image
+    empty = next((name for name in filled if table[name].null_count), None)
+    if empty is not None:
+        raise ValueError(f"a row has no {empty}")
+    counts = pc.list_value_length(table["labels"])
+    if has_one_label and not pc.all(pc.equal(counts, 1)).as_py() and len(table):
+        raise ValueError("an image has no label, or several, in a set of one label an image")
+    labels = pc.list_flatten(table["labels"])
+    if labels.null_count or pc.any(pc.or_(pc.less(labels, 0), pc.greater_equal(labels, classes))).as_py():
+        raise ValueError(f"a label is none of the {classes} classes")
+    weights = np.asarray(table["weight"], dtype=np.float32)
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("the weight of an image is negative, or no number")
+
+
+def rows_and_labels(table: pa.Table) -> tuple[Integers, Integers]:
+    """Every label of every image: the image's row and the class index, int64 (labels,) both."""
+    column = table["labels"].combine_chunks()
+    rows = np.repeat(np.arange(len(column)), np.diff(np.asarray(column.offsets)))
+    return rows, np.asarray(column.flatten(), dtype=np.int64)
+
+
+def keys_of(column: pa.ChunkedArray, kind: Kind) -> npt.NDArray[np.object_]:
+    """The key of each of n names, (n,), None where there is none."""
+    encoded = column.dictionary_encode().combine_chunks()
+    distinct = np.array([*keys(encoded.dictionary.to_pylist(), kind), None], dtype=object)
+    return distinct[np.asarray(encoded.indices.fill_null(len(distinct) - 1), dtype=np.int64)]
+
+
+def sites_and_sequences(table: pa.Table, split: Split) -> tuple[Integers, Sequences]:
+    """The number of each image's site, (n,), -1 for none, and its sequence; `table` has both as columns.
+
+    Names are compared by their keys: sets that older versions prepared keep them as they were spelt.
+    """
+    sites, names = keys_of(table["site"], Kind.SITE), keys_of(table["sequence"], Kind.SEQUENCE)
+    # A set that was prepared before the scope was kept: what its images say.
+    scope = split.sequences if "sequences" in split.model_fields_set else scope_of(sites, names)
+    return numbered(sites), Sequences.of(names, sites, scope)

@@ -6,7 +6,17 @@ phases    the same, before: of Phase 1, after: of Phase 2; null without one
 speed     images a second, before: one view of one image at a time, each with a decode of its own, in fp32;
           after: one decode for all views, in batches, in the precision that is fastest here
 memory    MB that a training step keeps of each image for its backward pass, in fp32 and as above
-int8      what evaluate.py --int8 measured, with images a second: see `trapline.evaluation.int8`; else null
+int8      what dynamic quantisation costs and brings, null unless evaluate.py --int8 asks for it: the section
+          `int8` of evaluation.json, with `images_per_s` {normal, int8} too:
+          precision         what int8 is compared with, as it ran here: fp32, bf16 or fp16
+          validation, test  {images, log_loss, accuracy, micro_f1, agreement}, each but the first and the last
+                            {normal, int8}; micro_f1 only where an image may have several labels, test null
+                            without a test part. agreement is the share of decisions that int8 leaves as they
+                            are: of images, or of labels
+          megabytes         {normal, int8} of the model's state
+          layers            the linear layers in int8
+          Temperature and thresholds are those chosen for the normal precision. Convolutions stay as they are:
+          see `trapline.models.build`.
 
 Views and champion were chosen on validation, which flatters the first two. Times differ from run to run, so
 that they have no place in evaluation.json.
@@ -14,7 +24,8 @@ that they have no place in evaluation.json.
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+import timeit
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,13 +33,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from trapline.data.prepared import PackedPart
-from trapline.evaluation.choices import Choice
-from trapline.evaluation.int8 import pair
+from trapline.data.prepared import DatasetDescription, PackedPart
+from trapline.evaluation.choices import Choice, truth, view_logits
 from trapline.images.canonical import decode_packed
 from trapline.inference.predictor import Predictor, average_views
-from trapline.scoring.multilabel import average_precisions
-from trapline.scoring.predictions import Predictions
+from trapline.models.build import called_linear_layers, state_megabytes
+from trapline.scoring.predictions import (
+    Predictions,
+    average_precisions,
+    calibrated,
+    image_losses,
+    label_counts,
+    precision_recall_f1,
+)
 from trapline.training.execution import Execution
 
 IMAGES, ROUNDS = 8, 2  # few: this is a look at every evaluation, not a benchmark
@@ -74,11 +91,9 @@ def measure_speed(predictor: Predictor, jpegs: Sequence[bytes]) -> dict[str, Any
             views = [replace(plain, views=(view,)).view_logits([decode_packed(jpeg)]) for view in plain.views]
             average_views(np.concatenate(views, axis=1), predictor.description.averaging)
 
-    before = len(jpegs) / _seconds(one_by_one)
-    after = len(jpegs) / _seconds(lambda: predictor.logits([decode_packed(jpeg) for jpeg in jpegs]))
     return {
-        "before": before,
-        "after": after,
+        "before": len(jpegs) / _seconds(one_by_one),
+        "after": _images_per_second(predictor, jpegs),
         "images": len(jpegs),
         "views": len(predictor.views),
         "device": predictor.execution.device.type,
@@ -86,14 +101,14 @@ def measure_speed(predictor: Predictor, jpegs: Sequence[bytes]) -> dict[str, Any
     }
 
 
-def measure_both(normal: Predictor, int8: Predictor, part: PackedPart) -> dict[str, float]:
-    """Images a second from packed JPEGs to logits, of one model in two precisions."""
-    jpegs = [bytes(part.jpeg(row)) for row in range(min(IMAGES, len(part)))]
+def _images_per_second(predictor: Predictor, jpegs: Sequence[bytes]) -> float:
+    return len(jpegs) / _seconds(lambda: predictor.logits([decode_packed(jpeg) for jpeg in jpegs]))
 
-    def speed(predictor: Predictor) -> float:
-        return len(jpegs) / _seconds(lambda: predictor.logits([decode_packed(jpeg) for jpeg in jpegs]))
 
-    return pair(speed, normal, int8)
+def _seconds(work: Callable[[], object]) -> float:
+    """The shortest of ROUNDS runs, after one that does not count."""
+    work()
+    return min(timeit.repeat(work, timer=time.perf_counter, repeat=ROUNDS, number=1))
 
 
 def measure_memory(predictor: Predictor, jpegs: Sequence[bytes]) -> dict[str, Any]:
@@ -140,12 +155,75 @@ def _in_fp32(predictor: Predictor) -> Predictor:
     return replace(predictor, model=model, execution=execution)
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    """The shortest of ROUNDS runs, after one that does not count."""
-    work()
-    times = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return min(times)
+# --- int8 ---------------------------------------------------------------------------------------------------
+
+
+def pair(of: Callable[[Any], float], normal: Any, int8: Any) -> dict[str, float]:
+    """What `of` says of both."""
+    return {"normal": of(normal), "int8": of(int8)}
+
+
+def compare_logits(
+    normal: np.ndarray,
+    int8: np.ndarray,
+    labels: np.ndarray,
+    temperature: float,
+    thresholds: list[float] | None,
+) -> dict[str, Any]:
+    """The numbers of one part, from logits of both (images, classes) and labels of either kind."""
+    if thresholds is None:
+        decided = [logits.argmax(axis=1) for logits in (normal, int8)]
+    else:
+        decided = [calibrated(logits, temperature, "multilabel") >= thresholds for logits in (normal, int8)]
+    found = {
+        "images": len(labels),
+        "log_loss": pair(
+            lambda logits: float(image_losses(logits, labels, temperature).mean()), normal, int8
+        ),
+        "accuracy": pair(lambda each: _accuracy(each, labels), *decided),
+    }
+    if thresholds is not None:
+        counts = [label_counts(labels, each).sum(axis=0) for each in decided]
+        found["micro_f1"] = pair(lambda each: float(precision_recall_f1(each)[2]), *counts)
+    return {**found, "agreement": float((decided[0] == decided[1]).mean())}
+
+
+def _accuracy(decided: np.ndarray, labels: np.ndarray) -> float:
+    right = decided == labels
+    return float((right.all(axis=1) if right.ndim == 2 else right).mean())
+
+
+def int8_section(
+    normal: Predictor,
+    int8: Predictor,
+    choice: Choice,
+    parts: Mapping[str, tuple[PackedPart, np.ndarray]],
+    data: DatasetDescription,
+) -> dict[str, Any]:
+    """The section for two predictors of one model, used as `choice` says.
+
+    `parts`: validation, and test where there is one, each with the logits of `normal`.
+    """
+    compared = {
+        name: compare_logits(
+            logits,
+            view_logits(int8, part, f"int8 on {name}").averaged(choice.views),
+            truth(part, data),
+            choice.temperature,
+            choice.thresholds,
+        )
+        for name, (part, logits) in parts.items()
+    }
+    return {
+        "precision": normal.runs_in,
+        "validation": compared["validation"],
+        "test": compared.get("test"),
+        "megabytes": pair(lambda predictor: state_megabytes(predictor.model), normal, int8),
+        "layers": len(called_linear_layers(normal.model, normal.description.image_size)),
+    }
+
+
+def measure_both(normal: Predictor, int8: Predictor, part: PackedPart) -> dict[str, float]:
+    """Images a second from packed JPEGs to logits, of one model in two precisions."""
+    jpegs = [bytes(part.jpeg(row)) for row in range(min(IMAGES, len(part)))]
+    return pair(lambda predictor: _images_per_second(predictor, jpegs), normal, int8)

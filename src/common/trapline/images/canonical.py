@@ -4,16 +4,21 @@ What counts is the content, never the file's name. A damaged file is an error, n
 decoded by libjpeg-turbo, reduced while decoding where the output is small, and every warning that may touch
 a pixel is an error; all else goes to Pillow, restricted to the one raster format that the first bytes
 announce, so that no plugin starts a program. Transparent pixels are composited on white, deep samples keep
-their 8 highest bits, an animation gives its first frame; embedded colour profiles are ignored.
+their 8 highest bits, an animation gives its first frame; embedded colour profiles are ignored. `greyed` makes
+grey images of three equal channels.
 """
 
 import functools
 import io
 import math
+import os
+import queue
 import re
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import cv2
 import numpy as np
@@ -22,18 +27,35 @@ import simplejpeg
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from trapline.errors import UsageError
-from trapline.images.budget import PREPARATION, DecodeBudget, check_work
-from trapline.images.exif import jpeg_orientation, orientation
-from trapline.images.headers import Work, check_png, is_jpeg, packed_work, raster_format, work_of
-from trapline.images.jpeg_segments import (
+from trapline.images.budget import (
+    PREPARATION,
+    DecodeBudget,
+    Work,
+    check_png,
+    check_work,
+    packed_work,
+    raster_format,
+    work_of,
+)
+from trapline.images.files import (
+    PNG_START,
+    ImageProblem,
     JpegFrame,
+    Reason,
     has_all_scans,
     jpeg_frame,
+    jpeg_orientation,
+    orientation,
+    text_exif,
     without_quirks,
     without_stray_byte,
 )
-from trapline.images.problems import ImageProblem, Reason
-from trapline.images.signatures import PNG_START
+from trapline.workers import Limits, Lost, Worker
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Images = TypeVar("Images", np.ndarray, Tensor)
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]  # width, height
@@ -41,13 +63,11 @@ Size = tuple[int, int]  # width, height
 # Pillow warns of metadata that it cannot read, and of large pictures, which are measured and refused here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
-# Pillow refuses larger pictures itself: twice its own default limit.
-PILLOW_MAX_PIXELS = 178_956_970
+PILLOW_MAX_PIXELS = 178_956_970  # it refuses larger pictures itself: twice its own default limit
 MAX_JPEG_SIDE = 65_500  # libjpeg's own limit
 
-# TIFF tags and values (TIFF 6.0; DNG 1.7 for the last).
+# TIFF tags (TIFF 6.0; DNG 1.7 for the last).
 NEW_SUBFILE_TYPE, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, DNG_VERSION = 254, 258, 259, 262, 50706
-WHITE_IS_ZERO, FAX_COMPRESSIONS = 0, (2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -67,17 +87,15 @@ class PixelSettings:
     max_pixels: int = 100_000_000
 
     def __post_init__(self) -> None:
-        limits = {"short_side": 65_535, "min_side": 65_535, "max_pixels": PILLOW_MAX_PIXELS}
-        for name, highest in limits.items():
+        for name, kind, lowest, highest, wanted in (
+            ("short_side", int, 1, 65_535, "whole number from 1 to"),
+            ("min_side", int, 1, 65_535, "whole number from 1 to"),
+            ("max_pixels", int, 1, PILLOW_MAX_PIXELS, "whole number from 1 to"),
+            ("crop_bottom", (int, float), 0, 0.5, "share of the height from 0 to"),
+        ):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= highest:
-                raise UsageError(f"{name}: {value!r} must be a whole number from 1 to {highest}")
-        crop = self.crop_bottom
-        if not isinstance(crop, (int, float)) or isinstance(crop, bool) or not 0 <= crop <= 0.5:
-            raise UsageError(f"crop_bottom: {crop!r} must be a share of the height from 0 to 0.5")
-
-
-DEFAULT_SETTINGS = PixelSettings()
+            if not isinstance(value, kind) or isinstance(value, bool) or not lowest <= value <= highest:
+                raise UsageError(f"{name}: {value!r} must be a {wanted} {highest}")
 
 
 @dataclass(frozen=True)
@@ -90,7 +108,7 @@ class CanonicalImage:
 
 
 def canonicalise(
-    data: bytes, settings: PixelSettings = DEFAULT_SETTINGS, budget: DecodeBudget = PREPARATION
+    data: bytes, settings: PixelSettings = PixelSettings(), budget: DecodeBudget = PREPARATION
 ) -> CanonicalImage:
     """Decode an image file's bytes, make it upright, crop it and shrink its short side.
 
@@ -101,11 +119,10 @@ def canonicalise(
         raise ImageProblem(Reason.EMPTY, "the file has no bytes")
     try:
         _check(work_of(data), settings, budget)
-        return (
-            _canonicalise_jpeg(data, settings)
-            if is_jpeg(data)
-            else _canonicalise_other(data, settings, budget)
-        )
+        name = raster_format(data)
+        if name != "JPEG":
+            return _from_other(data, name, settings, budget)
+        return _from_jpeg(data, settings)
     except ImageProblem:
         raise
     except Exception as error:  # decoders raise whatever damaged bytes lead them to
@@ -118,8 +135,10 @@ def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
     Raises ImageProblem for a picture with a longer side than a JPEG can have.
     """
     if max(pixels.shape) > MAX_JPEG_SIDE:
-        detail = f"a side of {max(pixels.shape)} pixels, of which a JPEG has at most {MAX_JPEG_SIDE}"
-        raise ImageProblem(Reason.TOO_COSTLY, detail)
+        raise ImageProblem(
+            Reason.TOO_COSTLY,
+            f"a side of {max(pixels.shape)} pixels, of which a JPEG has at most {MAX_JPEG_SIDE}",
+        )
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colorsubsampling="420"))
 
 
@@ -143,29 +162,30 @@ def decode_packed(data: bytes | memoryview, min_short_side: int = 0) -> Pixels:
     except ImageProblem as problem:
         raise ValueError(problem.detail) from None
     if is_png:
-        return _decode_packed_png(data)
+        decoded = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+        if decoded is None:
+            raise ValueError("a PNG whose pixels cannot be decoded")
+        return np.asarray(decoded)
     return np.asarray(simplejpeg.decode_jpeg(data, min_height=min_short_side, min_width=min_short_side))
-
-
-def _decode_packed_png(data: bytes | memoryview) -> Pixels:
-    return np.asarray(cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR_RGB))
 
 
 def as_problem(error: Exception) -> ImageProblem:
     """What is said of an image with which something went wrong that no reader foresaw."""
     text = str(error)
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return ImageProblem(Reason.TOO_LARGE, text)
-    if isinstance(error, MemoryError) or "insufficient memory" in text.lower():
-        return ImageProblem(Reason.TOO_COSTLY, "decoding takes more memory than there is")
-    if isinstance(error, UnidentifiedImageError):
-        return ImageProblem(Reason.CORRUPT, "the header is damaged, or of a variant that cannot be read")
-    reason = Reason.CORRUPT
-    if re.search(r"truncated|premature end|not enough image data|reached eof", text, re.IGNORECASE):
-        reason = Reason.TRUNCATED
-    elif isinstance(error, OSError) and re.search(r"unsupported", text, re.IGNORECASE):
-        reason = Reason.UNSUPPORTED
-    return ImageProblem(reason, f"{type(error).__name__}: {text}")
+    words, said = text.lower(), f"{type(error).__name__}: {text}"
+    is_bomb = isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning))
+    takes_memory = isinstance(error, MemoryError) or "insufficient memory" in words
+    unidentified = "the header is damaged, or of a variant that cannot be read"
+    has_no_end = re.search(r"truncated|premature end|not enough image data|reached eof", words)
+    cases = (
+        (is_bomb, Reason.TOO_LARGE, text),
+        (takes_memory, Reason.TOO_COSTLY, "decoding takes more memory than there is"),
+        (isinstance(error, UnidentifiedImageError), Reason.CORRUPT, unidentified),
+        (has_no_end, Reason.TRUNCATED, said),
+        (isinstance(error, OSError) and "unsupported" in words, Reason.UNSUPPORTED, said),
+        (True, Reason.CORRUPT, said),
+    )
+    return next(ImageProblem(reason, detail) for holds, reason, detail in cases if holds)
 
 
 def _check(work: Work, settings: PixelSettings, budget: DecodeBudget) -> None:
@@ -184,9 +204,15 @@ def _kept_rows_and_scale(size: Size, settings: PixelSettings) -> tuple[int, floa
 
 
 def _finish(stored: Pixels, orientation: int, settings: PixelSettings, size: Size) -> CanonicalImage:
-    """Turn upright, crop and shrink pixels; they may come reduced from an upright original of `size`."""
+    """Turn upright, crop and shrink pixels; they may come reduced from an upright original of `size`.
+
+    `orientation` is EXIF's (CIPA DC-008, tag 274, values 1 to 8); pixels are (height, width, 3).
+    """
     kept, scale = _kept_rows_and_scale(size, settings)
-    upright = _upright(stored, orientation)
+    turned = stored.transpose(1, 0, 2) if orientation >= 5 else stored
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    upright = turned[::rows, ::columns]
     pixels: Pixels = np.ascontiguousarray(upright[: max(1, round(upright.shape[0] * kept / size[1]))])
     target = max(1, round(size[0] * scale)), max(1, round(kept * scale))
     if target != (pixels.shape[1], pixels.shape[0]):
@@ -194,27 +220,26 @@ def _finish(stored: Pixels, orientation: int, settings: PixelSettings, size: Siz
     return CanonicalImage(pixels, *size)
 
 
-def _upright(stored: Pixels, orientation: int) -> Pixels:
-    """Apply an EXIF orientation (CIPA DC-008, tag 274, values 1 to 8) to pixels (height, width, 3)."""
-    turned = stored.transpose(1, 0, 2) if orientation >= 5 else stored
-    rows = -1 if orientation in (3, 4, 7, 8) else 1
-    columns = -1 if orientation in (2, 3, 6, 7) else 1
-    return turned[::rows, ::columns]
-
-
-def _canonicalise_jpeg(data: bytes, settings: PixelSettings) -> CanonicalImage:
+def _from_jpeg(data: bytes, settings: PixelSettings) -> CanonicalImage:
     frame = jpeg_frame(data)
     if not has_all_scans(data, frame):
         raise ImageProblem(Reason.TRUNCATED, "some of the scans that make up the JPEG are missing")
     turned = jpeg_orientation(data)
     size = (frame.height, frame.width) if turned >= 5 else (frame.width, frame.height)
     scale = _kept_rows_and_scale(size, settings)[1]
-    min_sides = {"min_height": math.ceil(frame.height * scale), "min_width": math.ceil(frame.width * scale)}
     colorspace = "CMYK" if len(frame.components) == 4 else "RGB"
-    decode = functools.partial(simplejpeg.decode_jpeg, colorspace=colorspace, strict=True, **min_sides)
+    decode = functools.partial(
+        simplejpeg.decode_jpeg,
+        colorspace=colorspace,
+        strict=True,
+        min_height=math.ceil(frame.height * scale),
+        min_width=math.ceil(frame.width * scale),
+    )
     stored = _decoded_strictly(decode, data, frame)
-    rgb = _rgb_from_inverted_cmyk(stored) if colorspace == "CMYK" else stored
-    return _finish(rgb, turned, settings, size)
+    if colorspace == "CMYK":  # as Adobe stores it in JPEG, 255 for no ink
+        colour, black = stored[..., :3].astype(np.uint16), stored[..., 3:].astype(np.uint16)
+        stored = ((colour * black + 127) // 255).astype(np.uint8)
+    return _finish(stored, turned, settings, size)
 
 
 def _decoded_strictly(decode: Callable[[bytes], Pixels], data: bytes, frame: JpegFrame) -> Pixels:
@@ -232,14 +257,7 @@ def _decoded_strictly(decode: Callable[[bytes], Pixels], data: bytes, frame: Jpe
     return decode(whole)
 
 
-def _rgb_from_inverted_cmyk(inverted: Pixels) -> Pixels:
-    """RGB from CMYK as Adobe stores it in JPEG, 255 for no ink: (height, width, 4) to (height, width, 3)."""
-    colour, black = inverted[..., :3].astype(np.uint16), inverted[..., 3:].astype(np.uint16)
-    return ((colour * black + 127) // 255).astype(np.uint8)
-
-
-def _canonicalise_other(data: bytes, settings: PixelSettings, budget: DecodeBudget) -> CanonicalImage:
-    name = raster_format(data)
+def _from_other(data: bytes, name: str, settings: PixelSettings, budget: DecodeBudget) -> CanonicalImage:
     with Image.open(io.BytesIO(data), formats=[name]) as image:
         _check(Work(*image.size), settings, budget)
         _check_tiff(image)
@@ -252,17 +270,9 @@ def _canonicalise_other(data: bytes, settings: PixelSettings, budget: DecodeBudg
 
 def _orientation(image: Image.Image) -> int:
     info = image.info
-    exif = info.get("exif") or _text_exif(info.get("Raw profile type exif", ""))
+    exif = info.get("exif") or text_exif(info.get("Raw profile type exif", ""))
     xmp = info.get("XML:com.adobe.xmp") or info.get("xmp") or b""
     return orientation(exif, xmp if isinstance(xmp, bytes) else xmp.encode("utf-8", "replace"))
-
-
-def _text_exif(profile: str) -> bytes:
-    """What ImageMagick writes into a PNG: a name and a length, a line each, then hexadecimal digits."""
-    try:
-        return bytes.fromhex("".join(profile.split("\n")[3:]))
-    except ValueError:
-        return b""
 
 
 def _check_tiff(image: Image.Image) -> None:
@@ -271,7 +281,7 @@ def _check_tiff(image: Image.Image) -> None:
     tags = image.tag_v2
     if tags.get(NEW_SUBFILE_TYPE, 0) & 1 or DNG_VERSION in tags:
         raise ImageProblem(Reason.UNSUPPORTED, "a camera raw file or a preview: convert it to JPEG or PNG")
-    if tags.get(COMPRESSION) in FAX_COMPRESSIONS:  # libtiff passes over damage in these without an error
+    if tags.get(COMPRESSION) in (2, 3, 4):  # libtiff passes over damage in these without an error
         raise ImageProblem(Reason.UNSUPPORTED, "a fax-compressed TIFF: convert it to PNG")
 
 
@@ -283,7 +293,11 @@ def _rgb(image: Image.Image) -> Pixels:
         kind = {"I": "integer samples without a known range", "F": "float samples", "LAB": "LAB colours"}
         raise ImageProblem(Reason.UNSUPPORTED, f"{kind[image.mode]}: convert it to 8-bit RGB or grey")
     if image.has_transparency_data:
-        return np.asarray(_on_white(image))
+        # Pillow knows no direct way from La.
+        with_alpha = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(with_alpha, mask=with_alpha.getchannel("A"))
+        return np.asarray(white)
     return np.asarray(image.convert("RGB"))
 
 
@@ -292,16 +306,92 @@ def _high_byte(image: Image.Image) -> Pixels:
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     samples = np.asarray(image).astype(np.uint16)
     grey = (samples >> (tags.get(BITS_PER_SAMPLE, (16,))[0] - 8)).astype(np.uint8)
-    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow leaves as it is at this depth
+    if tags.get(PHOTOMETRIC) == 0:  # white is 0, which Pillow leaves as it is at this depth
         grey = 255 - grey
     if isinstance(transparent := image.info.get("transparency"), int):
         grey[samples == transparent] = 255
     return grey
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    straight = image.convert("LA") if image.mode == "La" else image  # Pillow knows no direct way from La
-    with_alpha = straight.convert("RGBA")
-    white = Image.new("RGB", image.size, "white")
-    white.paste(with_alpha, mask=with_alpha.getchannel("A"))
-    return white
+def greyed(images: "Images") -> "Images":
+    """uint8 (..., 3), red, green and blue, to the same shape in grey; an array, or a tensor on any device.
+
+    To the pixel what Pillow's mode L and torchvision's Grayscale give. What is grey already stays as it is.
+    """
+    wide = images.astype(np.int32) if isinstance(images, np.ndarray) else images.int()
+    # ITU-R Recommendation BT.601's shares in 1/65536, as Pillow's mode L has them, rounded.
+    level = (wide[..., 0] * 19595 + wide[..., 1] * 38470 + wide[..., 2] * 7471 + (1 << 15)) >> 16
+    wide[...] = level[..., None]
+    return wide.astype(np.uint8) if isinstance(wide, np.ndarray) else wide.byte()
+
+
+# --- decoding in processes of its own, for images whose header does not tell what they will cost ------------
+
+
+def problem_of(lost: Lost, budget: DecodeBudget) -> ImageProblem:
+    """What is said of an image on which the decoder's process was lost."""
+    if lost.by_the_limit:
+        return ImageProblem(
+            Reason.TOO_COSTLY, f"decoding takes more than {budget.max_seconds:g} seconds of a processor"
+        )
+    return ImageProblem(Reason.DECODER_CRASHED, "the decoder's process died on it")
+
+
+class DecodingProcesses:
+    """At most `count` processes that decode for threads of this one; each starts when it is first needed.
+
+    They have the limits of `budget`: an image that exceeds them, or on which the decoder crashes, costs
+    itself and the time in which another process starts.
+    """
+
+    def __init__(self, count: int, budget: DecodeBudget) -> None:
+        self.budget = budget
+        self._free: queue.LifoQueue[Worker | None] = queue.LifoQueue()
+        self._all: set[Worker] = set()
+        for _ in range(count):
+            self._free.put(None)
+
+    def canonicalise(self, data: bytes, settings: PixelSettings) -> CanonicalImage:
+        """As trapline.images.canonical.canonicalise, for a thread: it waits for a process and for the image.
+
+        Raises ImageProblem, and TraplineError where no process can start.
+        """
+        worker = self._free.get()
+        try:
+            worker = worker or self._started()
+            worker.send(_decoded, [(data, settings, self.budget)])
+            result = worker.receive()
+            if isinstance(result, Lost):
+                worker.check_start()
+                raise problem_of(result, self.budget)
+        finally:
+            if worker is not None and not worker.process.is_alive():
+                self._all.discard(worker)
+                worker = None
+            self._free.put(worker)
+        if isinstance(result, ImageProblem):
+            raise result
+        assert isinstance(result, CanonicalImage)
+        return result
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in list(self._all):
+            worker.end()
+
+    def _started(self) -> Worker:
+        """A process that lets all else go first: what is quickly decoded is not to be slower for it."""
+        worker = Worker(Limits(self.budget.max_seconds, self.budget.max_memory))
+        self._all.add(worker)
+        if worker.process.pid is not None:
+            # It may have ended, or priorities are not to be changed here: then all else is slower.
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, worker.process.pid, 5)  # a third of the share of others
+        return worker
+
+
+def _decoded(data: bytes, settings: PixelSettings, budget: DecodeBudget) -> CanonicalImage | ImageProblem:
+    try:
+        return canonicalise(data, settings, budget)
+    except ImageProblem as problem:
+        return problem

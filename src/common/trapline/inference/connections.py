@@ -6,7 +6,7 @@ checked in tests/inference/test_connections.py.
 
 import asyncio
 import contextlib
-import functools
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +16,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-try:
-    import resource
-except ImportError:  # a system without such limits
-    resource = None  # type: ignore[assignment]
-
 MAX_HEAD = 16 * 1024  # bytes of a request's head
 FREE_CHUNKS, MIN_CHUNK = 1000, 64  # chunks of a body that may be of any size; bytes of all others
-RESERVE = 256  # descriptors for files, and for connections that come while others are closed
-DESCRIPTORS_OF_A_PROCESS = 4
 
 
 @dataclass(frozen=True)
@@ -84,10 +77,16 @@ class LimitedProtocol(H11Protocol):
         return not self.is_answering or self.cycle.more_body or self.flow.write_paused
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection; where there are too many, another one goes, or this one."""
+        """Take the connection; where there are too many, one goes.
+
+        It is the one that has been idle for longest; else, the one that has waited longest for the rest of a
+        body; where all are being answered, this one.
+        """
         super().connection_made(transport)
         if len(self.connections) > self.limits.connections:
-            longest_idle(self.connections - {self}, otherwise=self).abort()
+            others: set[Any] = self.connections - {self}
+            waiting = [one for one in others if one.is_waiting and not one.transport.is_closing()]
+            min(waiting, key=lambda one: (one.is_answering, one.idle_since), default=self).abort()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -143,9 +142,7 @@ class LimitedProtocol(H11Protocol):
 class _Connection(h11.Connection):
     """An h11 connection that refuses bodies in tiny chunks, which cost far more than they bring."""
 
-    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER], max_incomplete_event_size: int) -> None:
-        super().__init__(role, max_incomplete_event_size)
-        self._chunks = self._bytes = 0
+    _chunks = _bytes = 0
 
     def next_event(self) -> Any:
         """The next event. Raises h11.RemoteProtocolError."""
@@ -160,23 +157,10 @@ class _Connection(h11.Connection):
         return event
 
 
-def longest_idle(connections: "set[Any]", otherwise: LimitedProtocol) -> LimitedProtocol:
-    """Of these, the connection that has been idle for longest; else, the one that has waited longest for the
-    rest of a body; where all are being answered, `otherwise`."""
-    waiting = [one for one in connections if one.is_waiting and not one.transport.is_closing()]
-    return min(waiting, key=lambda one: (one.is_answering, one.idle_since), default=otherwise)
-
-
-def limited_protocol(limits: ConnectionLimits) -> Callable[..., LimitedProtocol]:
-    """What uvicorn's `http` may be: it makes the protocol of each connection."""
-    return functools.partial(LimitedProtocol, limits=limits)
-
-
 def affordable_connections(wanted: int, processes: int) -> int:
     """How many connections the limit on open files leaves, which is raised as far as it may be."""
-    if resource is None:
-        return wanted
-    reserve = RESERVE + DESCRIPTORS_OF_A_PROCESS * processes
+    # Descriptors for files, for connections that come while others are closed, and for each process.
+    reserve = 256 + 4 * processes
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return wanted

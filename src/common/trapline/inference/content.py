@@ -1,12 +1,16 @@
 """What a request holds: the bytes of one image file, an array of pixels, or a JSON with several images.
 
 Whatever comes, each image of a request becomes the bytes of an image file, so that one function, the one of
-packing, makes all pixels. Arrays become PPM, which stores them as they are.
+packing, makes all pixels. Arrays become PPM, which stores them as they are; of their files nothing is
+believed before it is looked at: numpy reads a header by Python's own parser; here it is three fields of known
+forms.
 """
 
 import base64
 import binascii
 import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,17 +19,19 @@ import numpy as np
 
 from trapline.data.quarantine import PAYLOAD_TOO_LARGE
 from trapline.errors import TraplineError
-from trapline.images.problems import ImageProblem, Reason
-from trapline.inference.arrays import read_array
+from trapline.images.files import ImageProblem, Reason
 from trapline.names import Kind, fault, shown
 
 JSON_TYPE, NPY_TYPE, CSV_TYPE = "application/json", "application/x-npy", "text/csv"
 IMAGE_TYPES = ("application/x-image", "application/octet-stream", "")  # and image/*; "": none given
 MAX_IMAGES = 64  # in one request: each needs the model's input in memory, however small its file is
-
-SPARE_MARKS = 10_000  # commas and brackets that the ids of a request may hold as text
-
 BAD_REQUEST, BUSY, NOT_FINITE = "bad_request", "busy", "not_finite"
+
+# NumPy's file format.
+MAGIC = b"\x93NUMPY"
+MAX_HEADER_BYTES = 1000  # numpy writes about 118
+FIELD = r"""\s*['"](\w{1,20})['"]\s*:\s*('[^'\\]{1,20}'|"[^"\\]{1,20}"|True|False|\([\d\s,L]*\))\s*"""
+HEADER = re.compile(rf"\s*\{{{FIELD}(?:,{FIELD})*(?:,\s*)?\}}\s*")
 
 
 class RequestError(TraplineError):
@@ -77,9 +83,11 @@ def check_content_type(content_type: str) -> str:
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type in (JSON_TYPE, NPY_TYPE, *IMAGE_TYPES) or media_type.startswith("image/"):
         return media_type
-    known = ", ".join(["image/*", *IMAGE_TYPES[:2], NPY_TYPE, JSON_TYPE])
     raise RequestError(
-        415, "unsupported_content_type", f"Content-Type {media_type!r:.80}; send one of {known}"
+        415,
+        "unsupported_content_type",
+        f"Content-Type {media_type!r:.80}; send one of image/*, {', '.join(IMAGE_TYPES[:2])}, {NPY_TYPE}, "
+        f"{JSON_TYPE}",
     )
 
 
@@ -88,8 +96,9 @@ def _read_json(body: bytes, max_images: int) -> ImageRequest:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise RequestError(400, BAD_REQUEST, f"the body is not valid JSON ({reason})") from None
+        raise RequestError(
+            400, BAD_REQUEST, f"the body is not valid JSON ({' '.join(str(error).split())[:120]})"
+        ) from None
     images, ids = _images_and_ids(content)
     _check_count(len(images), max_images)
     return ImageRequest(
@@ -99,16 +108,18 @@ def _read_json(body: bytes, max_images: int) -> ImageRequest:
 
 def _check_marks(body: bytes, max_images: int) -> None:
     """Refuse what has far more values than a request can use: reading them would hold up all others."""
-    limit = SPARE_MARKS + 64 * max_images
+    limit = 10_000 + 64 * max_images  # the ids of a request may hold some as text
     commas, brackets = body.count(b","), body.count(b"[") + body.count(b"{")
     if brackets > limit:
-        detail = f"the JSON has {brackets} lists and objects, which no request needs"
-        raise RequestError(400, BAD_REQUEST, detail)
-    if commas > limit:
-        detail = (
-            f"the JSON has {commas} commas, of which at most {limit} are read: send fewer images at a time"
+        raise RequestError(
+            400, BAD_REQUEST, f"the JSON has {brackets} lists and objects, which no request needs"
         )
-        raise RequestError(413, PAYLOAD_TOO_LARGE, detail)
+    if commas > limit:
+        raise RequestError(
+            413,
+            PAYLOAD_TOO_LARGE,
+            f"the JSON has {commas} commas, of which at most {limit} are read: send fewer images at a time",
+        )
 
 
 def _images_and_ids(content: Any) -> tuple[Sequence[Any], Sequence[str | None]]:
@@ -170,3 +181,49 @@ def _check_count(images: int, limit: int) -> None:
         raise RequestError(
             413, PAYLOAD_TOO_LARGE, f"{images} images in one request, of which at most {limit} are taken"
         )
+
+
+def read_array(body: bytes) -> np.ndarray:
+    """The uint8 array of an .npy file, without a copy. Raises ValueError saying what it is instead."""
+    text, start = _header(body)
+    fields = _fields(text)
+    descr, shape = fields["descr"][1:-1], _shape(fields["shape"])
+    if descr not in ("|u1", "<u1", ">u1", "=u1", "u1", "B", "uint8"):
+        raise ValueError(f"the array is {descr} {shape}")
+    if math.prod(shape) != len(body) - start:
+        raise ValueError(f"its header says {shape}, which are not the {len(body) - start} bytes that follow")
+    return np.frombuffer(body, np.uint8, offset=start).reshape(
+        shape, order="F" if fields["fortran_order"] == "True" else "C"
+    )
+
+
+def _header(body: bytes) -> tuple[str, int]:
+    """The text of the header, and where the samples begin."""
+    if not body.startswith(MAGIC):
+        raise ValueError("it does not begin as one")
+    begins = len(MAGIC) + 2
+    size = {b"\x01\x00": 2, b"\x02\x00": 4}.get(body[len(MAGIC) : begins])  # of the length that follows
+    if size is None:
+        raise ValueError("its version of the format is not 1.0 or 2.0")
+    length = int.from_bytes(body[begins : begins + size], "little")
+    start = begins + size + length
+    if length > MAX_HEADER_BYTES or start > len(body):
+        raise ValueError(f"its header is cut off, or longer than {MAX_HEADER_BYTES} bytes")
+    return body[begins + size : start].decode("latin-1"), start
+
+
+def _fields(text: str) -> dict[str, str]:
+    """The fields of a header, as they are written."""
+    fields = dict(re.findall(FIELD, text)) if HEADER.fullmatch(text) else {}
+    kinds = "".join(fields.get(name, "?")[0] for name in ("descr", "fortran_order", "shape"))
+    if len(fields) != 3 or not re.fullmatch(r"""['"][TF]\(""", kinds):
+        raise ValueError("its header is not descr, fortran_order and shape of plain samples")
+    return fields
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = [size.strip().removesuffix("L") for size in text[1:-1].split(",")]
+    sizes = sizes[:-1] if not sizes[-1] else sizes
+    if len(sizes) > 32 or not all(re.fullmatch(r"\d{1,18}", size, re.ASCII) for size in sizes):
+        raise ValueError("the shape in its header is not made of sizes")
+    return tuple(map(int, sizes))

@@ -11,48 +11,37 @@ tests/inference/test_packed_and_served.py.
 """
 
 import itertools
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from trapline.data.view_batches import make_squares, stack_views
-from trapline.environment import best_device
+from trapline.augmentation import check_views
+from trapline.data.augment import make_squares, stack_views
 from trapline.errors import TraplineError, UsageError
 from trapline.images.budget import PREPARATION, DecodeBudget
 from trapline.images.canonical import PixelSettings, canonicalise
-from trapline.losses import Task
-from trapline.models.artefact import DESCRIPTION, ModelDescription, load_model
-from trapline.models.quantised import quantised
+from trapline.learning import Task
+from trapline.machine import best_device
+from trapline.models.artefact import DESCRIPTION, ModelDescription, load_model, opened_artefact
+from trapline.models.build import quantised
 from trapline.scoring.predictions import calibrated
 from trapline.training.execution import Execution, possible_executions, training_device
 from trapline.training.speed import Speed, Work, choose_speed
-from trapline.unpacking import unpack
-from trapline.views import check_views
 
 ServingPrecision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Averaging: TypeAlias = Literal["logits", "probabilities"]
+Item = TypeVar("Item")
 
 # Views of images that go through the model at once: what bounds the memory. On a CPU more are no faster.
 ROWS_TOGETHER = {"cpu": 32}
 ROWS_TOGETHER_ON_GPU = 256
 DEFAULT_LABEL_THRESHOLD = 0.5
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What `load_predictor` is asked for."""
-
-    precision: ServingPrecision
-    views: Sequence[str] | None
-    images: int | None
-    speed: Speed | None
 
 
 @dataclass(frozen=True)
@@ -96,8 +85,7 @@ class Predictor:
 
     def squares(self, pixels: np.ndarray) -> np.ndarray:
         """All that the views need of one image: uint8 (squares, side, side, 3) of `make_squares`."""
-        described = self.description
-        return make_squares(pixels, described.image_size, self.views, described.eval_crop)
+        return make_squares(pixels, self.description.image_size, self.views, self.description.eval_crop)
 
     def view_logits(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """float32 (images, views, classes) from canonical images, uint8 (height, width, 3) each.
@@ -111,24 +99,23 @@ class Predictor:
     def view_logits_of_squares(self, squares: Iterable[np.ndarray]) -> np.ndarray:
         """The same from what `squares` makes of each image."""
         rows = ROWS_TOGETHER.get(self.execution.device.type, ROWS_TOGETHER_ON_GPU)
-        found = [self._forward(batch) for batch in _chunks(squares, max(1, rows // len(self.views)))]
-        shape = (0, len(self.views), len(self.classes))
-        return torch.cat(found).cpu().numpy() if found else np.empty(shape, dtype=np.float32)
+        found = [self._forward(batch) for batch in chunks(squares, max(1, rows // len(self.views)))]
+        nothing = np.empty((0, len(self.views), len(self.classes)), dtype=np.float32)
+        return torch.cat(found).cpu().numpy() if found else nothing
 
     def logits(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """float32 (images, classes): averaged over the views, temperature not applied."""
-        return self._averaged(self.view_logits(images))
+        return self.logits_of_squares(self.squares(pixels) for pixels in images)
 
     def logits_of_squares(self, squares: Iterable[np.ndarray]) -> np.ndarray:
         """The same from what `squares` makes of each image."""
-        return self._averaged(self.view_logits_of_squares(squares))
+        return average_views(
+            self.view_logits_of_squares(squares), self.description.averaging, self.description.task
+        )
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """float64 (images, classes) at the model's temperature; see `calibrated`."""
         return calibrated(logits, self.description.temperature, self.description.task)
-
-    def _averaged(self, view_logits: np.ndarray) -> np.ndarray:
-        return average_views(view_logits, self.description.averaging, self.description.task)
 
     def _forward(self, squares: list[np.ndarray]) -> torch.Tensor:
         on_device = torch.from_numpy(np.stack(squares)).to(self.execution.device)
@@ -146,7 +133,7 @@ def load_predictor(
     images: int | None = None,
     speed: Speed | None = None,
 ) -> Predictor:
-    """The best weights of an artefact, a folder with model.json or a model.tar.gz, ready on the device.
+    """The best weights of an artefact, ready on the device; `model` is what `opened_artefact` takes.
 
     `precision` as in training, or int8 (see models.quantised); `views` instead of those in model.json.
     `images`: how many will be predicted, None: not known, but many; where they are worth it, what is left
@@ -155,65 +142,48 @@ def load_predictor(
     Raises TraplineError when the artefact is missing or damaged, UsageError for unknown views or a precision
     that the device lacks.
     """
-    model, wanted = Path(model), _Wanted(precision, views, images, speed)
-    if model.is_dir():
-        return _load_folder(model, wanted)
-    with tempfile.TemporaryDirectory(prefix="model-") as folder:
+    if not Path(model).exists():
+        raise TraplineError(f"{model}: no such file; give a model folder or a model.tar.gz")
+    with opened_artefact(Path(model)) as folder:
+        network, description = load_model(folder)
         try:
-            with model.open("rb") as archive:
-                unpack(archive, str(model), Path(folder))
-        except FileNotFoundError:
-            raise TraplineError(f"{model}: no such file; give a model folder or a model.tar.gz") from None
-        return _load_folder(Path(folder), wanted)
-
-
-def _load_folder(folder: Path, wanted: _Wanted) -> Predictor:
-    model, description = load_model(folder)
-    try:
-        pixels = PixelSettings(**description.pixels)
-    except TypeError as error:
-        raise TraplineError(f"{folder / DESCRIPTION}: pixels: {error}; update Trapline") from None
-    views = check_views(description.views if wanted.views is None else wanted.views)
-    speed = wanted.speed or _speed_of(model, description, len(views), wanted)
-    int8 = wanted.precision == "int8"
+            pixels = PixelSettings(**description.pixels)
+        except TypeError as error:
+            raise TraplineError(f"{folder / DESCRIPTION}: pixels: {error}; update Trapline") from None
+    views = check_views(description.views if views is None else views)
+    if speed is None:
+        speed = _speed_of(network, description, precision, None if images is None else images * len(views))
+    int8 = precision == "int8"
     if int8:
-        model = quantised(model, description.image_size)
+        network = quantised(network, description.image_size)
     execution = speed.execution(training_device())
-    return Predictor(execution.place(model), description, execution, views, pixels, int8, speed)
+    return Predictor(execution.place(network), description, execution, views, pixels, int8, speed)
 
 
-def _speed_of(model: nn.Module, description: ModelDescription, views: int, wanted: _Wanted) -> Speed:
-    """Precision and memory format for predictions. Raises UsageError where they cannot be had.
+def _speed_of(
+    model: nn.Module, description: ModelDescription, precision: ServingPrecision, images: int | None
+) -> Speed:
+    """Precision and memory format for `images` in all views. Raises UsageError where they cannot be had.
 
     What int8 leaves as it is runs in fp32, so that there the memory format alone is chosen.
     """
-    if wanted.precision == "int8":
+    if precision == "int8":
         check_int8()
     device = training_device()
-    ways = possible_executions(device, "fp32" if wanted.precision == "int8" else wanted.precision)
+    ways = possible_executions(device, "fp32" if precision == "int8" else precision)
+    architectures = [member.architecture for member in description.members] or [description.architecture]
     work = Work(
         kind="inference",
-        architecture=_named(description),
+        architecture="+".join(architectures),
         size=description.image_size,
         batch=ROWS_TOGETHER.get(device.type, ROWS_TOGETHER_ON_GPU),
-        images=None if wanted.images is None else wanted.images * views,
+        images=images,
     )
-    speed = choose_speed(
-        ways, work, model, description.normalisation, deterministic=_deterministic(description)
-    )
+    trainings = [description.configuration, *(member.configuration for member in description.members)]
+    deterministic = any(configuration.get("deterministic", False) for configuration in trainings)
+    speed = choose_speed(ways, work, model, description.normalisation, deterministic=deterministic)
     print(speed, flush=True)
     return speed
-
-
-def _deterministic(description: ModelDescription) -> bool:
-    """Whether the training, of an ensemble one of its members', was asked to end the same each time."""
-    trainings = [description.configuration, *(member.configuration for member in description.members)]
-    return any(configuration.get("deterministic", False) for configuration in trainings)
-
-
-def _named(description: ModelDescription) -> str:
-    """The architecture, of an ensemble those of its members."""
-    return "+".join(member.architecture for member in description.members) or description.architecture
 
 
 def check_int8() -> None:
@@ -240,20 +210,21 @@ def average_views(view_logits: np.ndarray, averaging: Averaging, task: Task = "m
     if task == "multilabel":
         yes, no = (functional.logsigmoid(sign * logits).logsumexp(dim=1) for sign in (1, -1))
         return (yes - no).float().numpy()
-    log_probabilities = torch.log_softmax(logits, dim=2)
-    return (torch.logsumexp(log_probabilities, dim=1) - np.log(logits.shape[1])).float().numpy()
+    together = torch.log_softmax(logits, dim=2).logsumexp(dim=1)
+    return (together - np.log(logits.shape[1])).float().numpy()
 
 
 def thresholds_of(description: ModelDescription) -> np.ndarray | None:
     """From which probability each class is a label, float64 (classes,); None for one label an image."""
     if description.task == "multiclass":
         return None
-    if description.thresholds is None:
-        return np.full(len(description.classes), DEFAULT_LABEL_THRESHOLD)
-    return np.asarray(description.thresholds, dtype=np.float64)
+    return np.asarray(
+        description.thresholds or [DEFAULT_LABEL_THRESHOLD] * len(description.classes), dtype=np.float64
+    )
 
 
-def _chunks(items: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of `size`, the last of which may be shorter; each is taken when it is asked for."""
     iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk

@@ -3,111 +3,91 @@
 Lee, Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural Networks, 2013.
 The model looks at the plain image, without augmentation or test-time views, at a temperature fitted on the
 validation part. Nothing here reads the labels of the test part.
+
+Which guesses are sure enough is decided by class: a threshold on the calibrated confidence, given or found on
+validation for a precision, and a cap, so that the easy classes do not crowd out the others (class-balanced
+self-training: Zou et al., Unsupervised Domain Adaptation for Semantic Segmentation via Class-Balanced
+Self-Training, 2018).
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trapline.cells import write_table
-from trapline.channels import ensure_writable
+from trapline.augmentation import PLAIN
 from trapline.config import DEFAULT_THRESHOLD
 from trapline.console import progress, table
+from trapline.data.parts import COLUMNS, LABELS, SUMMARY, conflicts
 from trapline.data.prepared import PackedPart, PreparedSet, open_prepared
-from trapline.data.pseudo import COLUMNS, LABELS, SUMMARY, conflicts
-from trapline.data.transform_input import INDEX, TRANSFORM_FOLDER
+from trapline.data.quarantine import INDEX, TRANSFORM_FOLDER
 from trapline.errors import TraplineError, UsageError
 from trapline.inference.predictor import Predictor, load_predictor
-from trapline.inference.pseudo_choice import (
-    Cap,
-    Guesses,
-    PrecisionCount,
-    choose,
-    make_guesses,
-    measured_precision,
-    precision_thresholds,
-)
+from trapline.job_contract import ensure_writable
 from trapline.job_options import PseudoLabelOptions
-from trapline.models.artefact import read_description
-from trapline.models.phase1 import WEIGHTS, opened_artefact
-from trapline.scoring.predictions import calibrated, finite_rows
-from trapline.scoring.temperature import fit_temperature, image_losses
-from trapline.storage import file_digest, write_json
+from trapline.models.artefact import WEIGHTS, opened_artefact, read_description
+from trapline.scoring.predictions import calibrated, finite_rows, fit_temperature, image_losses
+from trapline.storage import file_digest, write_json, write_table
 from trapline.tables import read_strings
-from trapline.views import PLAIN
 
 NOT_A_NUMBER = "no_finite_output"  # the model's outputs for this image are no numbers
-TRANSDUCTIVE = (
-    "The unlabelled images are seen in training: predictions about these same images are transductive, "
-    "and no measure of what the model does with new ones."
-)
 
 
 @dataclass(frozen=True)
-class Policy:
-    """What is accepted: from a `threshold` on, or from where validation shows the `target_precision`.
+class Guesses:
+    """The likeliest class of each image and its probability: int64 (images,) and float64 (images,)."""
 
-    `at_least`: validation guesses of a class that a threshold for the target must rest on.
-    """
-
-    threshold: float = DEFAULT_THRESHOLD
-    target_precision: float | None = None
-    at_least: int = 20
-    cap: Cap = field(default_factory=Cap)
-
-    @classmethod
-    def from_options(cls, options: PseudoLabelOptions) -> "Policy":
-        """The policy that pseudo_label.py's options ask for."""
-        cap = options.cap_per_class
-        return cls(
-            threshold=DEFAULT_THRESHOLD if options.threshold is None else options.threshold,
-            target_precision=options.target_precision,
-            at_least=options.at_least,
-            cap=Cap(share=cap) if isinstance(cap, float) else Cap(images=cap),
-        )
+    labels: np.ndarray
+    confidences: np.ndarray
 
 
 @dataclass(frozen=True)
 class Made:
     """The outcome: thresholds (classes,), validation precision by class, guesses about the unlabelled images.
 
-    `reasons` (unlabelled images,) says why a guess is not accepted, or nothing.
+    `threshold` is that of all classes; None where each has its own, for a precision. `precision`: how many
+    guesses there are from the threshold on, and how many of them are right. `reasons` (unlabelled images,)
+    says why a guess is not accepted, or nothing.
     """
 
     temperature: float
     log_loss: float  # on validation, at the temperature
     log_loss_before: float
+    threshold: float | None
     thresholds: np.ndarray
-    precision: list[PrecisionCount]
+    precision: list[tuple[int, int]]
     guesses: Guesses
     reasons: list[str]
 
 
-def make_pseudo_labels(prepared_folder: Path, model: Path, output: Path, policy: Policy) -> None:
-    """Write pseudo_labels.csv and pseudo_labels.json to `output` and print a table of counts.
+def make_pseudo_labels(options: PseudoLabelOptions) -> None:
+    """Write pseudo_labels.csv and pseudo_labels.json to the output folder and print a table of counts.
 
-    `model` is an artefact's folder or archive. Raises UsageError for images or a model of several labels,
-    TraplineError when the model and the set do not go
-    together, there is no validation image, or a file is missing or damaged.
+    The model is an artefact's folder or archive. Raises UsageError for images or a model of several labels,
+    TraplineError when the model and the set do not go together, there is no validation image, or a file is
+    missing or damaged.
     """
+    model, output = Path(options.model), Path(options.output)
     ensure_writable(output)
-    prepared = open_prepared(prepared_folder)
-    _check_task(prepared.description.task, prepared_folder, "its images have")
+    prepared = open_prepared(Path(options.prepared))
+    _check_task(prepared.description.task, prepared.folder, "its images have")
     with opened_artefact(model) as folder:
         _check_task(read_description(folder).task, model, "it gives an image")
-        images = sum(len(prepared.part(name)) for name in ("val", "unlabeled"))
-        predictor = load_predictor(folder, views=[PLAIN], images=images)
+        predictor = load_predictor(
+            folder, views=[PLAIN], images=sum(len(prepared.part(name)) for name in ("val", "unlabeled"))
+        )
         digest = file_digest(folder / WEIGHTS)
     _check_model(predictor, prepared)
-    made = _make(predictor, prepared, policy)
+    made = _make(predictor, prepared, options)
     rows = _rows(prepared, made)
     (output / SUMMARY).unlink(missing_ok=True)  # what is there while the table is written is no whole pair
-    _write_table(output / LABELS, rows)
-    write_json(output / SUMMARY, _summary(output, prepared, predictor, digest, policy, made, rows))
-    _report(output, prepared, made, rows)
+    write_table(output / LABELS, COLUMNS, rows)
+    summary = _summary(predictor, prepared, options, made, rows, digest)
+    write_json(output / SUMMARY, summary)
+    _report(output, summary)
 
 
 def _check_task(task: str, place: Path, who: str) -> None:
@@ -143,12 +123,18 @@ def _check_model(predictor: Predictor, prepared: PreparedSet) -> None:
         )
 
 
-def _make(predictor: Predictor, prepared: PreparedSet, policy: Policy) -> Made:
+def _make(predictor: Predictor, prepared: PreparedSet, options: PseudoLabelOptions) -> Made:
     val = prepared.part("val")
     logits = part_logits(predictor, val, "validation")
     temperature = fit_temperature(logits, val.labels)
     on_val = make_guesses(calibrated(logits, temperature))
-    thresholds = _thresholds(policy, on_val, val.labels, len(predictor.classes))
+    classes, target = len(predictor.classes), options.target_precision
+    threshold = DEFAULT_THRESHOLD if options.threshold is None else options.threshold
+    thresholds = (
+        np.full(classes, threshold)
+        if target is None
+        else precision_thresholds(on_val, val.labels, classes, target, options.min_guesses)
+    )
     unlabeled = part_logits(predictor, prepared.part("unlabeled"), "unlabelled")
     finite = finite_rows(unlabeled)
     forbidden = [
@@ -159,17 +145,12 @@ def _make(predictor: Predictor, prepared: PreparedSet, policy: Policy) -> Made:
         temperature=temperature,
         log_loss=float(image_losses(logits, val.labels, temperature).mean()),
         log_loss_before=float(image_losses(logits, val.labels).mean()),
+        threshold=threshold if target is None else None,
         thresholds=thresholds,
         precision=measured_precision(on_val, val.labels, thresholds),
         guesses=guesses,
-        reasons=choose(guesses, thresholds, policy.cap, forbidden),
+        reasons=choose(guesses, thresholds, options.cap_per_class, forbidden),
     )
-
-
-def _thresholds(policy: Policy, guesses: Guesses, truth: np.ndarray, classes: int) -> np.ndarray:
-    if policy.target_precision is None:
-        return np.full(classes, policy.threshold)
-    return precision_thresholds(guesses, truth, classes, policy.target_precision, policy.at_least)
 
 
 def part_logits(predictor: Predictor, part: PackedPart, name: str) -> np.ndarray:
@@ -187,60 +168,65 @@ def _rows(prepared: PreparedSet, made: Made) -> list[list[Any]]:
     index = read_strings(path, ["id", "reason"], exact=None)
     inputs = list(zip(index["id"], index["reason"], strict=True))
     names = prepared.part("unlabeled").table["id"].to_pylist()
-    packed = [name for name, reason in inputs if not reason]
-    if sorted(packed) != sorted(names):
+    if sorted(name for name, reason in inputs if not reason) != sorted(names):
         raise TraplineError(f"{path}: names other images than the part unlabeled; prepare the data again")
-    places = {name: row for row, name in enumerate(names)}
-    classes = prepared.description.classes
-    return [
-        [name, "", "", "", "false", reason] if reason else _row(name, places[name], classes, made)
-        for name, reason in inputs
-    ]
-
-
-def _row(name: str, place: int, classes: list[str], made: Made) -> list[Any]:
-    reason = made.reasons[place]
-    if reason == NOT_A_NUMBER:
-        return [name, "", "", "", "false", reason]
-    label, confidence = int(made.guesses.labels[place]), float(made.guesses.confidences[place])
-    return [name, classes[label], label, confidence, "false" if reason else "true", reason]
-
-
-def _write_table(path: Path, rows: list[list[Any]]) -> None:
-    write_table(path, COLUMNS, rows)
+    classes, none = prepared.description.classes, ["", "", "", "false"]
+    guesses = zip(
+        names, made.guesses.labels.tolist(), made.guesses.confidences.tolist(), made.reasons, strict=True
+    )
+    guessed = {
+        name: [*none, reason]
+        if reason == NOT_A_NUMBER
+        else [classes[label], label, confidence, "false" if reason else "true", reason]
+        for name, label, confidence, reason in guesses
+    }
+    return [[name, *([*none, reason] if reason else guessed[name])] for name, reason in inputs]
 
 
 def _summary(
-    output: Path,
-    prepared: PreparedSet,
     predictor: Predictor,
-    digest: str,
-    policy: Policy,
+    prepared: PreparedSet,
+    options: PseudoLabelOptions,
     made: Made,
     rows: list[list[Any]],
+    digest: str,
 ) -> dict[str, Any]:
     """What pseudo_labels.json holds; a threshold of null accepts nothing."""
-    model = predictor.description
+    model, cap = predictor.description, options.cap_per_class
+    guessed = Counter(row[1] for row in rows)
+    accepted = Counter(row[1] for row in rows if row[4] == "true")
+    classes = {
+        name: {
+            "threshold": float(made.thresholds[label]) if np.isfinite(made.thresholds[label]) else None,
+            "guessed": guessed[name],
+            "accepted": accepted[name],
+            "validation": precision_record(*made.precision[label]),
+        }
+        for label, name in enumerate(predictor.classes)
+    }
     return {
         "format_version": 1,
         "temperature": made.temperature,
-        "threshold": policy.threshold if policy.target_precision is None else None,
-        "target_precision": policy.target_precision,
-        "at_least": policy.at_least if policy.target_precision is not None else None,
-        "cap_per_class": {"images": policy.cap.images, "share": policy.cap.share},
-        "classes": _by_class(predictor.classes, made, rows),
+        "threshold": made.threshold,
+        "target_precision": options.target_precision,
+        "min_guesses": None if options.target_precision is None else options.min_guesses,
+        "cap_per_class": {
+            "images": None if isinstance(cap, float) else cap,
+            "share": cap if isinstance(cap, float) else None,
+        },
+        "classes": classes,
         "counts": {
             "images": len(rows),
-            "accepted": sum(row[4] == "true" for row in rows),
+            "accepted": accepted.total(),
             "reasons": dict(Counter(row[5] for row in rows if row[5]).most_common()),
         },
         "validation": {
             "images": len(prepared.part("val")),
             "log_loss": made.log_loss,
             "log_loss_before_temperature": made.log_loss_before,
-            **_as_json(_together(made.precision)),
+            **precision_record(*map(sum, zip(*made.precision, strict=True))),
         },
-        "labels_sha256": file_digest(output / LABELS),
+        "labels_sha256": file_digest(Path(options.output) / LABELS),
         "data_fingerprint": prepared.description.fingerprint,
         "model": {
             "sha256": digest,
@@ -249,34 +235,12 @@ def _summary(
             "architecture": model.architecture,
             "views": list(predictor.views),
         },
-        "note": TRANSDUCTIVE,
+        "note": "The unlabelled images are seen in training: predictions about these same images are "
+        "transductive, and no measure of what the model does with new ones.",
     }
 
 
-def _by_class(classes: list[str], made: Made, rows: list[list[Any]]) -> dict[str, dict[str, Any]]:
-    guessed = Counter(row[1] for row in rows)
-    accepted = Counter(row[1] for row in rows if row[4] == "true")
-    return {
-        name: {
-            "threshold": float(made.thresholds[label]) if np.isfinite(made.thresholds[label]) else None,
-            "guessed": guessed[name],
-            "accepted": accepted[name],
-            "validation": _as_json(made.precision[label]),
-        }
-        for label, name in enumerate(classes)
-    }
-
-
-def _as_json(precision: PrecisionCount) -> dict[str, Any]:
-    return {"accepted": precision.images, "right": precision.right, "precision": precision.value}
-
-
-def _together(by_class: list[PrecisionCount]) -> PrecisionCount:
-    return PrecisionCount(sum(item.images for item in by_class), sum(item.right for item in by_class))
-
-
-def _report(output: Path, prepared: PreparedSet, made: Made, rows: list[list[Any]]) -> None:
-    header = ["class", "threshold", "guessed", "accepted", "precision on validation"]
+def _report(output: Path, summary: dict[str, Any]) -> None:
     lines = [
         [
             name,
@@ -285,16 +249,88 @@ def _report(output: Path, prepared: PreparedSet, made: Made, rows: list[list[Any
             str(facts["accepted"]),
             "{right} of {accepted}".format(**facts["validation"]),
         ]
-        for name, facts in _by_class(prepared.description.classes, made, rows).items()
+        for name, facts in summary["classes"].items()
     ]
-    print(table(header, lines))
-    reasons = Counter(row[5] for row in rows if row[5]).most_common()
+    print(table(["class", "threshold", "guessed", "accepted", "precision on validation"], lines))
+    counts, validation = summary["counts"], summary["validation"]
     print(
-        f"temperature {made.temperature:.3f}: log loss on validation {made.log_loss_before:.4f} -> "
-        f"{made.log_loss:.4f}"
+        f"temperature {summary['temperature']:.3f}: log loss on validation "
+        f"{validation['log_loss_before_temperature']:.4f} -> {validation['log_loss']:.4f}"
     )
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts["reasons"].items())
     print(
-        f"{len(rows)} unlabelled images, {sum(row[4] == 'true' for row in rows)} accepted"
-        + (f" (not: {', '.join(f'{count} {reason}' for reason, count in reasons)})" if reasons else "")
+        f"{counts['images']} unlabelled images, {counts['accepted']} accepted"
+        + (f" (not: {reasons})" if reasons else "")
     )
     print(f"pseudo-labels: {output / LABELS}", flush=True)
+
+
+def make_guesses(probabilities: np.ndarray) -> Guesses:
+    """From float (images, classes); the first of equal probabilities wins."""
+    # Confidences are compared as they are written.
+    return Guesses(probabilities.argmax(axis=1), probabilities.max(axis=1).round(6))
+
+
+def precision_thresholds(
+    guesses: Guesses, truth: np.ndarray, classes: int, target: float, min_guesses: int
+) -> np.ndarray:
+    """For each class the lowest confidence from which its guesses are right often enough, float64 (classes,).
+
+    `truth` are the classes of the validation images, int64 (images,). Often enough: a share `target` of at
+    least `min_guesses` guesses; infinity where no threshold brings that.
+    """
+    thresholds = np.full(classes, np.inf)
+    for label in range(classes):
+        own = guesses.labels == label
+        order = np.argsort(-guesses.confidences[own], kind="stable")
+        confidences = guesses.confidences[own][order]
+        right = np.cumsum(truth[own][order] == label)
+        counts = np.arange(1, len(confidences) + 1)
+        # Equal confidences are accepted together: only the last of them is a possible threshold.
+        last = np.append(confidences[1:] < confidences[:-1], True)[: len(confidences)]
+        good = np.flatnonzero(last & (counts >= min_guesses) & (right >= target * counts))
+        if len(good):
+            thresholds[label] = confidences[good[-1]]
+    return thresholds
+
+
+def measured_precision(guesses: Guesses, truth: np.ndarray, thresholds: np.ndarray) -> list[tuple[int, int]]:
+    """For each class its guesses at or above its threshold, and how many of them are right."""
+    accepted = guesses.confidences >= thresholds[guesses.labels]
+    right = accepted & (guesses.labels == truth)
+    counts, hits = (
+        np.bincount(guesses.labels[rows], minlength=len(thresholds)).tolist() for rows in (accepted, right)
+    )
+    return list(zip(counts, hits, strict=True))
+
+
+def precision_record(accepted: int, right: int) -> dict[str, Any]:
+    """As pseudo_labels.json has it; the precision is None where there is no such guess."""
+    return {"accepted": accepted, "right": right, "precision": right / accepted if accepted else None}
+
+
+def within_cap(guesses: int, cap: int | float | None) -> int:
+    """How many of `guesses` of one class may be accepted under a `cap`: so many, or such a share of them."""
+    if isinstance(cap, float):
+        return int(cap * guesses + 1e-9)
+    return guesses if cap is None else min(cap, guesses)
+
+
+def choose(
+    guesses: Guesses, thresholds: np.ndarray, cap: int | float | None, forbidden: Sequence[str]
+) -> list[str]:
+    """For each image why its guess is not accepted; an empty text where it is, (images,).
+
+    `thresholds` (classes,): infinity accepts nothing. `forbidden` (images,): a reason that no confidence
+    outweighs, or an empty text. Under the cap (`within_cap`) the surest stay; of equally sure ones the first.
+    """
+    given = np.array(forbidden, dtype=object)
+    limits = thresholds[guesses.labels]
+    below = np.where(np.isfinite(limits), "below_threshold", "precision_not_reached").astype(object)
+    reasons = np.where((given == "") & (guesses.confidences < limits), below, given)
+    for label in range(len(thresholds)):
+        own = guesses.labels == label
+        passing = np.flatnonzero(own & (reasons == ""))
+        surest = passing[np.argsort(-guesses.confidences[passing], kind="stable")]
+        reasons[surest[within_cap(int(own.sum()), cap) :]] = "over_cap"
+    return reasons.tolist()

@@ -1,46 +1,49 @@
 """The command line that all launchers share, checked before anything is loaded or costs money."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from trapline.config import TrainingConfig, check_pseudo_share, make_config
+from trapline.config import TrainingConfig, check_pseudo_share, make_config, parse_value
 from trapline.console import ArgumentParser
-from trapline.errors import UsageError
-from trapline.hyperparameters import parse_value
-from trapline.launching.aws.image import PUSH
+from trapline.errors import UsageError, refuse_any
+from trapline.launching.aws.account import PUSH
 from trapline.launching.aws.options import FLAGS as AWS_FLAGS
 from trapline.launching.aws.options import (
     AwsOptions,
     add_arguments,
+    add_flags,
     check_isolation,
     read_options,
+    refuse,
 )
-from trapline.launching.experiment import Experiment
-from trapline.launching.job_requests import PHASE1, PSEUDO, WEIGHTS, Image, check_job_name, job_name
-from trapline.launching.local.docker_engine import IMAGE
-from trapline.launching.local.first_weights import with_absolute_weights
-from trapline.launching.local.trial_s3 import URI as TRIAL_URI
-from trapline.launching.local.trial_s3 import trial_folder
-from trapline.launching.pairs import read_pairs, refuse_flags_as_values, require_text
-from trapline.launching.plan import Plan
-from trapline.launching.prepare_options import (
+from trapline.launching.checkout import Experiment
+from trapline.launching.given_options import (
     check_prepare_options,
     follows_links,
     own_prepare_options,
+    read_pairs,
     read_prepare_options,
+    refuse_flags_as_values,
     refuse_for_s3,
+    require_text,
+    whole,
 )
-from trapline.launching.settings import NOT_GIVEN, complete, use_region
-from trapline.launching.shared_flags import (
-    add_backend,
-    add_machine,
-    add_prepare,
-    add_trial_s3,
+from trapline.launching.local.docker_engine import IMAGE
+from trapline.launching.local.sources import with_absolute_weights
+from trapline.launching.local.trial_s3 import URI as TRIAL_URI
+from trapline.launching.local.trial_s3 import trial_folder
+from trapline.launching.plan import PHASE1, PSEUDO, WEIGHTS, Image, Plan, check_job_name, job_name
+from trapline.launching.settings import (
+    NOT_GIVEN,
+    SHARED,
     check_here,
     check_places,
+    complete,
+    use_region,
 )
-from trapline.preparation.archives import READ_ARCHIVES
-from trapline.preparation.raw_places import raw_place
+from trapline.preparation.archives import READ_ARCHIVES, raw_place
 from trapline.s3 import is_s3
 
 FRAMEWORK_VERSION, PY_VERSION = "2.8.0", "py312"  # the newest training image that the SDK knows
@@ -50,13 +53,10 @@ AWS_ALONE = (
     "checkpoints", "parallel", *AWS_FLAGS,
 )  # fmt: skip
 MAX_FOLDS = 100
-NOT_WITH_FOLDS = {
-    "pseudo": "for the teacher of the pseudo-labels has seen images of every fold",
-    "phase1": "for that model has seen images of every fold",
-}
 NOT_WITH_MANY = {
-    "no-wait": "jobs are started as others end; Ctrl-C leaves those that run, and the same command goes on",
-    "checkpoints": "each of the jobs has a place of its own; leave it out",
+    "no_wait": "not with many jobs; jobs are started as others end; Ctrl-C leaves those that run, and the "
+    "same command goes on",
+    "checkpoints": "not with many jobs; each of the jobs has a place of its own; leave it out",
 }
 DECIDED = dict.fromkeys(("input", "output"), "the launcher decides it; use --data and --output")
 PACKED_SIDE = 256  # prepare.py's default short side, px
@@ -68,6 +68,29 @@ CHANNEL_HELP = {
 PLACES = ("data", "prepared", "output", *CHANNEL_HELP)
 
 
+positive = whole(1, math.inf, "number above 0")
+
+
+FOLDS: dict[str, dict[str, Any]] = {
+    "folds": {
+        "type": whole(2, MAX_FOLDS, f"number from 2 to {MAX_FOLDS}"),
+        "default": 0,
+        "metavar": "K",
+        "help": "a job for each of K folds of train and val, without the test part; the same command goes on "
+        "where it was left",
+    },
+    "ensemble": {
+        "action": "store_true",
+        "help": "with --folds: also the average of their models as a model",
+    },
+    "parallel": {
+        "type": positive,
+        "metavar": "N",
+        "help": "with --folds on aws: jobs at a time; default: 4",
+    },
+}
+
+
 def parser(experiment: Experiment) -> ArgumentParser:
     """The command line of `experiment`."""
     settings = ", ".join(f"{name}={value}" for name, value in experiment.hyperparameters.items())
@@ -76,66 +99,89 @@ def parser(experiment: Experiment) -> ArgumentParser:
         epilog=f"Hyperparameters of this experiment: {settings}. entry_points/train.py --help explains them "
         f"and lists the others. {NOT_GIVEN}",
     )
-    add = arguments.add_argument
-    add_backend(arguments)
-    data = arguments.add_mutually_exclusive_group()
-    data.add_argument("--data", metavar="URI|DIR|FILE|demo",
-        help=f"raw images, in a folder or as {READ_ARCHIVES}: a prepare job runs first")  # fmt: skip
-    data.add_argument("--prepared", metavar="URI|DIR", help="a data set prepared earlier")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="hyperparameters")
-    add_prepare(arguments)
-    for name, text in CHANNEL_HELP.items():
-        add(f"--{name}", metavar="URI|DIR", help=text)
-    add("--output", metavar="URI|DIR", help="default: runs/, on aws the SDK's default bucket")
-    add("--job-name", help=f"default: {experiment.name}-YYYY-MM-DD-HH-MM-SS-mmm")
-    add(
-        "--dry-run", action="store_true", help="print the requests that would be sent, as JSON; start nothing"
+    add_flags(arguments, {"backend": SHARED["backend"]})
+    add_flags(
+        arguments.add_mutually_exclusive_group(),
+        {
+            "data": {
+                "metavar": "URI|DIR|FILE|demo",
+                "help": f"raw images, in a folder or as {READ_ARCHIVES}: a prepare job runs first",
+            },
+            "prepared": {"metavar": "URI|DIR", "help": "a data set prepared earlier"},
+        },
     )
-    add("--fresh", action="store_true", help="do not go on from an interrupted run")
-    add_trial_s3(arguments)
-    _add_folds(arguments)
-    _add_machines(arguments, experiment)
+    add_flags(
+        arguments,
+        {
+            "set": {
+                "nargs": "+",
+                "action": "extend",
+                "default": [],
+                "metavar": "KEY=VALUE",
+                "help": "hyperparameters",
+            },
+            "prepare": SHARED["prepare"],
+            **{name: {"metavar": "URI|DIR", "help": text} for name, text in CHANNEL_HELP.items()},
+            "output": {"metavar": "URI|DIR", "help": "default: runs/, on aws the SDK's default bucket"},
+            "job-name": {"help": f"default: {experiment.name}-YYYY-MM-DD-HH-MM-SS-mmm"},
+            "dry-run": {
+                "action": "store_true",
+                "help": "print the requests that would be sent, as JSON; start nothing",
+            },
+            "fresh": {"action": "store_true", "help": "do not go on from an interrupted run"},
+            "trial-s3": SHARED["trial-s3"],
+        },
+    )
+    add_flags(arguments.add_argument_group("cross-validation"), FOLDS)
+    add_flags(
+        arguments.add_argument_group("machines"),
+        {
+            "instance-type": {"help": f"aws: default: {experiment.instance_type}"},
+            "instance-count": {"type": positive, "default": 1, "metavar": "N", "help": "above 1: torchrun"},
+            "prepare-instance-type": {"help": f"aws: default: {PREPARE_INSTANCE}"},
+            "role": {
+                "help": "aws: execution role of the jobs, name or ARN; default: $SAGEMAKER_JOB_ROLE, "
+                "$SAGEMAKER_ROLE, the SDK's defaults file"
+            },
+            "region": SHARED["region"],
+            "image-uri": SHARED["image-uri"],
+            "dlc": {
+                "action": "store_true",
+                "help": "aws: AWS's deep-learning image, in which each job installs the missing packages",
+            },
+            "framework-version": {"help": f"with --dlc: its PyTorch; default: {FRAMEWORK_VERSION}"},
+            "py-version": {"help": f"with --dlc: its Python; default: {PY_VERSION}"},
+            "checkpoints": {
+                "metavar": "URI",
+                "help": "aws: default: a folder below --output for each code, configuration and data, so "
+                "that the same command goes on",
+            },
+            "no-wait": {"action": "store_true", "help": "aws: return once the training job has started"},
+        },
+    )
     add_arguments(arguments)
     return arguments
 
 
-def _add_machines(arguments: ArgumentParser, experiment: Experiment) -> None:
-    group = arguments.add_argument_group("machines")
-    add = group.add_argument
-    add("--instance-type", help=f"aws: default: {experiment.instance_type}")
-    add("--instance-count", type=positive, default=1, metavar="N", help="above 1: torchrun")
-    add("--prepare-instance-type", help=f"aws: default: {PREPARE_INSTANCE}")
-    add("--role", help="aws: execution role of the jobs, name or ARN; default: $SAGEMAKER_JOB_ROLE, "
-        "$SAGEMAKER_ROLE, the SDK's defaults file")  # fmt: skip
-    add_machine(group)
-    add("--dlc", action="store_true",
-        help="aws: AWS's deep-learning image, in which each job installs the missing packages")  # fmt: skip
-    add("--framework-version", help=f"with --dlc: its PyTorch; default: {FRAMEWORK_VERSION}")
-    add("--py-version", help=f"with --dlc: its Python; default: {PY_VERSION}")
-    add("--checkpoints", metavar="URI", help="aws: default: a folder below --output for each code, "
-        "configuration and data, so that the same command goes on")  # fmt: skip
-    add("--no-wait", action="store_true", help="aws: return once the training job has started")
+def read_beside(
+    experiment: Experiment,
+    add: Callable[[argparse.ArgumentParser], None],
+    words: Sequence[str],
+    usage: str,
+    description: str | None = None,
+) -> tuple[argparse.Namespace, list[str]]:
+    """Flags of a command that takes an experiment's and those that `add` adds; and the words for `read_plan`.
 
-
-def _add_folds(arguments: argparse.ArgumentParser) -> None:
-    add = arguments.add_argument_group("cross-validation").add_argument
-    add("--folds", type=_folds, default=0, metavar="K", help="a job for each of K folds of train and val, "
-        "without the test part; the same command goes on where it was left")  # fmt: skip
-    add("--ensemble", action="store_true", help="with --folds: also the average of their models as a model")
-    add("--parallel", type=positive, metavar="N", help="with --folds on aws: jobs at a time; default: 4")
-
-
-def _folds(text: str) -> int:
-    if not text.isdigit() or not 2 <= int(text) <= MAX_FOLDS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 2 to {MAX_FOLDS}")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """An argparse type: a whole number above 0."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return int(text)
+    Those are the words of the command line but for the command's own flags.
+    """
+    both = parser(experiment)  # for --help, and what neither of the two would know
+    both.usage, both.description = usage, description or experiment.description
+    both.conflict_handler = "resolve"  # the launcher's --parallel is that of --folds
+    add(both)
+    flags = both.parse_args(words)
+    own = ArgumentParser(add_help=False)
+    add(own)
+    return flags, own.parse_known_args(words)[1]
 
 
 def read_plan(experiment: Experiment, command_line: Sequence[str]) -> Plan:
@@ -145,11 +191,10 @@ def read_plan(experiment: Experiment, command_line: Sequence[str]) -> Plan:
     flags = arguments.parse_args(command_line)
     flags = arguments.parse_args([*command_line, *complete(flags)])
     use_region(flags.region)
-    _check_sources(flags)
-    _check_backend(flags)
+    _check_places(flags)
     _check_folds(flags)
     changes = {name: parse_value(name, text) for name, text in read_pairs("--set", flags.set).items()}
-    config = make_config({**experiment.hyperparameters, **changes})
+    config = make_config(experiment.hyperparameters | changes)
     refuse_flags_as_values(config.record())
     if flags.backend != "aws":
         config = with_absolute_weights(config)
@@ -193,65 +238,64 @@ def _job_name(experiment: Experiment, flags: argparse.Namespace) -> str:
 def _check_folds(flags: argparse.Namespace) -> None:
     """Raise UsageError for what does not go with --folds, or not without."""
     if not flags.folds:
-        for name in ("ensemble", "parallel"):
-            if getattr(flags, name):
-                raise UsageError(f"--{name}: is for the jobs of a cross-validation; give --folds K")
+        refuse(
+            flags,
+            dict.fromkeys(("ensemble", "parallel"), "is for the jobs of a cross-validation; give --folds K"),
+        )
         return
-    for name, why in NOT_WITH_FOLDS.items():
-        if getattr(flags, name.replace("-", "_")):
-            raise UsageError(f"--{name}: not with --folds, {why}")
-    refuse_with_many(flags)
+    refuse(
+        flags,
+        {
+            "pseudo": "not with --folds, for the teacher of the pseudo-labels has seen images of every fold",
+            "phase1": "not with --folds, for that model has seen images of every fold",
+            **NOT_WITH_MANY,
+        },
+    )
     if {"fold", "folds"} & read_pairs("--set", flags.set).keys():
         raise UsageError(f"--set: leave out fold and folds, --folds {flags.folds} sets them for each job")
 
 
-def refuse_with_many(flags: argparse.Namespace) -> None:
-    """Raise UsageError for flags of a single job that make no sense for many."""
-    for name, why in NOT_WITH_MANY.items():
-        if getattr(flags, name.replace("-", "_")):
-            raise UsageError(f"--{name}: not with many jobs; {why}")
-
-
-def _check_sources(flags: argparse.Namespace) -> None:
-    """Raise UsageError for a file in S3 that is not read, and for a place without a name.
+def _check_places(flags: argparse.Namespace) -> None:
+    """Raise UsageError for a place without a name or that jobs cannot read, and a flag without an effect.
 
     An empty path would be the folder one stands in.
     """
-    for name in PLACES:
-        if getattr(flags, name) == "":
-            raise UsageError(f"--{name}: is empty; name a place, or leave the flag out")
+    refuse_any(
+        (getattr(flags, name) == "", f"--{name}: is empty; name a place, or leave the flag out")
+        for name in PLACES
+    )
     if flags.data and is_s3(flags.data):
         raw_place(flags.data, "--data")
-
-
-def _check_backend(flags: argparse.Namespace) -> None:
-    if flags.backend != "aws" and flags.no_wait:
-        raise UsageError(
-            f"--no-wait: a {flags.backend} backend's job ends with its launcher; leave the flag out"
-        )
     check_places(flags, PLACES)
     if flags.backend != "aws":
+        refuse(
+            flags,
+            {"no_wait": f"a {flags.backend} backend's job ends with its launcher; leave the flag out"},
+        )
         check_here(flags, AWS_ALONE)
 
 
 def _image(flags: argparse.Namespace) -> Image:
     if flags.image_uri and flags.dlc:
         raise UsageError("--dlc: is AWS's own image; leave out --image-uri, or --dlc")
-    for name in ("framework_version", "py_version"):
-        if getattr(flags, name) and not flags.dlc:
-            raise UsageError(f"--{name.replace('_', '-')}: only with --dlc, AWS's deep-learning image")
     if flags.dlc:
         return Image(None, flags.framework_version or FRAMEWORK_VERSION, flags.py_version or PY_VERSION)
+    refuse(
+        flags,
+        dict.fromkeys(("framework_version", "py_version"), "only with --dlc, AWS's deep-learning image"),
+    )
     return Image(flags.image_uri or (IMAGE if flags.backend == "local" else None))
 
 
 def _checkpoints(flags: argparse.Namespace) -> str | None:
     if flags.checkpoints is None:
         return None
-    if not is_s3(flags.checkpoints):
-        raise UsageError(f"--checkpoints {flags.checkpoints}: must be an s3:// URI")
-    if flags.fresh:
-        raise UsageError("--checkpoints: has no effect with --fresh; leave one of them out")
+    refuse_any(
+        [
+            (not is_s3(flags.checkpoints), f"--checkpoints {flags.checkpoints}: must be an s3:// URI"),
+            (flags.fresh, "--checkpoints: has no effect with --fresh; leave one of them out"),
+        ]
+    )
     return str(flags.checkpoints.rstrip("/"))
 
 
@@ -273,15 +317,22 @@ def _channels(experiment: Experiment, config: TrainingConfig, flags: argparse.Na
     """The channels that are given, checked against the experiment and its hyperparameters."""
     given = {name: getattr(flags, name) for name in CHANNEL_HELP if getattr(flags, name)}
     required = [*experiment.channels, *([PHASE1] if config.weights == PHASE1 else [])]
-    for name, text in CHANNEL_HELP.items():
-        if name in required and name not in given:
-            raise UsageError(f"--{name}: {experiment.name} needs it ({text})")
-    if PHASE1 in given and config.weights != PHASE1:
-        raise UsageError(
-            f"--phase1: has no effect with weights={config.weights}; --set weights=phase1 uses it"
-        )
-    if WEIGHTS in given and config.weights != "imagenet":
-        raise UsageError(f"--weights: has no effect with weights={config.weights}, only with imagenet")
+    refuse_any(
+        [
+            *(
+                (name in required and name not in given, f"--{name}: {experiment.name} needs it ({text})")
+                for name, text in CHANNEL_HELP.items()
+            ),
+            (
+                PHASE1 in given and config.weights != PHASE1,
+                f"--phase1: has no effect with weights={config.weights}; --set weights=phase1 uses it",
+            ),
+            (
+                WEIGHTS in given and config.weights != "imagenet",
+                f"--weights: has no effect with weights={config.weights}, only with imagenet",
+            ),
+        ]
+    )
     if PSEUDO in given:
         check_pseudo_share(config, flags.instance_count)
     return given

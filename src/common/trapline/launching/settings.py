@@ -2,10 +2,11 @@
 
 A flag comes first, then `trapline.toml`, looked for from the working folder upwards, then a variable:
 TRAPLINE_DATA, TRAPLINE_BUCKET, TRAPLINE_OUTPUT, TRAPLINE_ROLE, TRAPLINE_REGION, TRAPLINE_IMAGE,
-TRAPLINE_BACKEND. Hyperparameters are none of these.
+TRAPLINE_BACKEND. Hyperparameters are none of these. Here are also the flags that all launchers share.
 """
 
 import argparse
+import itertools
 import os
 import re
 import shlex
@@ -14,13 +15,15 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from trapline.errors import TraplineError, UsageError
-from trapline.launching.pairs import as_words
-from trapline.launching.shared_flags import COPY_OR_STAY, DEMO
+from trapline.errors import TraplineError, UsageError, refuse_any
+from trapline.launching.aws.account import REPOSITORY, TAG
+from trapline.launching.aws.options import refuse
+from trapline.launching.given_options import as_words
+from trapline.launching.local.docker_engine import IMAGE
 from trapline.options import Options, make_options, option
 from trapline.s3 import is_s3
 
@@ -30,14 +33,11 @@ VARIABLE = "TRAPLINE_"
 IMAGES, RESULTS = "images", "trapline"
 PLACES = ("data", "output")
 NOT_GIVEN = f"Data, output, role, region, image, backend without a flag: as {FILE} says, else {VARIABLE}*."
-ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+|[\w+=,.@-]{1,64}")
-BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 
 
-def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
+def _matching(pattern: str, what: str) -> AfterValidator:
     def checked(text: str) -> str:
-        if not pattern.fullmatch(text):
+        if not re.fullmatch(pattern, text):
             raise ValueError(f"must be {what}")
         return text
 
@@ -45,9 +45,15 @@ def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Role = Annotated[str, _matching(ROLE, "a role's name or ARN, as in arn:aws:iam::123456789012:role/NAME")]
-Bucket = Annotated[str, _matching(BUCKET, "a bucket's name, without s3://")]
-Region = Annotated[str, _matching(REGION, "a region, as in eu-west-1")]
+Role = Annotated[
+    str,
+    _matching(
+        r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+|[\w+=,.@-]{1,64}",
+        "a role's name or ARN, as in arn:aws:iam::123456789012:role/NAME",
+    ),
+]
+Bucket = Annotated[str, _matching(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket's name, without s3://")]
+Region = Annotated[str, _matching(r"[a-z]{2}(-[a-z]+)+-\d", "a region, as in eu-west-1")]
 
 
 class LauncherSettings(Options):
@@ -73,22 +79,29 @@ class Setting:
     source: str
 
 
-def settings_file(folder: Path | None = None) -> Path | None:
-    """The nearest trapline.toml, in `folder` (the working folder) or above it; None where there is none."""
-    start = (folder or Path.cwd()).resolve()
+def settings_file() -> Path | None:
+    """The nearest trapline.toml, in the working folder or above it; None where there is none."""
+    start = Path.cwd().resolve()
     return next((path for above in (start, *start.parents) if (path := above / FILE).is_file()), None)
 
 
-def read_settings(
-    folder: Path | None = None, environment: Mapping[str, str] | None = None
-) -> dict[str, Setting]:
+def read_settings() -> dict[str, Setting]:
     """The settings that are given, by name; the file comes before the variables.
 
     A folder in the file is one beside it, unless it is absolute. Raises UsageError for a name that is no
     setting and for an impossible value, TraplineError for a file that cannot be read.
     """
-    path = settings_file(folder)
-    return {**_of_environment(os.environ if environment is None else environment), **_of_file(path)}
+    variables = {name: f"{VARIABLE}{name.upper()}" for name in LauncherSettings.model_fields}
+    given = {name: os.environ[variable] for name, variable in variables.items() if os.environ.get(variable)}
+    found = {
+        name: Setting(value, variables[name])
+        for name, value in _checked(given, variables.__getitem__).items()
+    }
+    if path := settings_file():
+        for name, value in read_file(path).items():
+            folder = name in PLACES and value != DEMO and not is_s3(value)
+            found[name] = Setting(str(path.parent / value) if folder else value, str(path))
+    return found
 
 
 def read_file(path: Path) -> dict[str, str]:
@@ -108,26 +121,13 @@ def check_value(name: str, value: str) -> None:
 
 
 def _checked(content: Mapping[str, object], spelled: Callable[[str], str]) -> dict[str, str]:
-    known = ", ".join(LauncherSettings.model_fields)
-    made = make_options(LauncherSettings, content, spelled, listed=f"there are {known}")
+    made = make_options(
+        LauncherSettings,
+        content,
+        spelled,
+        listed=f"there are {', '.join(LauncherSettings.model_fields)}",
+    )
     return {name: value for name, value in made if value is not None}
-
-
-def _of_environment(environment: Mapping[str, str]) -> dict[str, Setting]:
-    variables = {name: f"{VARIABLE}{name.upper()}" for name in LauncherSettings.model_fields}
-    given = {name: environment[variable] for name, variable in variables.items() if environment.get(variable)}
-    checked = _checked(given, variables.__getitem__)
-    return {name: Setting(value, variables[name]) for name, value in checked.items()}
-
-
-def _of_file(path: Path | None) -> dict[str, Setting]:
-    if path is None:
-        return {}
-    values = read_file(path)
-    for name in PLACES:
-        if name in values and values[name] != DEMO and not is_s3(values[name]):
-            values[name] = str(path.parent / values[name])
-    return {name: Setting(value, str(path)) for name, value in values.items()}
 
 
 # --- in the place of flags ----------------------------------------------------------------------------------
@@ -184,12 +184,12 @@ def _data(settings: Mapping[str, Setting], backend: str, *, needed: bool) -> dic
             return {"data": f"s3://{bucket.value}/{IMAGES}"}
         if needed:
             raise UsageError(no_data())
-        return {}
-    if backend == "aws" and data.value != DEMO and not is_s3(data.value):
-        if not needed:
-            return {}
-        raise UsageError(f"{data.source}: data {data.value}: {COPY_OR_STAY}")
-    return {"data": data.value}
+    elif backend == "aws" and data.value != DEMO and not is_s3(data.value):
+        if needed:
+            raise UsageError(f"{data.source}: data {data.value}: {COPY_OR_STAY}")
+    else:
+        return {"data": data.value}
+    return {}
 
 
 def _output(settings: Mapping[str, Setting], backend: str) -> dict[str, str]:
@@ -200,10 +200,14 @@ def _output(settings: Mapping[str, Setting], backend: str) -> dict[str, str]:
     return {"output": f"s3://{bucket.value}/{RESULTS}"} if bucket and backend == "aws" else {}
 
 
-def no_data(words: Sequence[str] | None = None) -> str:
+def no_data() -> str:
     """Four lines for a command that needs data, of which nothing says where they lie."""
-    typed = _without_backend(sys.argv if words is None else words)
-    command = shlex.join(["python", *typed])
+    kept = [
+        word
+        for before, word in itertools.pairwise(["", *sys.argv])
+        if "--backend" not in (before, word) and not word.startswith("--backend=")
+    ]
+    command = shlex.join(["python", *kept])
     return "\n".join(
         [
             f"no data: neither --data nor {FILE} nor {VARIABLE}DATA says where they lie",
@@ -214,12 +218,53 @@ def no_data(words: Sequence[str] | None = None) -> str:
     )
 
 
-def _without_backend(words: Sequence[str]) -> list[str]:
-    kept, rest = [], list(words)
-    while rest:
-        word = rest.pop(0)
-        if word == "--backend":
-            rest = rest[1:]
-        elif not word.startswith("--backend="):
-            kept.append(word)
-    return kept
+# --- the flags that launchers and the pipeline share --------------------------------------------------------
+
+DEMO = "demo"
+COPY_OR_STAY = (
+    "jobs on AWS read and write S3 alone; copy it there (aws s3 cp --recursive DIR s3://BUCKET/PREFIX) or "
+    "use --backend process"
+)
+SHARED: dict[str, dict[str, Any]] = {
+    "backend": {
+        "choices": ["process", "local", "aws"],
+        "help": "aws: SageMaker (default); process: here, without Docker or account; local: Docker",
+    },
+    "prepare": {
+        "nargs": "+",
+        "action": "extend",
+        "default": [],
+        "metavar": "KEY=VALUE",
+        "help": "options of entry_points/prepare.py, as in split=random crop-bottom=0.07",
+    },
+    "trial-s3": {
+        "action": "store_true",
+        "help": "process, local: let the jobs read --data DIR from an S3 that this command serves",
+    },
+    "region": {"help": "aws: default: that of trapline.toml, else of AWS's own settings"},
+    "image-uri": {
+        "help": f"local, aws: container image of all jobs; default: local: {IMAGE}, aws: the account's own "
+        f"{REPOSITORY}:{TAG}"
+    },
+}
+
+
+def check_places(flags: argparse.Namespace, names: Sequence[str]) -> None:
+    """Raise UsageError for a flag of `names`, each a place, that jobs of the backend cannot reach."""
+    if flags.backend == "aws":
+        given = {name: getattr(flags, name) for name in names}
+        refuse_any(
+            (value and value != DEMO and not is_s3(value), f"--{name} {value}: {COPY_OR_STAY}")
+            for name, value in given.items()
+        )
+    elif flags.output and is_s3(flags.output):
+        raise UsageError(
+            f"--output {flags.output}: the {flags.backend} backend writes to a folder, as in runs"
+        )
+
+
+def check_here(flags: argparse.Namespace, aws_alone: Sequence[str]) -> None:
+    """Raise UsageError for a flag without an effect on this machine; `aws_alone` are those of AWS."""
+    if flags.backend == "process":
+        refuse(flags, {"image_uri": "has no effect with --backend process; local and aws use it"})
+    refuse(flags, dict.fromkeys(aws_alone, f"only with --backend aws; leave it out with {flags.backend}"))

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
+from trapline.console import relayed, unescaped
 from trapline.metrics import read_line
-from trapline.printing import relayed, unescaped
 
 CLEAR_LINE = "\r\x1b[K"
 SCORES = {"val_loss": "log loss", "val_acc": "accuracy"}
@@ -69,9 +69,9 @@ class TrainingProgress:
             seconds = values.get("epoch_s", moment - self.started)
         else:
             seconds = (moment - self.first[1]) / max(1, epoch - self.first[0])
-        left = seconds * max(0, self.epochs - epoch)
+        left = duration(seconds * max(0, self.epochs - epoch))
         scores = "".join(f", {label} {values[name]:.3f}" for name, label in SCORES.items() if name in values)
-        return f"progress: epoch {epoch:.0f} of {self.epochs}{scores}, at most {duration(left)} left"
+        return f"progress: epoch {epoch:.0f} of {self.epochs}{scores}, at most {left} left"
 
 
 class JobOutput:
@@ -107,3 +107,28 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def prefixed(name: str, line: str) -> str:
+    """A line of one of several, with its name before it."""
+    return f"{name} | {line}"
+
+
+class Prefixed:
+    """A stream that begins each line with a step's name."""
+
+    def __init__(self, name: str, stream: TextIO) -> None:
+        self.name, self.stream = name, unescaped(stream)
+
+    def write(self, text: str) -> int:
+        """Write whole lines."""
+        self.stream.write("".join(prefixed(self.name, line) for line in text.splitlines(keepends=True)))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write out."""
+        self.stream.flush()
+
+    def isatty(self) -> bool:
+        """No status line: lines of several steps follow one another."""
+        return False

@@ -5,6 +5,8 @@ last.safetensors    the last epoch's; not for an ensemble, whose members' best e
 model.json          all that is needed to use them (ModelDescription)
 code/               what serves them; not where a program outside a checkout has trained
 model.pth, last.pth the same tensors as state dicts, when asked for
+
+A later job may start from it: phase 2 from the model of phase 1, with its head and its normalisation.
 """
 
 import contextlib
@@ -15,35 +17,42 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trapline.config import EvalCrop
-from trapline.errors import TraplineError, UsageError
-from trapline.losses import Outputs
-from trapline.models.averaging import Averaged
-from trapline.models.build import Normalisation, build_on_meta, set_output
-from trapline.models.weights import copied_state, copy_tensors, match_tensors, name_some, read_tensors
+from trapline.errors import TraplineError, UsageError, refuse_any
+from trapline.learning import Outputs
+from trapline.models.build import Averaged, Normalisation, build_on_meta, set_output
+from trapline.models.weights import (
+    WeightsReport,
+    copied_state,
+    copy_tensors,
+    match_tensors,
+    name_some,
+    read_tensors,
+)
 from trapline.names import check_class_names
-from trapline.storage import read_json, write_json
+from trapline.s3 import fetch, place_of
+from trapline.s3_copies import fetch_folder
+from trapline.storage import file_digest, read_json, write_json
+from trapline.unpacking import unpack
 
 DESCRIPTION = "model.json"
 STEMS = {"best": "model", "last": "last"}
 STAGING = ".artefact-"
+PHASE1 = "phase1"  # the value of `weights`
+ARCHIVE = "model.tar.gz"
+WEIGHTS = f"{STEMS['best']}.safetensors"
 
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-
-
-class Member(BaseModel):
+class Member(BaseModel, frozen=True, extra="forbid"):
     """One of the models that an ensemble averages: what builds it, and where it comes from.
 
     The metrics are its own, of its own validation; nothing follows from them for the ensemble.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: str
     output: Outputs = Field(description="what it ends in")
@@ -57,10 +66,8 @@ class Member(BaseModel):
     parameters: int = Field(ge=0)
 
 
-class ModelDescription(BaseModel):
+class ModelDescription(BaseModel, frozen=True, extra="forbid"):
     """The contents of model.json; unknown keys and impossible values are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
     architecture: str
@@ -73,7 +80,7 @@ class ModelDescription(BaseModel):
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False, description="divides the logits")
     views: list[str] = Field(default=["plain"], min_length=1, description="test-time views, by name")
     averaging: Literal["logits", "probabilities"] = Field(default="logits", description="what views average")
-    thresholds: list[Probability] | None = Field(
+    thresholds: list[Annotated[float, Field(ge=0, le=1)]] | None = Field(
         default=None, description="from which probability each class is a label; multi-label models only"
     )
     split: str | None = Field(default=None, description="how train and val were divided: site or random")
@@ -135,7 +142,15 @@ def write_artefact(
     """
     try:
         with _staging_folder(model_dir) as staging:
-            _write_tensors(staging, {"best": best, "last": last} if last is not None else {"best": best}, pth)
+            for which, state in (("best", best), ("last", last)):
+                if state is None:
+                    continue
+                # Copies: safetensors refuses tensors that share memory, and torch.save writes a view's whole
+                # storage.
+                tensors = copied_state(state)
+                save_file(tensors, staging / f"{STEMS[which]}.safetensors", metadata={"format": "pt"})
+                if pth:
+                    torch.save(tensors, staging / f"{STEMS[which]}.pth")
             if code:
                 _copy_code(code, staging / "code")
             size = (staging / f"{STEMS['best']}.safetensors").stat().st_size
@@ -159,15 +174,6 @@ def _staging_folder(model_dir: Path) -> Iterator[Path]:
         shutil.rmtree(leftover)  # of a run that was killed: it would be packed with the model
     with tempfile.TemporaryDirectory(prefix=STAGING, dir=model_dir) as folder:
         yield Path(folder)
-
-
-def _write_tensors(folder: Path, states: Mapping[str, Mapping[str, Tensor]], pth: bool) -> None:
-    for which, state in states.items():
-        # Copies: safetensors refuses tensors that share memory, and torch.save writes a view's whole storage.
-        tensors = copied_state(state)
-        save_file(tensors, folder / f"{STEMS[which]}.safetensors", metadata={"format": "pt"})
-        if pth:
-            torch.save(tensors, folder / f"{STEMS[which]}.pth")
 
 
 def _copy_code(code: Sequence[tuple[str, Path]], target: Path) -> None:
@@ -226,7 +232,15 @@ def load_model(
         model = _build(description)
     except UsageError as error:
         raise TraplineError(f"{model_dir / DESCRIPTION}: {error}") from None
-    _check_agreement(path, model.state_dict(), tensors)
+    match = match_tensors(model.state_dict(), tensors)
+    different = tuple(match.different.values())
+    problems = {"missing": match.missing, "of another shape": different, "unknown": match.unused}
+    found = [f"{len(names)} tensors {what} ({name_some(names)})" for what, names in problems.items() if names]
+    if found:
+        raise TraplineError(
+            f"{path}: does not agree with {DESCRIPTION}: {'; '.join(found)};"
+            " the two come from different runs, or the classes were edited"
+        )
     model = model.to_empty(device="cpu")
     copy_tensors(model, tensors)
     return model.eval(), description
@@ -246,13 +260,80 @@ def _build(description: ModelDescription) -> nn.Module:
     return Averaged(members, [member.temperature for member in description.members], description.task)
 
 
-def _check_agreement(path: Path, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-    match = match_tensors(own, tensors)
-    different = [f"{name} {shapes}" for name, shapes in match.different.items()]
-    problems = {"missing": match.missing, "of another shape": different, "unknown": match.unused}
-    found = [f"{len(names)} tensors {what} ({name_some(names)})" for what, names in problems.items() if names]
-    if found:
+def fetch_artefact(uri: str, target: Path) -> None:
+    """Copy the artefact at `uri` in S3, an archive or a folder with one, to the folder `target`.
+
+    Raises TraplineError as `fetch` and `fetch_folder` do.
+    """
+    if place_of(uri).kind == "object":
+        target.mkdir(parents=True, exist_ok=True)
+        fetch(uri, target / ARCHIVE)
+        return
+    fetch_folder(uri, target, only=(ARCHIVE, DESCRIPTION, WEIGHTS))
+
+
+@contextlib.contextmanager
+def opened_artefact(source: Path) -> Iterator[Path]:
+    """The artefact's folder, for the length of the block.
+
+    `source` is that folder, an archive of it (model.tar.gz), or a folder with such an archive, as SageMaker's
+    channels are. Raises TraplineError when it is none of these, or the archive is damaged.
+    """
+    archive = source / ARCHIVE if source.is_dir() else source
+    if (source / DESCRIPTION).is_file():
+        yield source
+        return
+    if not archive.is_file():
         raise TraplineError(
-            f"{path}: does not agree with {DESCRIPTION}: {'; '.join(found)};"
-            " the two come from different runs, or the classes were edited"
+            f"{source}: holds neither {DESCRIPTION} nor {ARCHIVE}; give a job's model folder or archive"
         )
+    with tempfile.TemporaryDirectory(prefix="trapline-model-") as folder:
+        with archive.open("rb") as stream:
+            unpack(stream, str(archive), Path(folder))
+        yield Path(folder)
+
+
+def read_phase1(folder: Path, arch: str, classes: Sequence[str]) -> ModelDescription:
+    """What describes the artefact in `folder`, the start for a model of `arch` with `classes`, in that order.
+
+    Raises UsageError where it is another architecture, TraplineError for other classes or a damaged artefact.
+    """
+    description = read_description(folder)
+    refuse_any([
+        (
+            description.members,
+            f"weights phase1: that model is an ensemble of {len(description.members)}; start from one of "
+            "them",
+        ),
+        (
+            description.architecture != arch,
+            f"weights phase1: that model is a {description.architecture}, and this one a {arch}; "
+            f"set arch={description.architecture}",
+        ),
+    ])  # fmt: skip
+    if description.classes != list(classes):
+        raise TraplineError(
+            f"weights phase1: its classes are {name_some(description.classes)}, those of the prepared set "
+            f"{name_some(classes)}; names and order must be the same"
+        )
+    return description
+
+
+def load_phase1(model: nn.Module, folder: Path, description: ModelDescription) -> WeightsReport:
+    """Fill all of `model` in place, the head too, and report it; `identity` is the file's SHA-256.
+
+    The tensors are those of the artefact in `folder`, which `description` is of.
+
+    Raises TraplineError when the tensors cannot be read or one does not fit.
+    """
+    path = folder / WEIGHTS
+    tensors = read_tensors(path)
+    match = match_tensors(model.state_dict(), tensors)
+    misfits = [*match.missing, *match.different.values(), *match.unused]
+    if misfits:
+        raise TraplineError(
+            f"weights phase1 do not fit: {len(misfits)} tensors are missing, of another shape or unknown "
+            f"({name_some(misfits)}); train with its image_size, {description.image_size}"
+        )
+    copy_tensors(model, tensors)
+    return WeightsReport(PHASE1, file_digest(path), len(match.fitting), (), ())

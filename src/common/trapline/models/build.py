@@ -1,9 +1,13 @@
 """Architectures by name: building them, their heads, and what an optimizer or a device must know of them."""
 
+import copy
 import difflib
+import io
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 import torchvision
@@ -11,13 +15,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torchvision.ops import StochasticDepth
 
-from trapline.errors import UsageError
-from trapline.losses import Outputs
+from trapline.errors import UsageError, refuse_any
+from trapline.learning import Outputs
 from trapline.models.own import OWN
 
 # What the names of the auxiliary heads' tensors begin with, by architecture.
 AUXILIARY_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
-TOO_FEW_VALUES = "Expected more than 1 value per channel"  # says torch of a batch that it cannot normalise
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -26,7 +29,7 @@ class Normalisation:
     """How pixels become a model's input, in training and ever after.
 
     mean, std: mean and standard deviation of the red, green and blue channel, for pixels scaled to 0..1.
-    grey: whether all three channels are the image in grey (see `trapline.images.grey`).
+    grey: whether all three channels are the image in grey (see `trapline.images.canonical`).
     """
 
     mean: tuple[float, float, float]
@@ -125,7 +128,9 @@ def build_model(
     Raises UsageError for an unknown name, a rate out of range, an `image_size` that the architecture cannot
     be built for, or `stochastic_depth` or `auxiliary` where it has no residual branches to drop, or no heads.
     """
-    _check_rates(dropout, stochastic_depth)
+    for name, rate in (("dropout", dropout), ("stochastic_depth", stochastic_depth)):
+        if rate is not None and not 0 <= rate < 1:
+            raise UsageError(f"{name}: {rate} is not a rate; give a number from 0 to below 1")
     model = _construct(arch, classes, image_size, auxiliary)
     if dropout is not None:
         _set_dropout(model, dropout)
@@ -161,19 +166,16 @@ def in_auxiliary_head(arch: str, name: str) -> bool:
     return name.startswith(AUXILIARY_HEADS.get(arch, ()))
 
 
-def _check_rates(dropout: float | None, stochastic_depth: float | None) -> None:
-    for name, rate in (("dropout", dropout), ("stochastic_depth", stochastic_depth)):
-        if rate is not None and not 0 <= rate < 1:
-            raise UsageError(f"{name}: {rate} is not a rate; give a number from 0 to below 1")
-
-
 def _construct(arch: str, classes: int, image_size: int, auxiliary: bool = False) -> nn.Module:
     check_architecture(arch)
-    if auxiliary and arch not in AUXILIARY_HEADS:
-        heads = " and ".join(AUXILIARY_HEADS)
-        raise UsageError(f"aux_weight: {arch} has no auxiliary heads, as {heads} have; set it to 0")
-    if classes < 1:
-        raise UsageError(f"classes: {classes} is too few; a model needs at least one")
+    heads = " and ".join(AUXILIARY_HEADS)
+    refuse_any([
+        (
+            auxiliary and arch not in AUXILIARY_HEADS,
+            f"aux_weight: {arch} has no auxiliary heads, as {heads} have; set it to 0",
+        ),
+        (classes < 1, f"classes: {classes} is too few; a model needs at least one"),
+    ])  # fmt: skip
     if arch in OWN:
         return OWN[arch].build(classes)
     options: dict[str, Any] = {"num_classes": classes}
@@ -185,17 +187,14 @@ def _construct(arch: str, classes: int, image_size: int, auxiliary: bool = False
     if arch.startswith("maxvit"):
         options["input_size"] = (image_size, image_size)
     try:
-        model: nn.Module = torchvision.models.get_model(arch, weights=None, **options)
+        return cast(nn.Module, torchvision.models.get_model(arch, weights=None, **options))
     except (AssertionError, ValueError) as error:
         raise _image_size_error(arch, image_size, error) from None
-    return model
 
 
 def _image_size_error(arch: str, image_size: int, error: Exception, form: str = "") -> UsageError:
     source = imagenet_source(arch)
-    usual = 224
-    if source:
-        usual = torchvision.models.get_model_weights(source).DEFAULT.transforms().crop_size[0]
+    usual = torchvision.models.get_model_weights(source).DEFAULT.transforms().crop_size[0] if source else 224
     reason = (str(error).splitlines() or [type(error).__name__])[0].strip().rstrip(".")
     return UsageError(
         f"image_size: {arch}{form} cannot take images of {image_size} px ({reason}); try {usual}"
@@ -207,17 +206,17 @@ def check_image_size(arch: str, image_size: int, classes: int, *, auxiliary: boo
 
     With `auxiliary` its auxiliary heads, which run in training alone, must take them too.
     """
-    if image_size < 1:
-        raise UsageError(f"image_size: {image_size} is not a number of pixels; give 1 or more")
     only = OWN[arch].image_size if arch in OWN else None
-    if only not in (None, image_size):
-        raise UsageError(
-            f"image_size: {arch} takes images of {only} px, not of {image_size}; set it to {only}"
-        )
+    refuse_any([
+        (image_size < 1, f"image_size: {image_size} is not a number of pixels; give 1 or more"),
+        (
+            only not in (None, image_size),
+            f"image_size: {arch} takes images of {only} px, not of {image_size}; set it to {only}",
+        ),
+    ])  # fmt: skip
     model = build_on_meta(arch, classes, image_size=image_size, auxiliary=auxiliary).train(auxiliary)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            model(torch.empty(2, 3, image_size, image_size, device="meta"))
+        _call_on_meta(model, 2, image_size)
     except (AssertionError, RuntimeError, ValueError) as error:
         raise _image_size_error(arch, image_size, error, " with its auxiliary heads" * auxiliary) from None
 
@@ -229,22 +228,21 @@ def trains_on_one(arch: str, image_size: int, *, auxiliary: bool = False) -> boo
     """
     model = build_on_meta(arch, 2, image_size=image_size, auxiliary=auxiliary).train()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            model(torch.empty(1, 3, image_size, image_size, device="meta"))
+        _call_on_meta(model, 1, image_size)
     except ValueError as error:
-        if TOO_FEW_VALUES not in str(error):
+        if "Expected more than 1 value per channel" not in str(error):
             raise
         return False
     return True
 
 
-def _last_layer(model: nn.Module) -> str:
-    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    return layers[-1]
+def _call_on_meta(model: nn.Module, images: int, image_size: int) -> None:
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        model(torch.empty(images, 3, image_size, image_size, device="meta"))
 
 
 def _set_dropout(model: nn.Module, rate: float) -> None:
-    path = _last_layer(model)
+    path = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
     owner_path, _, name = path.rpartition(".")
     owner = model.get_submodule(owner_path)
     own = [module for module in owner.children() if isinstance(module, nn.Dropout)]
@@ -293,55 +291,6 @@ def count_parameters(model: nn.Module, arch: str = "") -> int:
     )
 
 
-def _is_decayed(name: str, parameter: Tensor) -> bool:
-    # Matrices and kernels are called "weight"; class tokens, position tables and scales are not. The network
-    # that makes Swin v2's position biases is left out, as in the code of its authors (Liu et al. 2022).
-    return parameter.ndim > 1 and name.endswith("weight") and "cpb_mlp" not in name
-
-
-def norm_biases(model: nn.Module) -> frozenset[str]:
-    """The names of the biases of batch normalisation."""
-    layers = (name for name, module in model.named_modules() if isinstance(module, BATCH_NORMS))
-    return frozenset(f"{name}.bias" for name in layers)
-
-
-def parameter_groups(
-    model: nn.Module,
-    weight_decay: float,
-    lr: float,
-    head_lr_multiplier: float,
-    head: frozenset[str],
-    norm_bias_lr_multiplier: float = 1.0,
-) -> list[dict[str, Any]]:
-    """Groups for a torch optimizer: body and head, each with and without weight decay; empty ones left out.
-
-    Norm layers, biases, class tokens, position embeddings and position bias tables are not decayed. `head`
-    names the tensors that learn at `lr * head_lr_multiplier` (see `head_parameters`); with another
-    `norm_bias_lr_multiplier` than 1 the biases of batch normalisation have groups and a rate of their own.
-    Every trainable parameter is in exactly one group; each has `name`, `params`, `lr` and `weight_decay`.
-    """
-    rates = {"body": lr, "head": lr * head_lr_multiplier}
-    kinds = {"decayed": (weight_decay, 1.0), "not_decayed": (0.0, 1.0)}
-    kinds["norm_biases"] = (0.0, norm_bias_lr_multiplier)
-    apart = norm_biases(model) if norm_bias_lr_multiplier != 1 else frozenset()
-    groups: dict[tuple[str, str], list[nn.Parameter]] = {(part, kind): [] for part in rates for kind in kinds}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            part = "head" if name in head else "body"
-            kind = "decayed" if _is_decayed(name, parameter) else "not_decayed"
-            groups[part, "norm_biases" if name in apart else kind].append(parameter)
-    return [
-        {
-            "name": f"{part}_{kind}",
-            "params": members,
-            "lr": rates[part] * kinds[kind][1],
-            "weight_decay": kinds[kind][0],
-        }
-        for (part, kind), members in groups.items()
-        if members
-    ]
-
-
 def normalisation_for(arch: str, weights: str) -> Normalisation:
     """The normalisation that torchvision's ImageNet weights of `arch` were trained with.
 
@@ -354,3 +303,97 @@ def normalisation_for(arch: str, weights: str) -> Normalisation:
     red, green, blue = (float(value) for value in preset.mean)
     spread_red, spread_green, spread_blue = (float(value) for value in preset.std)
     return Normalisation((red, green, blue), (spread_red, spread_green, spread_blue))
+
+
+class Averaged(nn.Module):
+    """Models of the same classes whose outputs are averaged, each at its own temperature.
+
+    For one label an image their log-softmax, for several their logits: valid logits either way, of the
+    renormalised geometric mean of the models' probabilities (label by label for several), as test-time views
+    are averaged. A temperature takes part because a model that is surer than it is right would otherwise
+    outvote the others. The tensors of model i bear names that begin with `members.i.`.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[nn.Module],
+        temperatures: Sequence[float],
+        task: Literal["multiclass", "multilabel"],
+    ) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.temperatures = tuple(temperatures)
+        self.task = task
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float32 (batch, classes) from float32 (batch, 3, side, side)."""
+        scaled = [
+            member(images).float() / temperature
+            for member, temperature in zip(self.members, self.temperatures, strict=True)
+        ]
+        if self.task == "multiclass":
+            scaled = [logits.log_softmax(dim=1) for logits in scaled]
+        return torch.stack(scaled).mean(dim=0)
+
+
+def quantised(model: nn.Module, image_size: int) -> nn.Module:
+    """A copy of `model`, which is on the CPU, whose linear layers calculate in int8: dynamic quantisation.
+
+    Their weights become int8 with a scale for each of its outputs, and their inputs are quantised as they
+    come, with a scale of their own for each batch; between the layers all stays float32. Convolutions and
+    what else there is stay as they are. So nothing is gained for a ResNet, whose only linear layer is its
+    head (45 MB stay 45), and more for a transformer: Swin-T takes 54 MB instead of 110. Layers whose weights
+    are used without calling them, as the projections in the attention of Swin and ViT, cannot be quantised
+    this way and stay as they are too.
+
+    The scales depend on what goes through the model together, so that an image's answer depends, a little, on
+    the others in its batch.
+
+    `image_size`: side of its input, pixels; one image goes through it to see which layers are called. Raises
+    UsageError where this torch or this CPU has no int8 arithmetic.
+    """
+    with warnings.catch_warnings():
+        # torch announces that this module will go, and speaks of tensors that we never see. Which versions
+        # still have it the tests say; where it is gone, the import fails.
+        warnings.filterwarnings("ignore", "torch.ao.quantization is deprecated", DeprecationWarning)
+        warnings.filterwarnings("ignore", r"torch\.quantize_per_tensor", UserWarning)
+        quantize_dynamic, settings = _from_torch()
+        layers = dict.fromkeys(called_linear_layers(model, image_size), settings)
+        converted: nn.Module = quantize_dynamic(copy.deepcopy(model), layers)
+    return converted
+
+
+def _from_torch() -> tuple[Any, Any]:
+    missing = "precision int8: {}; use auto, bf16 or fp32"
+    if torch.backends.quantized.engine == "none":
+        raise UsageError(missing.format("torch has no int8 arithmetic for this CPU"))
+    try:
+        from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+    except ImportError:
+        reason = f"torch {torch.__version__} has dynamic quantisation no more"
+        raise UsageError(missing.format(reason)) from None
+    return quantize_dynamic, per_channel_dynamic_qconfig
+
+
+@torch.inference_mode()
+def called_linear_layers(model: nn.Module, image_size: int) -> list[str]:
+    """The names of the linear layers that are called as layers in a forward pass of `model`."""
+    called: set[str] = set()
+    hooks = [
+        layer.register_forward_hook(lambda *_, name=name: called.add(name))
+        for name, layer in model.named_modules()
+        if type(layer) is nn.Linear
+    ]
+    try:
+        model(torch.zeros(1, 3, image_size, image_size))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sorted(called)
+
+
+def state_megabytes(model: nn.Module) -> float:
+    """Megabytes (10^6 bytes) of the model's state as torch saves it, packed int8 weights included."""
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    return buffer.tell() / 1e6

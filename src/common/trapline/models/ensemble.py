@@ -1,6 +1,6 @@
 """An averaging ensemble: one artefact that holds several models of the same classes and images.
 
-The members' outputs are averaged as `trapline.models.averaging` says, each at the temperature in its own
+The members' outputs are averaged as `trapline.models.build.Averaged` says, each at the temperature in its own
 model.json, so that one that was calibrated (an evaluation's champion) and one that was not (its temperature
 is 1) go together as they are. The ensemble's own temperature is 1 until entry_points/evaluate.py fits it.
 
@@ -19,6 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
+from trapline.augmentation import PLAIN
 from trapline.errors import TraplineError, UsageError
 from trapline.models.artefact import Member, ModelDescription, load_model, write_artefact
 
@@ -35,8 +36,6 @@ SHARED = (
     "split",
     "data_fingerprint",
 )
-PLAIN = "plain"
-EDGE = 1e-6  # how near to 0 and 1 a threshold comes as a logit
 
 
 def write_ensemble(
@@ -97,6 +96,7 @@ def _short(value: Any, limit: int = 100) -> str:
 def ensemble_of(members: Sequence[ModelDescription], versions: Mapping[str, str]) -> ModelDescription:
     """The description of the ensemble of `members`, which are alike."""
     shared = {field: getattr(members[0], field) for field in SHARED}
+    of_each = set(Member.model_fields) - {"output"}
     views = members[0].views if all(each.views == members[0].views for each in members) else [PLAIN]
     return ModelDescription(
         **shared,
@@ -110,29 +110,25 @@ def ensemble_of(members: Sequence[ModelDescription], versions: Mapping[str, str]
         epochs=0,
         parameters=sum(each.parameters for each in members),
         weights={"source": ARCHITECTURE},
-        members=[_member(each) for each in members],
+        members=[
+            Member(
+                output=each.configuration.get("model_output", "logits"),
+                **each.model_dump(mode="json", include=of_each),
+            )
+            for each in members
+        ],
     )
-
-
-def _member(description: ModelDescription) -> Member:
-    kept = set(Member.model_fields) - {"output"}
-    output = description.configuration.get("model_output", "logits")
-    return Member(output=output, **description.model_dump(mode="json", include=kept))
 
 
 def _mean_thresholds(members: Sequence[ModelDescription]) -> list[float] | None:
     """The mean of the members' thresholds as logits, class by class; None where no member has any."""
     if all(each.thresholds is None for each in members):
         return None
-    usual = [0.5] * len(members[0].classes)
-    by_class = zip(*(each.thresholds or usual for each in members), strict=True)
-    return [_sigmoid(sum(map(_logit, values)) / len(values)) for values in by_class]
+    by_class = zip(*(each.thresholds or [0.5] * len(each.classes) for each in members), strict=True)
+    means = (sum(map(_logit, values)) / len(values) for values in by_class)
+    return [1 / (1 + math.exp(-mean)) for mean in means]
 
 
 def _logit(probability: float) -> float:
-    kept = min(max(probability, EDGE), 1 - EDGE)
+    kept = min(max(probability, 1e-6), 1 - 1e-6)  # how near a threshold may come to 0 and 1
     return math.log(kept / (1 - kept))
-
-
-def _sigmoid(value: float) -> float:
-    return 1 / (1 + math.exp(-value))

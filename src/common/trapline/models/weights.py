@@ -1,11 +1,16 @@
-"""Loading weights into a model: torchvision's ImageNet weights, or a file of one's own, local or in S3."""
+"""Weights for a model: torchvision's of ImageNet, staged or downloaded, or a file, local or in S3.
+
+Staged are torchvision's pretrained weights in a folder or below an S3 prefix, with their checksums:
+`weights.json` beside the files says what each is, and launch/stage_weights.py writes both. A job without
+internet reads them as its channel `weights`, and nothing is loaded whose checksum is another.
+"""
 
 import pickle
 import re
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +20,11 @@ import torchvision
 from torch import Tensor, nn
 
 from trapline.errors import TraplineError, UsageError
+from trapline.job_contract import hyperparameter
 from trapline.models.build import imagenet_source
-from trapline.models.staged import checked_file
 from trapline.pickle_checks import check_pickled_file
 from trapline.s3 import fetch, is_s3
-from trapline.storage import file_digest
-from trapline.typed import hyperparameter
+from trapline.storage import file_digest, read_json
 
 IMAGENET = "imagenet"
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -33,8 +37,13 @@ FORMER_NAMES = (
     (re.compile(r"(\.mlp)\.linear_1\."), r"\1.0."),
     (re.compile(r"(\.mlp)\.linear_2\."), r"\1.3."),
 )
-NAMES_SHOWN = 4
 METADATA = "_metadata"  # the attribute of torch's state dicts with the versions of their modules
+MANIFEST = "weights.json"
+VERSION = 1
+HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.pth$")  # torch.hub's: the start of the file's SHA-256
+LICENCE = (
+    "published with torchvision (BSD 3-Clause); trained on ImageNet, whose images have terms of their own"
+)
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,13 @@ class WeightsReport:
 
     def summary(self) -> dict[str, Any]:
         """What model.json keeps: the source, and counts instead of names."""
-        counts = {"loaded": self.loaded, "new": len(self.new), "unused": len(self.unused)}
-        return {"source": self.source, "identity": self.identity, **counts}
+        return {
+            "source": self.source,
+            "identity": self.identity,
+            "loaded": self.loaded,
+            "new": len(self.new),
+            "unused": len(self.unused),
+        }
 
     def __str__(self) -> str:
         """One line for the log."""
@@ -67,7 +81,8 @@ class WeightsReport:
 
 @dataclass(frozen=True)
 class Match:
-    """How a model's tensors and a file's agree: names, and under `different` both shapes in words."""
+    """How a model's tensors and a file's agree: names; in `different` each name, with it and both shapes in
+    words."""
 
     fitting: tuple[str, ...]
     missing: tuple[str, ...]
@@ -78,7 +93,7 @@ class Match:
 def name_some(names: Iterable[str]) -> str:
     """The first few of `names`, for a message of one line."""
     listed = list(names)
-    return ", ".join(listed[:NAMES_SHOWN]) + (", ..." if len(listed) > NAMES_SHOWN else "")
+    return ", ".join(listed[:4]) + (", ..." if len(listed) > 4 else "")
 
 
 def load_weights(
@@ -95,7 +110,7 @@ def load_weights(
     `weights` is `imagenet` (the head stays new), `none`, or a path or S3 URI of a .safetensors, .pth or .pt
     file. From a file, head tensors that fit are loaded, the others stay new; all other tensors must be there.
     `cache` is the folder for torchvision's downloads; None means torch.hub's own. With `staged`, a folder of
-    `trapline.models.staged`, `imagenet` is read from there and nothing is downloaded.
+    staged weights, `imagenet` is read from there and nothing is downloaded.
 
     Raises UsageError when `weights` names nothing that can be loaded, TraplineError when it cannot be read or
     does not fit the model.
@@ -103,16 +118,14 @@ def load_weights(
     if weights == "none":
         return WeightsReport("none", "", 0, tuple(model.state_dict()), ())
     if weights == IMAGENET:
-        tensors, identity = _staged_tensors(staged, arch) if staged else _imagenet_tensors(arch, cache)
+        if staged:
+            path, identity = checked_file(staged, arch)
+            tensors = read_tensors(path)
+        else:
+            tensors, identity = _imagenet_tensors(arch, cache)
         tensors = {name: tensor for name, tensor in tensors.items() if name not in head}
     else:
         tensors, identity = _file_tensors(weights)
-    return _fill(model, tensors, WeightsReport(weights, identity, 0, (), ()), arch, head)
-
-
-def _fill(
-    model: nn.Module, tensors: Mapping[str, Tensor], origin: WeightsReport, arch: str, head: frozenset[str]
-) -> WeightsReport:
     own = model.state_dict()
     match = match_tensors(own, tensors)
     # Files from before torch 0.4.1 lack the batch counter, which nothing reads unless momentum is None.
@@ -120,20 +133,20 @@ def _fill(
     missing = [name for name in absent if name not in head]
     different = {name: shapes for name, shapes in match.different.items() if name not in head}
     if missing or different:
-        raise TraplineError(_misfit(origin.source, arch, len(own), missing, different))
+        raise TraplineError(_misfit(weights, arch, len(own), missing, different))
     copy_tensors(model, {name: tensors[name] for name in match.fitting})
-    return replace(origin, loaded=len(match.fitting), new=(*absent, *match.different), unused=match.unused)
+    return WeightsReport(weights, identity, len(match.fitting), (*absent, *match.different), match.unused)
 
 
 def _misfit(source: str, arch: str, total: int, missing: list[str], different: dict[str, str]) -> str:
     parts = [f"{len(missing)} of {total} tensors are missing ({name_some(missing)})"] if missing else []
     if different:
-        texts = (f"{name} {shapes}" for name, shapes in different.items())
-        parts.append(f"{len(different)} have another shape ({name_some(texts)})")
-    if not missing and all("pos_embedding" in name for name in different):
-        cause = "they were made at another image_size; train at that size, or take other weights"
-    else:
-        cause = "they were probably made by another architecture or variant; check `arch` and `weights`"
+        parts.append(f"{len(different)} have another shape ({name_some(different.values())})")
+    cause = (
+        "they were made at another image_size; train at that size, or take other weights"
+        if not missing and all("pos_embedding" in name for name in different)
+        else "they were probably made by another architecture or variant; check `arch` and `weights`"
+    )
     return f"weights {source} do not fit {arch}: {'; '.join(parts)}; {cause}"
 
 
@@ -144,7 +157,7 @@ def match_tensors(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> M
         fitting=tuple(name for name in shared if own[name].shape == tensors[name].shape),
         missing=tuple(name for name in own if name not in tensors),
         different={
-            name: f"{list(tensors[name].shape)} instead of {list(own[name].shape)}"
+            name: f"{name} {list(tensors[name].shape)} instead of {list(own[name].shape)}"
             for name in shared
             if own[name].shape != tensors[name].shape
         },
@@ -178,29 +191,28 @@ def copy_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             own[name].copy_(tensor)
 
 
-def _staged_tensors(folder: Path, arch: str) -> tuple[dict[str, Tensor], str]:
-    path, identity = checked_file(folder, arch)
-    return read_tensors(path), identity
-
-
 def _imagenet_tensors(arch: str, cache: Path | None) -> tuple[dict[str, Tensor], str]:
     source = imagenet_source(arch)
-    others = (hyperparameter("weights", value) for value in (FILES, "none"))
-    alternatives = f"use {' or '.join(f'`{other}`' for other in others)}"
+    alternatives = f"use `{hyperparameter('weights', FILES)}` or `{hyperparameter('weights', 'none')}`"
     if source is None:
         raise UsageError(f"weights: torchvision has no ImageNet weights of {arch}; {alternatives}")
     available = torchvision.models.get_model_weights(source)
     path = (cache or Path(torch.hub.get_dir()) / "checkpoints") / available.DEFAULT.url.rpartition("/")[2]
-    options = {"progress": False, "check_hash": True, "map_location": "cpu", "weights_only": True}
     try:
-        content = available.DEFAULT.get_state_dict(model_dir=str(path.parent), **options)
+        content = available.DEFAULT.get_state_dict(
+            model_dir=str(path.parent), progress=False, check_hash=True, map_location="cpu", weights_only=True
+        )
     except Exception as error:  # a network fails in many ways, and see read_tensors
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        failure = f"the ImageNet weights of {arch} could not be downloaded ({reason})"
-        if path.exists():
-            failure = f"{path}: damaged ImageNet weights ({reason}); delete the file to download it again"
-        staging = f"stage them where there is internet: launch/stage_weights.py {arch} --to URI"
-        raise TraplineError(f"{failure}\n{alternatives}, or {staging}") from error
+        failure = (
+            f"{path}: damaged ImageNet weights ({reason}); delete the file to download it again"
+            if path.exists()
+            else f"the ImageNet weights of {arch} could not be downloaded ({reason})"
+        )
+        raise TraplineError(
+            f"{failure}\n{alternatives}, or stage them where there is internet: "
+            f"launch/stage_weights.py {arch} --to URI"
+        ) from error
     return normalise_state_dict(content), str(available.DEFAULT)
 
 
@@ -226,18 +238,14 @@ def read_tensors(path: Path, shown_as: str | None = None) -> dict[str, Tensor]:
     if not path.is_file():
         raise TraplineError(f"{shown}: no such file of weights; check `weights`")
     try:
-        return normalise_state_dict(_read(path))
+        if path.suffix == ".safetensors":
+            return normalise_state_dict(safetensors.torch.load_file(path))
+        check_pickled_file(path)
+        return normalise_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except TraplineError as error:
         raise TraplineError(f"{shown}: {error}") from None
     except Exception as error:  # on damaged bytes torch's unpickler raises whatever it trips over
         raise TraplineError(f"{shown}: {_reading_failure(error)}") from error
-
-
-def _read(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
-    check_pickled_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _reading_failure(error: Exception) -> str:
@@ -283,3 +291,136 @@ def _current_name(name: str) -> str:
     for pattern, replacement in FORMER_NAMES:
         name = pattern.sub(replacement, name)
     return name
+
+
+@dataclass(frozen=True)
+class Published:
+    """What torchvision publishes for an architecture: its best ImageNet weights."""
+
+    arch: str
+    weights: str  # torchvision's name, as in ResNet18_Weights.IMAGENET1K_V1
+    url: str
+    licence: str
+
+    @property
+    def file(self) -> str:
+        """The file's name."""
+        return self.url.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """One file of the manifest. `weights` is torchvision's name, empty for a file of one's own."""
+
+    arch: str
+    file: str
+    weights: str
+    sha256: str
+    bytes: int
+    licence: str
+
+    @property
+    def identity(self) -> str:
+        """What a model remembers of its first weights: the same as after a download."""
+        return self.weights or self.sha256
+
+
+def published(arch: str) -> Published:
+    """torchvision's ImageNet weights for `arch`, under the name of torchvision's architecture.
+
+    Raises UsageError for an unknown name, or one without any.
+    """
+    source = imagenet_source(arch)
+    if source is None:
+        raise UsageError(f"weights: torchvision has no ImageNet weights of {arch}")
+    best = torchvision.models.get_model_weights(source).DEFAULT
+    own = best.meta.get("license")
+    return Published(source, str(best), best.url, f"{own} (of these weights)" if own else LICENCE)
+
+
+def describe(arch: str, path: Path, source: Published) -> StagedFile:
+    """The manifest's entry of the file at `path`.
+
+    Raises TraplineError where the hash in its name is not the start of its SHA-256.
+    """
+    digest = file_digest(path)
+    named = HASH_IN_NAME.search(path.name)
+    if named and not digest.startswith(named[1]):
+        raise TraplineError(
+            f"{path}: its SHA-256 is {digest}, which does not begin with {named[1]}, the hash in its name; "
+            "the file is damaged, fetch it again"
+        )
+    official = path.name == source.file
+    weights, licence = (source.weights, source.licence) if official else ("", "of the file's owner")
+    return StagedFile(arch, path.name, weights, digest, path.stat().st_size, licence)
+
+
+def manifest(files: Mapping[str, StagedFile]) -> dict[str, Any]:
+    """The content of weights.json."""
+    return {"version": VERSION, "files": {arch: asdict(files[arch]) for arch in sorted(files)}}
+
+
+def read_manifest(path: Path, shown_as: str | None = None) -> dict[str, StagedFile]:
+    """The files of a weights.json by architecture.
+
+    Messages call it `shown_as`. Raises TraplineError when it is missing or not one of this project.
+    """
+    shown = shown_as or str(path)
+    if not path.is_file():
+        raise TraplineError(
+            f"{path.parent}: holds no {MANIFEST}; launch/stage_weights.py ARCH --to it writes one"
+        )
+    content = read_json(path)
+    try:
+        if content["version"] != VERSION:
+            raise ValueError(f"version {content['version']}, not {VERSION}")
+        files = {arch: StagedFile(**entry) for arch, entry in content["files"].items()}
+        for item in files.values():
+            if Path(item.file).name != item.file:
+                raise ValueError(f"{item.file!r} is no file name")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise TraplineError(f"{shown}: not a manifest of staged weights ({error}); stage them anew") from None
+    return files
+
+
+def find_staged(files: Mapping[str, StagedFile], arch: str, shown: str) -> StagedFile:
+    """The entry of the weights that fit `arch`. Raises TraplineError naming what is there."""
+    source = imagenet_source(arch) or arch
+    if source not in files:
+        there = ", ".join(sorted(files)) or "none"
+        raise TraplineError(
+            f"{shown}: holds no weights of {arch} (it holds {there}); add them with "
+            f"launch/stage_weights.py {arch}"
+        )
+    return files[source]
+
+
+def checked_file(folder: Path, arch: str) -> tuple[Path, str]:
+    """The file of `arch` in the staged `folder`, whose bytes are those that were staged, and its identity.
+
+    Raises TraplineError for a file that is not there or whose SHA-256 is not the manifest's.
+    """
+    entry = find_staged(read_manifest(folder / MANIFEST), arch, str(folder))
+    path = folder / entry.file
+    if not path.is_file():
+        raise TraplineError(f"{path}: no such file, but {MANIFEST} names it; stage {arch} anew")
+    digest = file_digest(path)
+    if digest != entry.sha256:
+        raise TraplineError(
+            f"{path}: its SHA-256 is {digest}, but {MANIFEST} says {entry.sha256}; it was changed or "
+            f"damaged, stage {arch} anew"
+        )
+    return path, entry.identity
+
+
+def fetch_staged(uri: str, folder: Path, arch: str) -> None:
+    """Copy the manifest and the file of `arch` from the S3 prefix `uri` into `folder`; others are not needed.
+
+    Raises TraplineError where they are not there or S3 does not give them.
+    """
+    prefix = uri.rstrip("/")
+    listed = read_manifest(fetch(f"{prefix}/{MANIFEST}", folder / MANIFEST), f"{prefix}/{MANIFEST}")
+    entry = find_staged(listed, arch, uri)
+    path = folder / entry.file
+    if not (path.is_file() and file_digest(path) == entry.sha256):
+        fetch(f"{prefix}/{entry.file}", path)

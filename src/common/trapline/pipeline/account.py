@@ -11,36 +11,40 @@ from typing import Any
 
 from trapline.console import table
 from trapline.errors import TraplineError, UsageError
-from trapline.launching.aws.account import signed_in
-from trapline.launching.aws.contact import NEW_FOR, ask_until_known, make_clients
-from trapline.launching.aws.errors import WITHOUT_ACCOUNT, explained
-from trapline.launching.aws.executions import list_steps, outcome_of, step_row, wait_for_execution
-from trapline.launching.aws.image import account_of, own_image
+from trapline.launching.aws.account import account_of, own_image, signed_in
+from trapline.launching.aws.errors import explained
+from trapline.launching.aws.jobs import NEW_FOR, ask_until_known, list_steps, make_clients
 from trapline.launching.aws.registry import MODELS, describe, ensure_group, find_package, write_card
-from trapline.launching.aws.waiting import follow_command
-from trapline.launching.staging import stage_code
-from trapline.pipeline import schedule
-from trapline.pipeline.checking import require_sound_pipeline, require_sound_start
+from trapline.launching.aws.waiting import follow_command, outcome_of, step_row, wait_for_execution
+from trapline.launching.checking.soundness import require_sound
+from trapline.launching.checkout import stage_code
+from trapline.pipeline.check import creation, require_sound_start
 from trapline.pipeline.command_line import Command
-from trapline.pipeline.data_version import with_version
-from trapline.pipeline.definition import Design, make_pipeline, quiet_sdk
-from trapline.pipeline.image import IMAGE, by_digest, description, with_image
-from trapline.pipeline.parameters import (
+from trapline.pipeline.design import (
     DATA_VERSION,
     NOTHING_NEW,
     OUTPUT_PREFIX,
-    Parameter,
+    Design,
     Value,
     require_all,
-    settled,
     with_default,
 )
-from trapline.pipeline.places import check_places, with_places
-from trapline.pipeline.record import ensure_record
+from trapline.pipeline.starting import (
+    ACTION,
+    HINT,
+    IMAGE,
+    by_digest,
+    check_places,
+    description,
+    ensure_record,
+    find_schedule,
+    put_schedule,
+    shown,
+    with_image,
+    with_places,
+    with_version,
+)
 from trapline.s3 import split_uri
-
-ENDED_EARLY = "nothing new: data, code, image and settings are those of the last completed execution"
-HINT = f"{WITHOUT_ACCOUNT} (run --backend process)"
 
 
 @dataclass(frozen=True)
@@ -55,25 +59,21 @@ def act(command: Command) -> None:
     """Do what the command says. Raises TraplineError, one message, where AWS refuses."""
     with explained(f"{command.verb} {command.design.name}", HINT):
         session = signed_in()
-        client = Client(session, session.client("sagemaker"))
-        VERBS[command.verb](command, client)
+        VERBS[command.verb](command, Client(session, session.client("sagemaker")))
 
 
 def _run(command: Command, client: Client) -> None:
+    """Send the pipeline, run it to its end, and complete what it registered."""
     _upsert(command, client)
     arn = _start(command, client)
     wait_for_execution(make_clients(client.session), arn)
-    _write_card(client, arn)
-
-
-def _write_card(client: Client, execution: str) -> None:
-    """Give the model that an execution registered its model card."""
-    try:
-        described = describe(client.session, find_package(client.sagemaker, execution))
+    try:  # the model that the execution registered gets its model card
+        described = describe(client.session, find_package(client.sagemaker, arn))
         write_card(client.session, described)
     except TraplineError as error:
-        missing = f"only the model card is missing: python launch/model_card.py {execution}"
-        raise TraplineError(f"{error}\nall else is done; {missing}") from error
+        raise TraplineError(
+            f"{error}\nall else is done; only the model card is missing: python launch/model_card.py {arn}"
+        ) from error
     print(f"model: {described.arn}, with its card", flush=True)
 
 
@@ -85,28 +85,26 @@ def _upsert(command: Command, client: Client) -> None:
             "--job-role, that of its jobs)"
         )
     from trapline.launching.sdk.pipeline_internals import DefinitionSession
+    from trapline.pipeline.definition import make_pipeline, quiet_sdk
 
     role = _role_arn(client, command.role)
     job_role = _role_arn(client, command.job_role, "--job-role") if command.job_role else role
     design, image = _settled(command, job_role, client.session)
     pipeline = make_pipeline(design, DefinitionSession(design.region, client.sagemaker))
-    require_sound_pipeline(pipeline, design, role)
+    require_sound([creation(pipeline, design, role)], design.region)
     ensure_group(client.sagemaker, MODELS, design.tags)
     given = design.options.code_output if design.options else None
-    copied = upload_code(client, given or command.output, design.code)
+    code = upload_code(client, given or command.output, design.code)
     ensure_record(client.session.client("s3"), command.output, design.name)
     with quiet_sdk():
         answer = pipeline.upsert(role, description(image), design.tags)
-    print(f"code: {copied}\npipeline: {answer['PipelineArn']}\n{_said_of_roles(role, job_role)}", flush=True)
-
-
-def _said_of_roles(role: str, job_role: str) -> str:
-    """What the choice of roles means for who decodes strangers' images."""
-    if job_role != role:
-        return f"roles: {role} of the pipeline, {job_role} of its jobs"
-    return (
-        f"role: {role} of the pipeline and of its jobs, which may thus start others; with --job-role they "
-        "have one of their own (launch/policies.py prints what it needs)"
+    print(f"code: {code}\npipeline: {answer['PipelineArn']}")
+    print(
+        f"roles: {role} of the pipeline, {job_role} of its jobs"
+        if job_role != role  # else who decodes strangers' images may do what the pipeline may
+        else f"role: {role} of the pipeline and of its jobs, which may thus start others; with --job-role "
+        "they have one of their own (launch/policies.py prints what it needs)",
+        flush=True,
     )
 
 
@@ -121,9 +119,9 @@ def _settled(command: Command, job_role: str, session: Any) -> tuple[Design, str
     account = account_of(job_role)
     if account and not command.image:
         parameters = with_default(parameters, IMAGE, own_image(account, region))
-    image = settled(parameters, {}).get(IMAGE)
+    image = next(item.default for item in parameters if item.name == IMAGE)
     if image is not None:
-        parameters = with_default(parameters, IMAGE, by_digest(session, str(image), HINT))
+        parameters = with_default(parameters, IMAGE, by_digest(session, str(image)))
     return replace(command.design, parameters=parameters, region=region), str(image) if image else None
 
 
@@ -136,7 +134,7 @@ def _role_arn(client: Client, role: str, flag: str = "--role") -> str:
 
 def upload_code(client: Client, output: str, digest: str) -> str:
     """Copy the sources below `output`/code/`digest`, for processing and training. Returns the URI."""
-    from trapline.pipeline.steps import ARCHIVE, SOURCE
+    from trapline.pipeline.frame import ARCHIVE, SOURCE
 
     uri = f"{output}/code/{digest}"
     bucket, prefix = split_uri(uri)
@@ -185,26 +183,24 @@ def _checked_start(command: Command, client: Client) -> tuple[str, dict[str, Val
             f"pipeline {name}",
             patience=NEW_FOR if command.verb == "run" else 0.0,  # which has made it just now
         )
+    text, region = described["PipelineDefinition"], str(client.session.region_name)
+    definition = json.loads(text)
     values = _given(command)
-    known = {**_defaults_of(described), **values}
-    require_all(_of_the_pipeline(command, described), known)
-    values = with_image(client.session, described, values, str(known[IMAGE]), HINT, scheduled=scheduled)
+    declared = {item["Name"]: item.get("DefaultValue") for item in definition["Parameters"]}
+    known = {name: default for name, default in declared.items() if default is not None} | values
+    # Only the defaults of the pipeline in the account count for a start.
+    own = [replace(item, default=None) for item in command.design.parameters if item.name in declared]
+    require_all(own, known)
+    values = with_image(client.session, described, values, str(known[IMAGE]), scheduled=scheduled)
     values = with_places(values, known)
     known |= values
-    text, region = described["PipelineDefinition"], str(client.session.region_name)
     require_sound_start(name, text, known, region)
     if not scheduled and DATA_VERSION not in values:  # with one, a start asks S3 nothing
         check_places(client.session, known)
-    values = with_version(client.session, json.loads(text), values, known, scheduled=scheduled)
+    values = with_version(client.session, definition, values, known, scheduled=scheduled)
     if DATA_VERSION in values:
         ensure_record(client.session.client("s3"), str(known[OUTPUT_PREFIX]), name)
     return str(described["PipelineArn"]), values
-
-
-def _of_the_pipeline(command: Command, described: dict[str, Any]) -> list[Parameter]:
-    """The parameters that the pipeline in the account has; only its own defaults count for a start."""
-    declared = {item["Name"] for item in json.loads(described["PipelineDefinition"])["Parameters"]}
-    return [replace(item, default=None) for item in command.design.parameters if item.name in declared]
 
 
 def _schedule(command: Command, client: Client) -> None:
@@ -213,16 +209,19 @@ def _schedule(command: Command, client: Client) -> None:
         raise UsageError("schedule: give --role, a role that the scheduler may take to start the pipeline")
     pipeline, values = _checked_start(command, client)
     role = _role_arn(client, command.role)
-    scheduler = client.session.client("scheduler")
-    arn = schedule.put_schedule(scheduler, command.design.name, command.when, pipeline, role, values)
-    print(f"the role must allow {schedule.ACTION} on {pipeline}")
+    arn = put_schedule(
+        client.session.client("scheduler"), command.design.name, command.when, pipeline, role, values
+    )
+    print(f"the role must allow {ACTION} on {pipeline}")
     print(f"schedule: {arn}\n{command.when} UTC; `unschedule` ends it", flush=True)
 
 
 def _unschedule(command: Command, client: Client) -> None:
-    name = command.design.name
-    if not schedule.remove_schedule(client.session.client("scheduler"), name):
-        raise TraplineError(f"pipeline {name}: has no schedule")
+    name, scheduler = command.design.name, client.session.client("scheduler")
+    with explained(f"schedule {name}"):
+        if find_schedule(scheduler, name) is None:
+            raise TraplineError(f"pipeline {name}: has no schedule")
+        scheduler.delete_schedule(Name=name)
     print(f"schedule of {name}: removed", flush=True)
 
 
@@ -231,13 +230,7 @@ def _given(command: Command) -> dict[str, Value]:
     flags = {"InputData": command.data, "SiteCsv": command.sites, "OutputPrefix": command.output}
     flags |= {"ImageUri": command.image, "WeightsUri": command.weights}
     known = {parameter.name for parameter in command.design.parameters}
-    named: dict[str, Value] = {key: value for key, value in flags.items() if value and key in known}
-    return {**named, **command.values}
-
-
-def _defaults_of(described: dict[str, Any]) -> dict[str, Value]:
-    declared = json.loads(described["PipelineDefinition"])["Parameters"]
-    return {item["Name"]: item["DefaultValue"] for item in declared if "DefaultValue" in item}
+    return {key: value for key, value in flags.items() if value and key in known} | command.values
 
 
 def _status(command: Command, client: Client) -> None:
@@ -247,8 +240,8 @@ def _status(command: Command, client: Client) -> None:
     print(f"execution: {arn}\nstatus: {described['PipelineExecutionStatus']}\n")
     print(table(["step", "state", "time", "reason"], [step_row(step) for step in steps]))
     if any(step["StepName"] == NOTHING_NEW and outcome_of(step) == "True" for step in steps):
-        print(f"\n{ENDED_EARLY}")
-    print(f"\n{schedule.shown(client.session.client('scheduler'), command.design.name)}", flush=True)
+        print("\nnothing new: data, code, image and settings are those of the last completed execution")
+    print(f"\n{shown(client.session.client('scheduler'), command.design.name)}", flush=True)
 
 
 def _execution(command: Command, client: Client) -> str:

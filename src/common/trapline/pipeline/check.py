@@ -9,33 +9,43 @@ what is not given (data, bucket, role) is assumed. The same checks run before ea
 """
 
 import argparse
-import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trapline.console import ArgumentParser
 from trapline.errors import TraplineError, UsageError
+from trapline.launching.aws.account import open_account
+from trapline.launching.aws.backend import check_plan, planned_jobs, requests_of
+from trapline.launching.aws.errors import WITHOUT_ACCOUNT, explained
 from trapline.launching.aws.options import role_of_environment
-from trapline.launching.experiment import Experiment
-from trapline.launching.experiments import experiment_names, find_experiment, recipe_names
+from trapline.launching.checking.field_rules import partition_of
+from trapline.launching.checking.findings import refuse
+from trapline.launching.checking.pipeline_definition import check_definition
+from trapline.launching.checking.soundness import CheckResult, check_code, check_requests, with_values
+from trapline.launching.checkout import Experiment, experiment_names, find_experiment, recipe_names
+from trapline.launching.flags import read_plan
+from trapline.launching.many.fleet import InParallel, training_jobs
+from trapline.launching.many.studies import fold_jobs
 from trapline.launching.pricing.prices import REGION
 from trapline.launching.settings import in_s3
+from trapline.pipeline.command_line import read_command
+from trapline.pipeline.design import Design, Value
 
 if TYPE_CHECKING:
-    import boto3
-
-    from trapline.launching.aws.backend import Variation
-    from trapline.launching.checking.soundness import CheckResult
-    from trapline.launching.plan import Plan
+    from trapline.launching.sdk.objects import Pipeline
 
 PIPELINE = "pipeline"
 BUCKET = "s3://assumed-bucket"
 ASSUMED = {"data": f"{BUCKET}/images", "prepared": f"{BUCKET}/prepared", "output": f"{BUCKET}/trapline"}
 CHANNELS = {"pseudo": f"{BUCKET}/pseudo", "phase1": f"{BUCKET}/job/output/model.tar.gz"}
 ACCOUNT = "000000000000"
+ROLE = "assumed-role"
+ASSUMED_ROLE = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
+ELSEWHERE = "what is checked is what goes to AWS; leave it out"
 
 
 def parser() -> ArgumentParser:
@@ -60,18 +70,22 @@ def main() -> None:
 
 def check_all(subjects: Sequence[tuple[str, Sequence[str]]]) -> int:
     """Check names with their flags, and the code once, and say what is found. Returns how much."""
-    from trapline.launching.checking.soundness import check_code
-
     number, images = 0, set()
     for name, words in subjects:
         result, of_aws = check_subject(name, words)
         images.add(of_aws)
-        looked = f"{_count(result.requests, 'request')}, {_count(result.values, 'field')} checked"
-        number += _report(" ".join([name, *words]), result, looked)
+        number += _report(
+            " ".join([name, *words]),
+            result,
+            f"{_count(result.requests, 'request')}, {_count(result.values, 'field')} checked",
+        )
     for of_aws in sorted(images):
         result = check_code(of_aws=of_aws)
-        title = "code for AWS's image" if of_aws else "code"
-        number += _report(title, result, f"{_count(result.files, 'file')} checked")
+        number += _report(
+            "code for AWS's image" if of_aws else "code",
+            result,
+            f"{_count(result.files, 'file')} checked",
+        )
     return number
 
 
@@ -79,7 +93,7 @@ def _count(number: int, unit: str) -> str:
     return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
-def _report(title: str, result: "CheckResult", looked: str) -> int:
+def _report(title: str, result: CheckResult, looked: str) -> int:
     for finding in result.findings:
         print(f"{title}: {finding}")
     if not result.findings:
@@ -89,23 +103,17 @@ def _report(title: str, result: "CheckResult", looked: str) -> int:
 
 def all_subjects() -> list[tuple[str, list[str]]]:
     """Every experiment, and the pipeline with each experiment that can be its recipe, and with its own."""
-    names = experiment_names()
     return [
-        *((name, []) for name in names),
+        *((name, []) for name in experiment_names()),
         (PIPELINE, ["--data", "demo"]),
         *((PIPELINE, ["--recipe", name]) for name in recipe_names()),
     ]
 
 
-def check_subject(name: str, words: Sequence[str]) -> tuple["CheckResult", bool]:
+def check_subject(name: str, words: Sequence[str]) -> tuple[CheckResult, bool]:
     """What is found in the requests of an experiment or the pipeline; whether AWS's image runs the jobs."""
-    from trapline.launching.checking.soundness import check_requests
-
     if name == PIPELINE:
-        from trapline.pipeline.checking import rehearse
-
-        requests, region = rehearse(words)
-        return check_requests(requests, region), False
+        return check_requests(*rehearse(words)), False
     try:
         experiment = find_experiment(name)
     except UsageError as error:
@@ -113,38 +121,28 @@ def check_subject(name: str, words: Sequence[str]) -> tuple["CheckResult", bool]
     return _check_launch(experiment, words)
 
 
-def _check_launch(experiment: Experiment, words: Sequence[str]) -> tuple["CheckResult", bool]:
-    from trapline.launching.aws.account import open_account
-    from trapline.launching.aws.backend import check_plan, planned_jobs
-    from trapline.launching.aws.errors import WITHOUT_ACCOUNT, explained
-    from trapline.launching.aws.recording import requests_of
-    from trapline.launching.checking.soundness import check_requests
-    from trapline.launching.flags import read_plan
-
+def _check_launch(experiment: Experiment, words: Sequence[str]) -> tuple[CheckResult, bool]:
     plan = read_plan(experiment, [*words, *assumed(experiment, words)])
     if plan.backend != "aws":
-        raise UsageError(f"--backend {plan.backend}: what is checked is what goes to AWS; leave it out")
+        raise UsageError(f"--backend {plan.backend}: {ELSEWHERE}")
     check_plan(plan)
+    variation = None
+    if plan.folds:  # what is sent in the place of one job
+        many = fold_jobs(plan)
+        InParallel().check(many)
+        variation = partial(training_jobs, many)
     with explained(f"checking {experiment.name}", WITHOUT_ACCOUNT):
-        session = _session()
-        region = str(session.region_name)
-        account = open_account(session, dataclasses.replace(plan, role=_role_arn(plan.role, region)))
-        with planned_jobs(plan, account, _variation(plan)) as jobs:
+        import boto3
+
+        region = os.environ.get("AWS_REGION") or boto3.Session().region_name or REGION
+        role = plan.role or role_of_environment() or ROLE
+        if not role.startswith("arn:"):
+            role = f"arn:{partition_of(region)}:iam::{ACCOUNT}:role/{role}"
+        account = open_account(boto3.Session(region_name=region), replace(plan, role=role))
+        with planned_jobs(plan, account, variation) as jobs:
             requests = requests_of(jobs, account)
     of_aws = account.image.of_aws
     return check_requests(requests, region, of_aws=of_aws), of_aws
-
-
-def _variation(plan: "Plan") -> "Variation | None":
-    """What a launch with many jobs sends in the place of one."""
-    if not plan.folds:
-        return None
-    from trapline.launching.many.fleet import InParallel, training_jobs
-    from trapline.launching.many.folds import fold_jobs
-
-    many = fold_jobs(plan)
-    InParallel().check(many)
-    return partial(training_jobs, many)
 
 
 def assumed(experiment: Experiment, words: Sequence[str]) -> list[str]:
@@ -161,19 +159,45 @@ def assumed(experiment: Experiment, words: Sequence[str]) -> list[str]:
     return [word for name, uri in needed.items() if name not in given for word in (f"--{name}", uri)]
 
 
-def _session() -> "boto3.Session":
-    import boto3
+def rehearse(words: Sequence[str]) -> tuple[list[dict[str, Any]], str]:
+    """The request that a command line's flags would make, and the region; sends nothing, asks nobody."""
+    backend = [] if any(word.startswith("--backend") for word in words) else ["--backend", "aws"]
+    command = read_command(["definition", *words, *backend])
+    if command.backend != "aws":
+        raise UsageError(f"--backend {command.backend}: {ELSEWHERE}")
+    role = command.role if command.role and command.role.startswith("arn:") else ASSUMED_ROLE
+    from trapline.pipeline.definition import make_pipeline
 
-    own = boto3.Session()
-    region = os.environ.get("AWS_REGION") or own.region_name or REGION
-    return boto3.Session(region_name=region)
+    design = command.design
+    return [creation(make_pipeline(design), design, role, command.values)], design.region
 
 
-def _role_arn(role: str | None, region: str) -> str:
-    """A role's ARN; where only a name is given, of an assumed account."""
-    from trapline.launching.checking.field_rules import partition_of
+def creation(
+    pipeline: "Pipeline", design: Design, role: str, values: Mapping[str, Value] | None = None
+) -> dict[str, Any]:
+    """The request that creates a pipeline, as a dry run would record it; `values` in place of defaults."""
+    from trapline.pipeline.definition import definition_text
 
-    role = role or role_of_environment() or "assumed-role"
-    if role.startswith("arn:"):
-        return role
-    return f"arn:{partition_of(region)}:iam::{ACCOUNT}:role/{role}"
+    return {
+        "CreatePipeline": {
+            "PipelineName": design.name,
+            "PipelineDefinition": with_values(definition_text(pipeline), values or {}),
+            "ClientRequestToken": "x" * 32,  # boto3 makes one
+            "RoleArn": role,
+            "Tags": design.tags,
+        }
+    }
+
+
+def require_sound_start(name: str, definition: str, values: Mapping[str, Value], region: str) -> None:
+    """Raise UsageError where the values of a start make requests that AWS would refuse.
+
+    `definition`: of the pipeline that is there, which may be older than the code here.
+    """
+    start = {
+        "PipelineName": name,
+        "ClientRequestToken": "x" * 32,
+        "PipelineParameters": [{"Name": key, "Value": str(value)} for key, value in values.items()],
+    }
+    findings, _ = check_definition(with_values(definition, values), region, current=False)
+    refuse([*check_requests([{"StartPipelineExecution": start}], region).findings, *findings])

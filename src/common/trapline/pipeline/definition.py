@@ -1,170 +1,164 @@
-"""The pipeline: its parameters, its steps and their order, and the JSON that SageMaker gets of it."""
+"""The pipeline: its steps in their order, the conditions between them, and the JSON that SageMaker gets.
 
-import contextlib
-import hashlib
+AWS takes no condition behind another one, so the quality gate stands beside the question whether anything is
+new: it waits for Evaluate, and comes to nothing where that does not run.
+"""
+
 import json
 import warnings
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from trapline.config import TrainingConfig
-from trapline.launching.aws.options import DEFAULTS_FILE, AwsOptions, check_isolation
-from trapline.launching.aws.registry import MODELS
-from trapline.launching.staging import model_code_digest
-from trapline.pipeline.parameters import LABEL_NAMES, SITE_CSV, WEIGHTS_URI, Parameter
-from trapline.pipeline.recipes import Recipe
-
-if TYPE_CHECKING:
-    from trapline.launching.sdk.workflow import Pipeline
-
-PREFIX = "trapline"
-DIGEST_LENGTH = 16
-
-
-@dataclass(frozen=True)
-class Design:
-    """What is decided when a definition is made.
-
-    drawn: prepare.py draws or finds the images itself. sites, labels: file names of CSVs of sites and of the
-    labels' names. registers: the champion is registered, which a process backend cannot. part: what the
-    quality gate looks at. options: of the jobs on AWS; None where the pipeline runs here.
-    """
-
-    recipe: Recipe
-    parameters: list[Parameter]
-    code: str  # digest of the sources
-    region: str
-    drawn: bool
-    sites: str | None
-    registers: bool
-    part: Literal["test", "validation"] = "test"
-    prepare: dict[str, str] = field(default_factory=dict)  # options of prepare.py
-    options: AwsOptions | None = None
-    labels: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The pipeline's name."""
-        return f"{PREFIX}-{self.recipe.name.replace('_', '-')}"
-
-    @property
-    def phases(self) -> tuple[TrainingConfig, TrainingConfig]:
-        """The configurations of both phases."""
-        return self.recipe.phase1, self.recipe.phase2
-
-    @property
-    def fixed(self) -> str:
-        """A digest of what a definition decides beside the code and the parameters."""
-        options = {**asdict(self.options), "tags": None} if self.options else None
-        decided = {
-            "phases": [config.record() for config in self.phases],
-            "prepare": self.prepare,
-            "files": [self.sites, self.labels, self.drawn],
-            "part": self.part,
-            "options": options,
-        }
-        text = json.dumps(decided, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
-
-    @property
-    def tags(self) -> list[dict[str, str]]:
-        """The tags of the pipeline and all its jobs."""
-        own = {"project": PREFIX, "recipe": self.recipe.name}
-        given = dict(self.options.tags) if self.options else {}
-        return [{"Key": key, "Value": value} for key, value in {**own, **given}.items()]
+from trapline.launching.aws.options import DEFAULTS_FILE, check_isolation
+from trapline.launching.checkout import model_code_digest
+from trapline.launching.plan import PREPARED
+from trapline.launching.sdk.objects import (
+    ConditionEquals,
+    ConditionGreaterThanOrEqualTo,
+    ConditionLessThanOrEqualTo,
+    ConditionStep,
+    FailStep,
+    Join,
+    JsonGet,
+    ParameterFloat,
+    ParameterInteger,
+    ParameterString,
+    Pipeline,
+    PropertyFile,
+    isolated_by_default,
+    read_defaults,
+)
+from trapline.launching.sdk.pipeline_internals import DefinitionSession
+from trapline.pipeline.design import NOTHING_NEW, SCHEDULED, WEIGHTS_URI, YES, Design, Parameter
+from trapline.pipeline.frame import Frame
+from trapline.pipeline.steps import (
+    EVALUATION,
+    EVALUATION_FILE,
+    champion_model,
+    collect_step,
+    create_model_step,
+    evaluate_step,
+    phase1_step,
+    phase2_step,
+    prepare_step,
+    pseudo_label_step,
+    register_step,
+    transform_step,
+)
+from trapline.preparation.completion import COMPLETED_WITH, SEPARATOR, STATE
 
 
-def make_pipeline(design: Design, session: Any = None) -> "Pipeline":
+def make_pipeline(design: Design, session: Any = None) -> Pipeline:
     """The pipeline of a design. `session`: what it will be sent or run by; None where it is only printed.
 
     The steps know a session of their own that asks nobody, so that the definition does not depend on it.
     """
-    from trapline.launching.sdk import objects as sdk
-    from trapline.launching.sdk.pipeline_internals import DefinitionSession
-    from trapline.launching.sdk.workflow import Pipeline
-    from trapline.pipeline.frame import Frame
-
-    defaults = sdk.read_defaults() if design.options else {}
-    if sdk.isolated_by_default(defaults):
-        _check_isolation(design)
-    own = DefinitionSession(design.region, defaults=defaults)
+    defaults = read_defaults() if design.options else {}
     values = {item.name: _sdk_parameter(item) for item in design.parameters}
-    frame = Frame(
-        own, values, design.code, design.tags, design.options, design.name, design.fixed, model_code_digest()
-    )
+    if isolated_by_default(defaults):
+        for config in design.recipe.phases:
+            check_isolation(config.weights, staged=WEIGHTS_URI in values, flag=DEFAULTS_FILE)
+    own = DefinitionSession(design.region, defaults=defaults)
     with quiet_sdk():
         return Pipeline(
             name=design.name,
             parameters=list(values.values()),
-            steps=_steps(design, frame),
+            steps=_steps(Frame(own, values, design, model_code_digest())),
             sagemaker_session=session or own,
         )
 
 
-def _check_isolation(design: Design) -> None:
-    staged = WEIGHTS_URI in {item.name for item in design.parameters}
-    for config in design.phases:
-        check_isolation(config.weights, staged=staged, flag=DEFAULTS_FILE)
-
-
-def _steps(design: Design, frame: Any) -> list[Any]:
-    from trapline.pipeline import gate, reuse, steps
-
-    files = {SITE_CSV: design.sites, LABEL_NAMES: design.labels}
-    state = reuse.state_file()
-    prepare = steps.prepare_step(frame, design.prepare, state, drawn=design.drawn, files=files)
-    phase1 = steps.phase1_step(frame, design.phases[0], prepare)
-    labels = steps.pseudo_label_step(frame, prepare, phase1)
-    phase2 = steps.phase2_step(frame, design.phases[1], prepare, phase1, labels)
-    file = gate.evaluation_file()
-    evaluate = steps.evaluate_step(frame, prepare, (phase1, phase2), file)
-    jobs = [phase1, labels, phase2, evaluate]
-    measures = gate.read_measures(file, evaluate.name, design.part)
-    passed = _passed(design, frame, prepare, (phase1, phase2), evaluate)
-    return [
-        prepare,
-        reuse.nothing_new_step(frame, state, prepare.name, jobs),
-        gate.gate_step(frame, measures, passed),
-    ]
-
-
-def _passed(design: Design, frame: Any, prepare: Any, phases: Any, evaluate: Any) -> list[Any]:
-    """The steps behind the quality gate. Collect is the last of them."""
-    from trapline.pipeline import steps
-
-    model = steps.champion_model(frame, evaluate)
-    champion = steps.create_model_step(frame, model)
-    transform = steps.transform_step(frame, prepare, champion)
-    registered = []
-    if design.registers:
-        from trapline.pipeline.registration import register_step
-
-        recipe = replace(design.recipe, prepare=design.prepare)
-        registered.append(register_step(frame, model, evaluate, phases, recipe, MODELS))
-    collect = steps.collect_step(frame, prepare, phases, evaluate, transform, registered)
-    return [champion, transform, *registered, collect]
-
-
 def _sdk_parameter(item: Parameter) -> Any:
-    from trapline.launching.sdk.workflow import ParameterFloat, ParameterInteger, ParameterString
-
     if item.kind == "String":
-        choices = list(item.choices) or None
-        return ParameterString(item.name, default_value=item.default, enum_values=choices)
+        return ParameterString(item.name, default_value=item.default, enum_values=list(item.choices) or None)
     kind = ParameterInteger if item.kind == "Integer" else ParameterFloat
     return kind(item.name, default_value=item.default)
 
 
-@contextlib.contextmanager
-def quiet_sdk() -> Iterator[None]:
+def _steps(frame: Frame) -> list[Any]:
+    """All steps; of those behind the quality gate, Collect is the last."""
+    state = PropertyFile(name="Version", output_name=PREPARED, path=STATE)
+    prepare = prepare_step(frame, state)
+    phase1 = phase1_step(frame, prepare)
+    labels = pseudo_label_step(frame, prepare, phase1)
+    phase2 = phase2_step(frame, prepare, phase1, labels)
+    numbers = PropertyFile(name="Evaluation", output_name=EVALUATION, path=EVALUATION_FILE)
+    evaluate = evaluate_step(frame, prepare, (phase1, phase2), numbers)
+    model = champion_model(frame, evaluate)
+    champion = create_model_step(frame, model)
+    transform = transform_step(frame, prepare, champion)
+    phases = phase1, phase2
+    registered = [register_step(frame, model, evaluate, phases)] if frame.design.registers else []
+    collect = collect_step(frame, prepare, phases, evaluate, transform, registered)
+    return [
+        prepare,
+        _nothing_new_step(frame, state, prepare.name, [phase1, labels, phase2, evaluate]),
+        _gate_step(frame, numbers, evaluate.name, [champion, transform, *registered, collect]),
+    ]
+
+
+def _nothing_new_step(frame: Frame, state: PropertyFile, prepare: str, steps: list[Any]) -> ConditionStep:
+    """The end of a scheduled execution whose data have been completed with its settings; else `steps`.
+
+    `prepare`: the name of the step that leaves `state`. An end here is a success.
+    """
+    return ConditionStep(
+        name=NOTHING_NEW,
+        display_name="Nothing new?",
+        description="Yes, and the end, if a schedule started this and data, code, image and settings are "
+        "those of the last completed execution",
+        conditions=[
+            ConditionEquals(left=frame.values[SCHEDULED], right=YES),
+            ConditionEquals(
+                left=JsonGet(step_name=prepare, property_file=state, json_path=COMPLETED_WITH),
+                right=Join(on=SEPARATOR, values=frame.settings()),
+            ),
+        ],
+        if_steps=[],
+        else_steps=steps,
+    )
+
+
+def _gate_step(frame: Frame, numbers: PropertyFile, evaluate: str, passed: list[Any]) -> ConditionStep:
+    """`passed` where both bounds are met, else a failure that names metrics, values and bounds.
+
+    `evaluate`: the name of the step that leaves `numbers`, of which those on the design's part count.
+    """
+    part = frame.design.part
+    most, least = frame.values["QualityGate"], frame.values["QualityGateAccuracy"]
+    log_loss, accuracy = (
+        JsonGet(step_name=evaluate, property_file=numbers, json_path=f"{part}.{name}")
+        for name in ("log_loss", "accuracy")
+    )
+    message = [
+        f"the quality gate is not met on the {part} part: log loss ", log_loss, ", at most ", most,
+        " (QualityGate); accuracy ", accuracy, ", at least ", least, " (QualityGateAccuracy)",
+    ]  # fmt: skip
+    return ConditionStep(
+        name="QualityGate",
+        display_name="Quality gate",
+        description=f"Go on only if the champion is good enough on the {part} part",
+        conditions=[
+            ConditionLessThanOrEqualTo(left=log_loss, right=most),
+            ConditionGreaterThanOrEqualTo(left=accuracy, right=least),
+        ],
+        if_steps=passed,
+        else_steps=[
+            FailStep(
+                name="GateNotMet",
+                display_name="Gate not met",
+                description="The champion is not good enough",
+                error_message=Join(on="", values=message),
+            )
+        ],
+    )
+
+
+def quiet_sdk() -> "warnings.catch_warnings[None]":
     """Keep back the SDK's warnings about pipelines, which come with every step."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    return warnings.catch_warnings(action="ignore")
 
 
-def definition_text(pipeline: "Pipeline") -> str:
+def definition_text(pipeline: Pipeline) -> str:
     """The definition as JSON text, the same for the same pipeline."""
     with quiet_sdk():
         return json.dumps(json.loads(pipeline.definition()), indent=2) + "\n"

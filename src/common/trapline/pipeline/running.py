@@ -1,18 +1,22 @@
-"""`run --backend process` and `--backend local`: the pipeline on this machine."""
+"""From the command line of the pipeline to what does what it says; `run` on this machine is here.
 
+That is `run --backend process` and `--backend local`.
+"""
+
+import json
+import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from trapline.errors import TraplineError, UsageError
+from trapline.launching.given_options import check_files, follows_links
+from trapline.launching.local.backend import find_runtime
 from trapline.launching.local.docker_engine import IMAGE
-from trapline.launching.local.runtime import PROCESSES, Runtime
-from trapline.launching.local.sources import local_path, refuse_links_for_containers, refuse_links_out_of
+from trapline.launching.local.sources import FOLLOWED, data_here, here, refuse_links_out_of
 from trapline.launching.local.trial_s3 import trial_s3
-from trapline.launching.prepare_options import check_files, follows_links
-from trapline.pipeline.command_line import Command
-from trapline.pipeline.definition import make_pipeline, quiet_sdk
-from trapline.pipeline.parameters import DEMO, LABEL_NAMES, SITE_CSV, settled
+from trapline.launching.local.workspace import new_folder
+from trapline.pipeline.command_line import Command, read_command
+from trapline.pipeline.design import COMPLETED, LABEL_NAMES, NOTHING_NEW, SITE_CSV, settled
 from trapline.s3 import is_s3
 
 RESULTS = {  # what a person looks for, by its place in the run's folder
@@ -27,19 +31,45 @@ RESULTS = {  # what a person looks for, by its place in the run's folder
 }
 
 
+def main() -> None:
+    """Parse, check, do."""
+    command = read_command(sys.argv[1:])
+    if command.verb in ("definition", "cost"):
+        from trapline.launching.pricing.cost import estimate_pipeline, say
+        from trapline.pipeline.definition import definition_text, make_pipeline
+
+        text = definition_text(make_pipeline(command.design))
+        if command.verb == "definition":
+            print(text, end="")
+        else:
+            cost = estimate_pipeline(json.loads(text), command.values)
+            print(json.dumps(cost.record(), indent=2), flush=True)
+            say(cost)
+    elif command.backend != "aws":
+        run(command)
+    else:
+        from trapline.pipeline.account import act
+
+        act(command)
+
+
 def run(command: Command) -> None:
     """Run the pipeline to its end. Raises TraplineError in the words of the step that failed."""
     started = time.monotonic()
     data, files, weights = _data(command), _files(command), _weights(command)
-    runtime = _runtime(command)
-    folder = command.resume or _new_folder(command)
-    from trapline.launching.local.pipeline_runs import Inputs, run_pipeline
-    from trapline.pipeline import reuse
-    from trapline.pipeline.record import COMPLETED
-    from trapline.pipeline.steps import ARCHIVE, SOURCE
-
     design = command.design
     values = settled(design.parameters, command.values)
+    first_weights = [config.weights for config in design.recipe.phases]
+    instances = int(values["TrainingInstanceCount"])
+    runtime = find_runtime(command.backend, command.image or IMAGE, first_weights, instances)
+    folder = command.resume
+    if folder is None:
+        folder = Path(command.output or "runs") / command.run_name
+        new_folder(folder, f"--name {folder.name}: {folder} exists; run --resume {folder} goes on with it")
+    from trapline.launching.local.pipeline_runs import Inputs, run_pipeline
+    from trapline.pipeline.definition import make_pipeline, quiet_sdk
+    from trapline.pipeline.frame import ARCHIVE, SOURCE
+
     if command.data:
         values.setdefault("InputData", command.data)
     inputs = Inputs(
@@ -52,55 +82,36 @@ def run(command: Command) -> None:
         archive=ARCHIVE,
         empty=f"{COMPLETED}/{design.name}",
     )
-    epochs = {f"TrainPhase{number}": int(values[f"EpochsPhase{number}"]) for number in (1, 2)}
-    record = {"commands": command.said, "run": folder.name, "data": command.data,
-              "recipe": design.recipe.name, "parameters": values}  # fmt: skip
-
-    def make(session: Any) -> Any:
-        return make_pipeline(design, session)
-
     print(f"run: {folder}/ (interrupted or failed, it goes on with: run --resume {folder})", flush=True)
     try:
         with quiet_sdk(), trial_s3(command.trial_s3, follow_links=inputs.follow_links):
             run_pipeline(
-                make,
+                lambda session: make_pipeline(design, session),
                 folder,
                 inputs,
                 values,
-                epochs=epochs,
-                record=record,
+                epochs={f"TrainPhase{number}": int(values[f"EpochsPhase{number}"]) for number in (1, 2)},
+                record={"commands": command.said, "run": folder.name, "data": command.data,
+                        "recipe": design.recipe.name, "parameters": values},
                 runtime=runtime,
-                outcome_names=reuse.OUTCOME_NAMES,
-            )
+                outcome_names={NOTHING_NEW: ("Yes", "No")},
+            )  # fmt: skip
     except TraplineError as error:
         raise type(error)(_explained(str(error), folder)) from None
-    _say_results(folder, time.monotonic() - started)
-
-
-def _runtime(command: Command) -> Runtime:
-    """What the steps run in. Raises TraplineError where containers cannot be had."""
-    if command.backend == "process":
-        return PROCESSES
-    from trapline.launching.local.containers import containers
-
-    design = command.design
-    count = int(settled(design.parameters, command.values)["TrainingInstanceCount"])
-    return containers(command.image or IMAGE, [config.weights for config in design.phases], count)
+    print(f"done in {time.monotonic() - started:.0f} s; in {folder}/:")
+    found = [f"  {name:<14}{place}" for name, place in RESULTS.items() if (folder / place).exists()]
+    print(*found, sep="\n", flush=True)
 
 
 def _data(command: Command) -> Path | None:
     """The folder of raw images; None for what prepare.py finds by itself. Raises as `check_sources` does."""
-    text = command.data
-    if text is None or text == DEMO or is_s3(text):
-        check_files(command.design.prepare, command.trial_s3)
-        return None
-    path = Path(local_path(text))
-    if not path.is_dir():
+    path = data_here(command.data)
+    if path and not path.is_dir():
         what = "a file; unpack it, a pipeline reads folders" if path.is_file() else "no such folder"
-        raise UsageError(f"--data {text}: {what}")
-    check_files(command.design.prepare, path)
-    if command.backend == "local":
-        refuse_links_for_containers(command.design.prepare, path)
+        raise UsageError(f"--data {command.data}: {what}")
+    check_files(command.design.prepare, path or command.trial_s3)
+    if path and command.backend == "local" and follows_links(command.design.prepare):
+        refuse_links_out_of(FOLLOWED, path)
     return path
 
 
@@ -117,30 +128,18 @@ def _files(command: Command) -> dict[str, Path]:
 
 
 def _weights(command: Command) -> Path | None:
-    """The folder of staged weights. The manifest's name: of `trapline.models.staged`, which loads torch."""
-    text = command.weights
-    if text is None:
+    """The folder of staged weights. The manifest's name: of `trapline.models.weights`, which loads torch."""
+    if command.weights is None:
         return None
-    folder = Path(local_path(text))
-    if is_s3(text) or not (folder / "weights.json").is_file():
+    folder = here(command.weights)
+    if folder is None or not (folder / "weights.json").is_file():
         raise UsageError(
-            f"--weights {text}: give a folder with a weights.json; launch/stage_weights.py --to DIR makes one"
+            f"--weights {command.weights}: give a folder with a weights.json; launch/stage_weights.py "
+            "--to DIR makes one"
         )
     if command.backend == "local":
-        refuse_links_out_of(f"--weights {text}", folder)
+        refuse_links_out_of(f"--weights {command.weights}", folder)
     return folder.absolute()
-
-
-def _new_folder(command: Command) -> Path:
-    folder = Path(command.output or "runs") / command.run_name
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        said = f"--name {folder.name}: {folder} exists; run --resume {folder} goes on with it"
-        raise UsageError(said) from None
-    except OSError as error:
-        raise TraplineError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
-    return folder
 
 
 def _explained(message: str, folder: Path) -> str:
@@ -151,11 +150,3 @@ def _explained(message: str, folder: Path) -> str:
             f"run --resume {folder} --gate-part validation goes on from there"
         )
     return f"{message}\nrun --resume {folder} goes on from there"
-
-
-def _say_results(folder: Path, seconds: float) -> None:
-    print(f"done in {seconds:.0f} s; in {folder}/:")
-    for name, place in RESULTS.items():
-        if (folder / place).exists():
-            print(f"  {name:<14}{place}")
-    print(end="", flush=True)

@@ -3,254 +3,138 @@
 Nothing here depends on where the pipeline runs: places are parameters, or what an earlier step wrote.
 """
 
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from trapline.config import TrainingConfig
-from trapline.launching.aws.options import AwsOptions
-from trapline.launching.job_requests import PHASE1, PREPARED, PSEUDO, WEIGHTS
-from trapline.launching.pairs import options_as_words
-from trapline.launching.sdk.objects import CODE, PROCESSING
-from trapline.launching.sdk.workflow import (
-    CacheConfig,
-    Join,
+from trapline.job_contract import PAYLOAD_MB
+from trapline.launching.aws.registry import MODELS, first_card
+from trapline.launching.given_options import options_as_words
+from trapline.launching.plan import PHASE1, PREPARED, PSEUDO, WEIGHTS
+from trapline.launching.sdk.objects import (
+    ExecutionVariables,
+    MetricsSource,
     Model,
+    ModelMetrics,
+    ModelPackageModelCard,
     ModelStep,
-    ProcessingInput,
-    ProcessingOutput,
     ProcessingStep,
-    Processor,
     PropertyFile,
-    TrainingInput,
     TrainingStep,
     Transformer,
     TransformStep,
+    disk_key,
 )
-from trapline.metrics import definitions
-from trapline.payload import PAYLOAD_MB
-from trapline.pipeline import step_options
-from trapline.pipeline.frame import Frame, join
-from trapline.pipeline.parameters import DATA_VERSION, LABEL_NAMES, SITE_CSV, WEIGHTS_URI
-from trapline.pipeline.record import COMPLETED
-from trapline.pipeline.retries import job_retries, model_retries
+from trapline.pipeline.design import (
+    COMPLETED,
+    DATA_VERSION,
+    LABEL_NAMES,
+    SITE_CSV,
+    WEIGHTS_URI,
+    configuration_digest,
+)
+from trapline.pipeline.frame import (
+    INPUT,
+    OUTPUT,
+    Frame,
+    Label,
+    history_of,
+    job_retries,
+    join,
+    model_of,
+    model_retries,
+    output_of,
+    processing_step,
+    training_step,
+)
 from trapline.trusted_code import TRUSTED
 
-INPUT, OUTPUT = f"{PROCESSING}/input", f"{PROCESSING}/output"
-SOURCE, ARCHIVE = "files", "sourcedir.tar.gz"  # of the code, for processing and for training
 MODEL, EVALUATION, EVALUATION_FILE = "model.tar.gz", "evaluation", "evaluation.json"
-TRANSFORM_IMAGES = ("transform", "images")
-# Parameters that are files which prepare.py reads: its flag, and the folder in which the job finds them.
-PREPARE_FILES = {SITE_CSV: ("--site-csv", "sites"), LABEL_NAMES: ("--label-names", "labels")}
-CACHE = CacheConfig(enable_caching=True, expire_after="P30D")
-CONCURRENT = 4  # requests of batch transform; times PAYLOAD_MB at most 100 on AWS
 
 
-@dataclass(frozen=True)
-class Label:
-    """A step's name, and what a person reads in the console."""
+def prepare_step(frame: Frame, state: PropertyFile) -> ProcessingStep:
+    """Raw images become the prepared set. `state`: what the pipeline reads of it.
 
-    name: str
-    display: str
-    description: str
-
-
-def output_of(step: ProcessingStep, name: str) -> Any:
-    """Where the output `name` of a processing step lies, known when the pipeline runs."""
-    return step.properties.ProcessingOutputConfig.Outputs[name].S3Output.S3Uri
-
-
-def model_of(step: TrainingStep) -> Any:
-    """The model.tar.gz of a training step."""
-    return step.properties.ModelArtifacts.S3ModelArtifacts
-
-
-def history_of(step: TrainingStep) -> Join:
-    """The output.tar.gz of a training step, which holds its metrics.csv.
-
-    Both parts of its place are the step's own: from the cache they are those of an earlier execution.
+    The version of the data is an argument, as the step's cache looks at arguments, and at the text of URIs
+    alone.
     """
-    place, name = step.properties.OutputDataConfig.S3OutputPath, step.properties.TrainingJobName
-    return join(place, name, "output", "output.tar.gz")
-
-
-def processing_step(
-    frame: Frame,
-    label: Label,
-    script: str,
-    arguments: Sequence[Any],
-    *,
-    inputs: dict[str, Any],
-    output: str,
-    instance: str,
-    files: Sequence[PropertyFile] = (),
-    shared: Mapping[str, Any] | None = None,
-    cache: CacheConfig | None = CACHE,
-    after: Sequence[Any] = (),
-) -> ProcessingStep:
-    """A processing job that runs `script` with `arguments`; `inputs` are folders by name.
-
-    `shared`: outputs beside `output` that have a place of all executions, by name. `after`: steps that must
-    have ended well.
-    """
-    processor = Processor(
-        role=frame.values["RoleArn"],
-        image_uri=frame.values["ImageUri"],
-        entrypoint=["python3", f"{CODE}/{script}"],
-        instance_type=frame.values[instance],
-        instance_count=1,  # a script does the whole work by itself
-        volume_size_in_gb=_volume_gb(frame),
-        tags=frame.tags,
-        sagemaker_session=frame.session,
-        **step_options.of_processing(frame.options, frame.values[instance]),
-    )
-    sources = {"code": frame.code_uri(SOURCE), **inputs}
-    targets = {output: frame.output_uri(label.name), **(shared or {})}
-    step_args = processor.run(
-        inputs=[
-            ProcessingInput(source=source, destination=f"{INPUT}/{name}", input_name=name)
-            for name, source in sources.items()
-        ],
-        outputs=[
-            ProcessingOutput(source=f"{OUTPUT}/{name}", destination=target, output_name=name)
-            for name, target in targets.items()
-        ],
-        arguments=[*arguments, "--output", f"{OUTPUT}/{output}"],
-    )
-    return ProcessingStep(
-        name=label.name,
-        display_name=label.display,
-        description=label.description,
-        step_args=step_args,
-        property_files=list(files),
-        cache_config=cache,
-        depends_on=list(after) or None,
-        retry_policies=job_retries(),
-    )
-
-
-def _volume_gb(frame: Frame) -> int:
-    return (frame.options or AwsOptions()).volume_gb
-
-
-def training_step(
-    frame: Frame, label: Label, config: TrainingConfig, phase: int, channels: dict[str, Any]
-) -> TrainingStep:
-    """A training job that runs train.py; epochs and learning rate are the pipeline's parameters."""
-    own = {
-        "epochs": frame.values[f"EpochsPhase{phase}"],
-        "lr": frame.values[f"LearningRatePhase{phase}"],
-    }
-    instance = frame.values["TrainingInstanceType"]
-    checkpoints = frame.checkpoint_uri(label.name, config)
-    estimator = step_options.estimator_class(frame.options, frame.session.sagemaker_config)(
-        entry_point="train.py",
-        source_dir=frame.code_uri(ARCHIVE),
-        role=frame.values["RoleArn"],
-        image_uri=Join(on="", values=[frame.values["ImageUri"]]),  # a bare parameter becomes its default
-        instance_type=instance,
-        instance_count=frame.values["TrainingInstanceCount"],
-        volume_size=_volume_gb(frame),
-        hyperparameters={**config.record(), **own},
-        metric_definitions=definitions(),
-        base_job_name=label.name,  # without one the SDK would look into source_dir
-        output_path=frame.output_uri(label.name),
-        distribution={"torch_distributed": {"enabled": True}},  # the count is known at the start
-        container_log_level=logging.WARNING,
-        disable_profiler=True,
-        debugger_hook_config=False,
-        tags=frame.tags,
-        sagemaker_session=frame.session,
-        **step_options.of_training(frame.options, instance, checkpoints),
-    )
-    return TrainingStep(
-        name=label.name,
-        display_name=label.display,
-        description=label.description,
-        step_args=estimator.fit({name: TrainingInput(uri) for name, uri in channels.items()}),
-        cache_config=CACHE,
-        retry_policies=job_retries(),
-    )
-
-
-def prepare_step(
-    frame: Frame,
-    options: dict[str, str],
-    state: PropertyFile,
-    *,
-    drawn: bool,
-    files: Mapping[str, str | None],
-) -> ProcessingStep:
-    """Raw images become the prepared set.
-
-    `state`: what the pipeline reads of it. `drawn`: prepare.py makes the demo's images itself. `files`: the
-    names of the files that the parameters of PREPARE_FILES stand for; None where a pipeline has none. The
-    version of the data is an argument, as the step's cache looks at arguments, and at the text of URIs alone.
-    """
-    label = Label("Prepare", "Prepare images", "Decode, check and split raw images; split by site if known")
-    data = frame.values["InputData"]
-    words = options_as_words(dict(sorted(options.items())))
-    inputs: dict[str, Any] = {} if drawn else {"data": data}
-    source: list[Any] = ["--input", data if drawn else f"{INPUT}/data", "--source-name", data]
-    source += ["--data-version", frame.values[DATA_VERSION], "--completed", f"{INPUT}/{COMPLETED}"]
+    design, values = frame.design, frame.values
+    data = values["InputData"]
+    inputs: dict[str, Any] = {} if design.drawn else {"data": data}
+    words: list[Any] = ["--input", data if design.drawn else f"{INPUT}/data", "--source-name", data]
+    words += ["--data-version", values[DATA_VERSION], "--completed", f"{INPUT}/{COMPLETED}"]
     # With a slash: the name of another pipeline may begin with this one's.
     inputs[COMPLETED] = frame.completed_uri("")
-    if WEIGHTS_URI in frame.values:
-        inputs[WEIGHTS] = frame.values[WEIGHTS_URI]
-        source += ["--weights", f"{INPUT}/{WEIGHTS}"]
-    for parameter, (flag, folder) in PREPARE_FILES.items():
-        if name := files.get(parameter):
-            inputs[folder] = frame.values[parameter]
+    if WEIGHTS_URI in values:
+        inputs[WEIGHTS] = values[WEIGHTS_URI]
+        words += ["--weights", f"{INPUT}/{WEIGHTS}"]
+    words += options_as_words(dict(sorted(design.prepare.items())))
+    for parameter, flag, folder, name in (
+        (SITE_CSV, "--site-csv", "sites", design.sites),
+        (LABEL_NAMES, "--label-names", "labels", design.labels),
+    ):
+        if name:
+            inputs[folder] = values[parameter]
             words += [flag, f"{INPUT}/{folder}/{name}"]
     return processing_step(
-        frame, label, "prepare.py", [*source, *words],
+        frame,
+        Label("Prepare", "Prepare images", "Decode, check and split raw images; split by site if known"),
+        "prepare.py", words,
         inputs=inputs, output=PREPARED, instance="PrepareInstanceType", files=[state],
     )  # fmt: skip
 
 
-def phase1_step(frame: Frame, config: TrainingConfig, prepare: ProcessingStep) -> TrainingStep:
+def phase1_step(frame: Frame, prepare: ProcessingStep) -> TrainingStep:
     """The training on labelled images."""
-    label = Label("TrainPhase1", "Train, phase 1", "Train on the labelled images")
-    channels = {PREPARED: output_of(prepare, PREPARED), **frame.staged_weights(config)}
-    return training_step(frame, label, config, 1, channels)
+    return training_step(
+        frame,
+        Label("TrainPhase1", "Train, phase 1", "Train on the labelled images"),
+        1,
+        {PREPARED: output_of(prepare, PREPARED)},
+    )
 
 
 def pseudo_label_step(frame: Frame, prepare: ProcessingStep, phase1: TrainingStep) -> ProcessingStep:
     """Phase 1's sure guesses about the unlabelled images."""
-    label = Label("PseudoLabel", "Pseudo-label", "Label the unlabelled images that phase 1 is sure of")
-    arguments = ["--prepared", f"{INPUT}/{PREPARED}", "--model", f"{INPUT}/model/{MODEL}"]
-    threshold = ["--threshold", frame.values["ConfidenceThreshold"].to_string()]
     return processing_step(
-        frame, label, "pseudo_label.py", [*arguments, *threshold],
+        frame, Label("PseudoLabel", "Pseudo-label", "Label the unlabelled images that phase 1 is sure of"),
+        "pseudo_label.py",
+        [
+            "--prepared", f"{INPUT}/{PREPARED}", "--model", f"{INPUT}/model/{MODEL}",
+            "--threshold", frame.values["ConfidenceThreshold"].to_string(),
+        ],
         inputs={PREPARED: output_of(prepare, PREPARED), "model": model_of(phase1)},
         output=PSEUDO, instance="ScoringInstanceType",
     )  # fmt: skip
 
 
 def phase2_step(
-    frame: Frame,
-    config: TrainingConfig,
-    prepare: ProcessingStep,
-    phase1: TrainingStep,
-    labels: ProcessingStep,
+    frame: Frame, prepare: ProcessingStep, phase1: TrainingStep, labels: ProcessingStep
 ) -> TrainingStep:
     """The training on labelled and pseudo-labelled images."""
-    label = Label("TrainPhase2", "Train, phase 2", "Train on labelled and pseudo-labelled images")
     channels = {PREPARED: output_of(prepare, PREPARED), PSEUDO: output_of(labels, PSEUDO)}
-    start = {PHASE1: model_of(phase1)} if config.weights == PHASE1 else {}
-    return training_step(frame, label, config, 2, {**channels, **start, **frame.staged_weights(config)})
+    if frame.design.recipe.phase2.weights == PHASE1:
+        channels[PHASE1] = model_of(phase1)
+    return training_step(
+        frame,
+        Label("TrainPhase2", "Train, phase 2", "Train on labelled and pseudo-labelled images"),
+        2,
+        channels,
+    )
 
 
 def evaluate_step(
     frame: Frame, prepare: ProcessingStep, phases: tuple[TrainingStep, TrainingStep], file: PropertyFile
 ) -> ProcessingStep:
     """The choice of a champion on validation, and its measure on the locked test part."""
-    label = Label("Evaluate", "Evaluate", "Choose the champion on validation and measure it on the test part")
-    models = [word for name in ("phase1", "phase2") for word in (f"--{name}", f"{INPUT}/{name}/{MODEL}")]
     return processing_step(
-        frame, label, "evaluate.py",
-        ["--prepared", f"{INPUT}/{PREPARED}", *models, "--views", frame.values["Views"]],
+        frame,
+        Label("Evaluate", "Evaluate", "Choose the champion on validation and measure it on the test part"),
+        "evaluate.py",
+        [
+            "--prepared", f"{INPUT}/{PREPARED}", "--phase1", f"{INPUT}/phase1/{MODEL}",
+            "--phase2", f"{INPUT}/phase2/{MODEL}", "--views", frame.values["Views"],
+        ],
         inputs={
             PREPARED: output_of(prepare, PREPARED),
             "phase1": model_of(phases[0]),
@@ -262,13 +146,21 @@ def evaluate_step(
 
 def champion_model(frame: Frame, evaluate: ProcessingStep) -> Model:
     """The champion as a SageMaker model. Of the code in it only what the pipeline shipped runs."""
+    options = frame.design.options
+    of_aws: dict[str, Any] = {}
+    if options:
+        network = {"Subnets": list(options.subnets), "SecurityGroupIds": list(options.security_groups)}
+        of_aws = {
+            "vpc_config": network if options.subnets else None,
+            "enable_network_isolation": options.network_isolation or None,
+        }
     return Model(
         image_uri=frame.values["ImageUri"],
         model_data=join(output_of(evaluate, EVALUATION), "champion", MODEL),
         role=frame.values["RoleArn"],
         env={TRUSTED: frame.trusted},
         sagemaker_session=frame.session,
-        **step_options.of_model(frame.options),
+        **of_aws,
     )
 
 
@@ -278,7 +170,7 @@ def create_model_step(frame: Frame, model: Model) -> ModelStep:
         name="Champion",
         display_name="Create model",
         description="Make a SageMaker model of the champion",
-        step_args=model.create(tags=frame.tags),
+        step_args=model.create(tags=frame.design.tags),
         retry_policies=model_retries(),
     )
 
@@ -288,20 +180,25 @@ def transform_step(frame: Frame, prepare: ProcessingStep, champion: ModelStep) -
 
     Without a cache: the model's name, a part of its key, is a new one each time.
     """
+    options, machine = frame.design.options, frame.values["TransformInstanceType"]
+    keys = {}
+    if options:
+        keys["output_kms_key"] = options.kms_key
+        keys["volume_kms_key"] = disk_key(options, machine.default_value)
     transformer = Transformer(
         model_name=champion.properties.ModelName,
-        instance_type=frame.values["TransformInstanceType"],
+        instance_type=machine,
         instance_count=frame.values["TransformInstanceCount"],
         strategy="SingleRecord",
         max_payload=PAYLOAD_MB,
-        max_concurrent_transforms=CONCURRENT,
+        max_concurrent_transforms=4,  # times PAYLOAD_MB at most 100 on AWS
         output_path=frame.output_uri("Transform"),
         accept="application/json",
-        tags=frame.tags,
+        tags=frame.design.tags,
         sagemaker_session=frame.session,
-        **step_options.of_transform(frame.options, frame.values["TransformInstanceType"]),
+        **keys,
     )
-    images = join(output_of(prepare, PREPARED), *TRANSFORM_IMAGES, "")
+    images = join(output_of(prepare, PREPARED), "transform", "images", "")
     return TransformStep(
         name="Transform",
         display_name="Batch transform",
@@ -324,15 +221,16 @@ def collect_step(
     Without a cache: it reads what Transform has just made. It waits for the steps `after`, so that its record
     is one of an execution that has completed.
     """
-    label = Label("Collect", "Collect", "Write predictions.csv, submission.csv and report.html")
     histories = {step.name: history_of(step) for step in phases}
     shown = [word for name in histories for word in ("--history", f"{INPUT}/{name}/output.tar.gz")]
     return processing_step(
-        frame, label, "collect.py",
+        frame, Label("Collect", "Collect", "Write predictions.csv, submission.csv and report.html"),
+        "collect.py",
         [
             "--prepared", f"{INPUT}/{PREPARED}", "--predictions", f"{INPUT}/predictions",
             "--evaluation", f"{INPUT}/{EVALUATION}", *shown, "--completed", f"{OUTPUT}/{COMPLETED}",
-            "--settings", *map(_as_text, frame.settings()),
+            "--settings",
+            *(setting if isinstance(setting, str) else setting.to_string() for setting in frame.settings()),
         ],
         inputs={
             PREPARED: output_of(prepare, PREPARED),
@@ -345,6 +243,42 @@ def collect_step(
     )  # fmt: skip
 
 
-def _as_text(setting: Any) -> Any:
-    """A setting as a word of a command line."""
-    return setting if isinstance(setting, str) else setting.to_string()
+def register_step(
+    frame: Frame, model: Model, evaluate: ProcessingStep, phases: tuple[TrainingStep, TrainingStep]
+) -> ModelStep:
+    """The step Registry-RegisterModel: the champion as a model package, which waits for an approval.
+
+    What is known only when the pipeline has run (the data's fingerprint, the numbers, the champion's phase)
+    is no part of the request: SageMaker's documentation has property files read by conditions, and by nothing
+    else. `launch/model_card.py` adds it afterwards; `run` does so by itself.
+    """
+    design, machines = frame.design, [frame.values["TransformInstanceType"]]
+    report = MetricsSource(
+        s3_uri=join(output_of(evaluate, EVALUATION), EVALUATION_FILE), content_type="application/json"
+    )
+    origin = {  # for the registry to be searched by
+        "recipe": design.recipe.name,
+        "code": design.code,
+        "configuration": configuration_digest(replace(design.recipe, prepare=design.prepare)),
+        "execution": ExecutionVariables.PIPELINE_EXECUTION_ID,
+        "training-job-phase1": phases[0].properties.TrainingJobName,
+        "training-job-phase2": phases[1].properties.TrainingJobName,
+    }
+    return ModelStep(
+        name="Registry",  # to which the SDK adds -RegisterModel
+        display_name="Register model",
+        description="Register the champion with its evaluation",
+        step_args=model.register(
+            content_types=["application/x-image", "application/json"],
+            response_types=["application/json", "text/csv"],
+            inference_instances=machines,
+            transform_instances=machines,
+            model_package_group_name=MODELS,
+            approval_status=frame.values["ApprovalStatus"],
+            model_metrics=ModelMetrics(model_statistics=report),
+            customer_metadata_properties=origin,
+            model_card=ModelPackageModelCard(first_card(design.recipe.name, design.code), "Draft"),
+            description="The champion of a camera-trap pipeline; evaluation.json says what to expect of it",
+        ),
+        retry_policies=model_retries(),
+    )

@@ -11,14 +11,14 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from trapline.archive_names import READ_ARCHIVES as READ_ARCHIVES
-from trapline.archive_names import is_archive as is_archive
-from trapline.archive_names import is_part, unread_kind
-from trapline.errors import TraplineError
-from trapline.preparation.system_files import is_system_file, is_system_folder
-from trapline.printing import printable
-from trapline.unpacking import GIB, Limits, unpack
-from trapline.unpacking_streams import is_compressed
+from trapline.console import printable
+from trapline.errors import TraplineError, UsageError
+from trapline.preparation.system_files import is_system_name
+from trapline.s3 import Place, place_of
+from trapline.storage import READ_ARCHIVES as READ_ARCHIVES
+from trapline.storage import is_archive as is_archive
+from trapline.storage import is_part, unread_kind
+from trapline.unpacking import GIB, Limits, is_compressed, unpack
 from trapline.unpacking_zip import unpack_zip
 
 ZIP = re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08|00)")
@@ -51,6 +51,25 @@ def unread_archive(path: Path) -> str | None:
         kind = unread_kind(path.name)
     way_out = "unpack it and give the folder, or pack it again as .zip or .tar"
     return f"is {kind}, which is not read; {way_out}" if kind else None
+
+
+def raw_place(uri: str, flag: str = "") -> Place:
+    """The place of raw images. Raises UsageError as `place_of` does, and for an object that is not read.
+
+    `flag`: what gave the URI, as in `--data`, for messages.
+    """
+    shown = f"{flag} {uri}".strip()
+    place = place_of(uri)
+    if place.kind != "object":
+        return place
+    if reason := unread_archive(Path(place.name)):
+        raise UsageError(f"{shown}: {reason}")
+    if not is_archive(place.name):
+        raise UsageError(
+            f"{shown}: is one file; give the folder that holds it, or {READ_ARCHIVES}; a folder of that name "
+            "has a slash at its end"
+        )
+    return place
 
 
 def archive_in(path: Path) -> Path | None:
@@ -86,7 +105,9 @@ def unpack_images(archive: Path, folder: Path) -> Path:
             "free; choose an --output on a larger disk"
         )
     print(f"unpacking {name} ({packed / 1e6:.1f} MB)", flush=True)
-    if _is_zip(archive):
+    start = _start(archive)
+    # By its name where it starts as nothing known, as behind a program.
+    if ZIP.match(start) or (archive.name.lower().endswith(".zip") and not _is_read(start)):
         unpack_zip(archive, name, folder, LIMITS)
     else:
         with archive.open("rb") as stream:
@@ -99,8 +120,7 @@ def unpack_images(archive: Path, folder: Path) -> Path:
 
 def _is_part(path: Path) -> bool:
     """Whether it is one of the files of an archive that was split; the last of .z01, .z02, ... is a .zip."""
-    of_zip = path.name.lower().endswith(".zip") and path.with_suffix(".z01").is_file()
-    return is_part(path.name) or of_zip
+    return is_part(path.name) or (path.name.lower().endswith(".zip") and path.with_suffix(".z01").is_file())
 
 
 def _start(path: Path) -> bytes:
@@ -109,12 +129,6 @@ def _start(path: Path) -> bytes:
             return stream.read(TAR_AT + len(TAR))
     except OSError as error:
         raise TraplineError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-
-
-def _is_zip(path: Path) -> bool:
-    """Whether it is one by its start, or by its name where that starts nothing known, as behind a program."""
-    start = _start(path)
-    return bool(ZIP.match(start)) or (path.name.lower().endswith(".zip") and not _is_read(start))
 
 
 def _is_read(start: bytes) -> bool:
@@ -143,8 +157,7 @@ def _given(folder: Path) -> Iterator[os.DirEntry[str]]:
     """What people have put into `folder`."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            is_system = is_system_folder if entry.is_dir() else is_system_file
-            if not is_system(entry.name):
+            if not is_system_name(entry.name, is_folder=entry.is_dir()):
                 yield entry
 
 

@@ -1,6 +1,7 @@
 """The competition's layout: `*_features.csv` (id, filepath, site), `*_labels.csv` (one column a class)."""
 
-from collections.abc import Hashable, Sequence
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,19 +19,26 @@ from trapline.data.quarantine import (
 )
 from trapline.errors import TraplineError
 from trapline.names import Kind, clean, key, keys, refuse
-from trapline.preparation.beside import set_aside
-from trapline.preparation.class_names import Classes, named
-from trapline.preparation.facts import contradictions, rows_of, settled
+from trapline.preparation.facts import (
+    FACTS,
+    contradictions,
+    place_in,
+    problems_of,
+    rows_of,
+    set_aside,
+    settled,
+    with_facts,
+)
 from trapline.preparation.input_folder import InputFolder, NotInside
-from trapline.preparation.listing import COLUMNS, GIVEN, UNLABELED, Source, first
+from trapline.preparation.listing import COLUMNS, GIVEN, UNLABELED, Classes, Source, first, named
 from trapline.tables import Table, read_rows, read_table
 
 NO_CLASS, SEVERAL = -2, -3  # what a row of the labels may say instead of one class
 FEATURES, LABELS = "_features.csv", "_labels.csv"
 SUBMISSION_FORMAT = "submission_format.csv"
 # Columns of a table of labels that are no classes; others of their names may be, where they are 0 and 1.
-FACTS = ("filepath", "site", "sequence", "split")
-CERTAIN_FACTS = ("filepath", "path", "site", "location", "sequence", "seq_id", "split")
+OTHER_COLUMNS = ("filepath", "site", "sequence", "split")
+CERTAINLY_OTHER = ("filepath", "path", "site", "location", "sequence", "seq_id", "split")
 BOOLEANS = {"true": 1.0, "t": 1.0, "yes": 1.0, "y": 1.0, "false": 0.0, "f": 0.0, "no": 0.0, "n": 0.0}
 MIN_ONE_HOT = 0.75  # of its cells are 0 or 1 in a column that is a class
 Floats = npt.NDArray[np.float64]
@@ -41,8 +49,8 @@ Integers = npt.NDArray[np.int64]
 class _Labels:
     """A table of labels: `index` (rows,), the class of each row, or NO_CLASS or SEVERAL.
 
-    features: the name of the table that it belongs to. ids: keys. is_column: the labels are the cells of one
-    column, and the classes those that come there. used: the names of classes as often as they come.
+    features: the name of the table that it belongs to. ids: keys. used: where the labels are the cells of one
+    column, and the classes those that come there, the names as often as they come.
     """
 
     features: str
@@ -50,13 +58,7 @@ class _Labels:
     ids: list[str]
     index: Integers
     classes: list[str]
-    is_column: bool
-    used: list[str]
-
-
-def is_competition(folder: InputFolder) -> bool:
-    """Whether `folder` holds a *_features.csv."""
-    return bool(folder.tables(FEATURES))
+    used: list[str] | None
 
 
 def read_competition(folder: InputFolder) -> Source:
@@ -67,7 +69,7 @@ def read_competition(folder: InputFolder) -> Source:
     Raises TraplineError where a table cannot be read, or nothing is labelled.
     """
     features = {path: read_table(path, ["id", "filepath"]) for path in folder.tables(FEATURES)}
-    labels_of = _label_tables(folder, list(features))
+    labels_of, unread = _label_tables(folder, list(features))
     rows = pd.concat([_rows(table, folder, path in labels_of) for path, table in features.items()])
     rows = rows.reset_index(drop=True)
     own = pd.Series([own or "" for own in keys(rows["id"], Kind.ID)], dtype=object)
@@ -75,51 +77,45 @@ def read_competition(folder: InputFolder) -> Source:
     labels = [_labels_of(rows, path, table) for path, table in labels_of.items()]
     classes = _agreed(labels)
     notes = [note for table in (*features.values(), *labels_of.values()) for note in table.notes]
-    source = Source(rows, classes.names, notes=notes + _unread(folder, features))
+    source = Source(rows, classes.names, notes=notes + unread, merged=classes.merged)
     for found in labels:
         source = _with_labels(source, found, classes)
     source = _one_row_a_file(_with_facts(source, labels))
-    source = replace(source, images=source.images[[*COLUMNS, *([GIVEN] if GIVEN in source.images else [])]])
+    columns = [*COLUMNS, GIVEN] if source.has_split else COLUMNS
     submission_format = folder.table(SUBMISSION_FORMAT)
     if submission_format is not None:
         read_rows(submission_format, ["id"])  # what cannot be read is said before the work
-    return replace(
-        source,
-        submission_format=submission_format,
-        merged={Kind.CLASS: classes.spellings} if classes.spellings else {},
-    )
+    return replace(source, images=source.images[columns], submission_format=submission_format)
 
 
-def _label_tables(folder: InputFolder, features: Sequence[Path]) -> dict[Path, Table]:
-    """The table of labels of each table of features that has one."""
-    by_name = {path.name.lower(): path for path in folder.tables(LABELS)}
+def _label_tables(folder: InputFolder, features: Sequence[Path]) -> tuple[dict[Path, Table], list[str]]:
+    """The table of labels of each table of features that has one, and notes on those without features."""
+    tables = folder.tables(LABELS)
+    by_name = {path.name.lower(): path for path in tables}
     wanted = {path: path.name.lower().removesuffix(FEATURES) + LABELS for path in features}
     found = {path: read_table(by_name[name], ["id"]) for path, name in wanted.items() if name in by_name}
     if not found:
         raise TraplineError(
             f"{folder.path}: no *{LABELS} beside the *{FEATURES}: there is nothing to learn from"
         )
-    return found
-
-
-def _unread(folder: InputFolder, features: dict[Path, Table]) -> list[str]:
-    named_like = {path.name.lower().removesuffix(FEATURES) + LABELS for path in features}
-    return [
+    return found, [
         f"{path.name}: not read, for there is no {path.name.lower().removesuffix(LABELS)}{FEATURES}"
-        for path in folder.tables(LABELS)
-        if path.name.lower() not in named_like
+        for path in tables
+        if path.name.lower() not in wanted.values()
     ]
 
 
 def _rows(table: Table, folder: InputFolder, is_labelled: bool) -> pd.DataFrame:
     """A row an image: the columns of COLUMNS but label, what tells its file, and why it is not opened."""
-    places = [_place(folder, given) for given in table.cells[table.columns["filepath"]]]
-    facts = rows_of(table, [file for _, file, _ in places])
-    return facts.assign(
+    filepaths = table.cells[table.columns["filepath"]]
+    found = pd.DataFrame(
+        [_place(folder, given) for given in filepaths], columns=["path", "file", "problem"], dtype=object
+    )
+    return rows_of(table, list(found["file"])).assign(
         id=table.cells[table.columns["id"]],
-        filepath=table.cells[table.columns["filepath"]],
-        path=pd.Series([path for path, _, _ in places], dtype=object),
-        problem=pd.Series([problem for _, _, problem in places], dtype=object),
+        filepath=filepaths,
+        path=found["path"],
+        problem=found["problem"],
         is_labelled=is_labelled,
     )
 
@@ -144,48 +140,47 @@ def _labels_of(rows: pd.DataFrame, features: Path, table: Table) -> _Labels:
     count = int(mine.sum())
     both = [own or "" for own in keys([*rows.loc[mine, "id"], *table.cells[table.columns["id"]]], Kind.ID)]
     rows.loc[mine, "joined"] = both[:count]
-    index, classes, is_column = _classes_of(table)
-    used = list(table.cells[table.columns["label"]]) if is_column else classes
-    return _Labels(features.name, table, both[count:], index, classes, is_column, used)
+    return _Labels(features.name, table, both[count:], *_classes_of(table))
 
 
 # --- labels -------------------------------------------------------------------------------------------------
 
 
-def _classes_of(table: Table) -> tuple[Integers, list[str], bool]:
-    """The class index of each row of a table of labels, the classes, and whether they are in one column.
+def _classes_of(table: Table) -> tuple[Integers, list[str], list[str] | None]:
+    """The class index of each row of a table of labels, the classes, and the cells of their one column.
 
-    Else they are its columns but those that say something else. Raises TraplineError for a column that is no
-    class.
+    Without such a column they are its columns but those that say something else. Raises TraplineError for a
+    column that is no class.
     """
     cells, columns = table.cells, table.columns
-    facts = {columns[name] for name in FACTS if name in columns}
-    certain = {columns[name] for name in FACTS if columns.get(name, "").casefold() in CERTAIN_FACTS}
+    facts = {columns[name] for name in OTHER_COLUMNS if name in columns}
+    certain = {columns[name] for name in OTHER_COLUMNS if columns.get(name, "").casefold() in CERTAINLY_OTHER}
     values = {str(name): _numbers(cells[name]) for name in cells.columns if name != columns["id"]}
-    one_hot = {name: _is_one_hot(found) for name, found in values.items()}
+    one_hot = {
+        name: not len(found) or np.isin(found, (0.0, 1.0)).mean() >= MIN_ONE_HOT
+        for name, found in values.items()
+    }
     classes = [name for name in values if name not in facts or (one_hot[name] and name not in certain)]
-    for name in [name for name in FACTS if columns.get(name) in classes]:
+    for name in [name for name in OTHER_COLUMNS if columns.get(name) in classes]:
         del columns[name]  # a class that is called as a fact might be
     if len(classes) == 1 and classes == [columns.get("label")]:
-        return *_from_column(cells[classes[0]], table.path), True
-    foreign = next((name for name in classes if not one_hot[name]), None)
-    if foreign is not None:
-        wrong = cells[foreign][~np.isin(values[foreign], (0.0, 1.0))]
+        return _from_column(cells[classes[0]], table.path)
+    if foreign := [name for name in classes if not one_hot[name]]:
+        wrong = cells[foreign[0]][~np.isin(values[foreign[0]], (0.0, 1.0))]
         raise TraplineError(
-            f"{table.path}: its column {foreign!r} is no class, whose cells are 0 and 1 "
+            f"{table.path}: its column {foreign[0]!r} is no class, whose cells are 0 and 1 "
             f"({wrong.iloc[0]!r}, ...); remove it"
         )
     refuse((table.written.get(name, name) for name in classes), Kind.CLASS, str(table.path))
     matrix = [values[name] for name in classes] or [np.zeros(len(table.lines))]
-    return one_hot_index(np.column_stack(matrix)), classes, False
+    return _one_hot_index(np.column_stack(matrix)), classes, None
 
 
-def _from_column(cells: pd.Series, path: Path) -> tuple[Integers, list[str]]:
-    labels = keys(cells, Kind.CLASS)
+def _from_column(cells: pd.Series, path: Path) -> tuple[Integers, list[str], list[str]]:
     used = [str(cell) for cell in cells if clean(cell)]
     spelt = named(sorted(set(used)), used, path)
-    index = {own: place for place, own in enumerate(spelt.keys)}
-    return np.array([NO_CLASS if own is None else index[own] for own in labels], dtype=np.int64), spelt.names
+    index = np.array([spelt.index.get(str(cell), NO_CLASS) for cell in cells], dtype=np.int64)
+    return index, spelt.names, used
 
 
 def _numbers(cells: Sequence[str] | pd.Series) -> Floats:
@@ -196,11 +191,7 @@ def _numbers(cells: Sequence[str] | pd.Series) -> Floats:
     return pd.to_numeric(numbers, errors="coerce").to_numpy(dtype=float)[codes]
 
 
-def _is_one_hot(values: Floats) -> bool:
-    return not len(values) or bool(np.isin(values, (0.0, 1.0)).mean() >= MIN_ONE_HOT)
-
-
-def one_hot_index(values: Floats) -> Integers:
+def _one_hot_index(values: Floats) -> Integers:
     """The column of the one 1 in each row, NO_CLASS where there is none, SEVERAL where there is more."""
     ones = np.isclose(values, 1.0)
     clean = np.isclose(np.where(ones, 0.0, values), 0.0).all(axis=1)
@@ -211,8 +202,8 @@ def one_hot_index(values: Floats) -> Integers:
 def _agreed(labels: Sequence[_Labels]) -> Classes:
     """The classes that all tables of labels have. Raises TraplineError where their columns differ."""
     every = [name for each in labels for name in each.classes]
-    if all(each.is_column for each in labels):
-        return named(sorted(set(every)), [name for each in labels for name in each.used if clean(name)])
+    if all(each.used is not None for each in labels):
+        return named(sorted(set(every)), [name for each in labels for name in each.used or ()])
     first_keys = [key(name, Kind.CLASS) for name in labels[0].classes]
     for other in labels[1:]:
         if [key(name, Kind.CLASS) for name in other.classes] != first_keys:
@@ -227,13 +218,16 @@ def _with_labels(source: Source, labels: _Labels, classes: Classes) -> Source:
     ids = images.loc[mine, "joined"]
     if not ids.isin(labels.ids).any():
         own = first(labels.table.cells[labels.table.columns["id"]])
-        both = f"{own} against {first(images.loc[mine, 'id'])}"
-        raise TraplineError(f"{path}: none of its ids is in {labels.features} ({both})")
+        raise TraplineError(
+            f"{path}: none of its ids is in {labels.features} ({own} against {first(images.loc[mine, 'id'])})"
+        )
     # The last places stand for the negative ones.
     of_class = np.array([*(classes.index[name] for name in labels.classes), SEVERAL, NO_CLASS, UNLABELED])
     labels = replace(labels, index=of_class[labels.index])
     index = pd.Series(labels.index, index=pd.Index(labels.ids, dtype=object))
-    conflicting = contradictions(labels.ids, {"label": _said(labels, classes.names)}, labels.table.place)
+    said = [classes.names[i] if i >= 0 else "none" if i == NO_CLASS else "several" for i in labels.index]
+    facts = {"label": (said, [str(number) for number in labels.index])}
+    conflicting = contradictions(labels.ids, facts, labels.table.place)
     unique = index[~index.index.duplicated()]
     images.loc[mine, "label"] = ids.map(unique).fillna(NO_CLASS).astype(int)
     problems = [
@@ -246,20 +240,15 @@ def _with_labels(source: Source, labels: _Labels, classes: Classes) -> Source:
     return set_aside(replace(source, quarantined=[*source.quarantined, *_alone(labels, ids, path)]), found)
 
 
-def _said(labels: _Labels, classes: Sequence[str]) -> tuple[list[str], list[str | None]]:
-    names = [classes[i] if i >= 0 else ("none" if i == NO_CLASS else "several") for i in labels.index]
-    return names, [str(index) for index in labels.index]
-
-
 def _alone(labels: _Labels, of_images: pd.Series, path: Path) -> list[Quarantined]:
     """The labels that no image has."""
     known = set(of_images)
-    ids = list(labels.table.cells[labels.table.columns["id"]])
-    alone = {
-        own: name for own, name in zip(reversed(labels.ids), reversed(ids), strict=True) if own not in known
-    }
-    detail = f"{path.name} has it, its features file does not"
-    return [Quarantined(name, "", MISSING, detail) for name in reversed(alone.values())]
+    ids = zip(labels.ids, labels.table.cells[labels.table.columns["id"]], strict=True)
+    alone = {own: name for own, name in reversed(list(ids)) if own not in known}
+    return [
+        Quarantined(name, "", MISSING, f"{path.name} has it, its features file does not")
+        for name in reversed(alone.values())
+    ]
 
 
 # --- one row a file -----------------------------------------------------------------------------------------
@@ -273,23 +262,12 @@ def _with_facts(source: Source, labels: Sequence[_Labels]) -> Source:
         mine = images[images["table"] == each.features]
         file_of = dict(zip(mine["joined"], mine["file"], strict=True))
         rows.append(rows_of(each.table, [file_of.get(own) for own in each.ids]))
-    together = pd.concat([each[["file", "site", "sequence", "part", "table", "line"]] for each in rows])
+    together = pd.concat([each[["file", *FACTS, "table", "line"]] for each in rows])
     facts = settled(together[together["file"].notna()].reset_index(drop=True))
-    said = facts.said.reindex(images["file"])
-    images = images.assign(**{name: list(said[name]) for name in ("site", "sequence")})
-    if said["part"].notna().any():
-        parts = pd.Series(list(said["part"]), index=images.index, dtype=object)
-        images[GIVEN] = parts.where(images["label"] != UNLABELED, None)
-    problems = {
-        row: (CONTRADICTORY, facts.contradictory[file])
-        for row, file in images["file"].items()
-        if file in facts.contradictory
-    }
-    return set_aside(replace(source, images=images), _rows_of(problems))
-
-
-def _rows_of(problems: dict[Hashable, tuple[str, str]]) -> dict[int, tuple[str, str]]:
-    return {int(str(row)): problem for row, problem in problems.items()}
+    return set_aside(
+        replace(source, images=with_facts(images, facts.of(images["file"]))),
+        problems_of((CONTRADICTORY, images["file"], facts.contradictory)),
+    )
 
 
 def _one_row_a_file(source: Source) -> Source:
@@ -308,25 +286,14 @@ def _one_row_a_file(source: Source) -> Source:
     ]
     images = source.images[~repeated].reset_index(drop=True)
     source = replace(source, images=images, quarantined=[*source.quarantined, *quarantined])
-    source = set_aside(source, _shared(images))
-    problems = zip(source.images["path"], source.images["problem"], strict=True)
-    barred = {str(path): problem for path, problem in problems if problem is not None}
-    return replace(source, barred={**source.barred, **barred})  # what must not be opened goes first
-
-
-def _shared(images: pd.DataFrame) -> dict[int, tuple[str, str]]:
-    """The rows whose id belongs to several files, or whose file has several ids."""
-
-    def place(row: int) -> str:
-        return f"{images['table'].iloc[row]}, line {images['line'].iloc[row]}"
-
+    place = functools.partial(place_in, images)
     ids, files = list(images["key"]), list(images["file"])
     ids_of = contradictions(files, {"id": (list(images["id"]), ids)}, place)
     files_of = contradictions(ids, {"file": (list(images["filepath"]), files)}, place)
-    problems: dict[int, tuple[str, str]] = {}
-    for row, (own, file) in enumerate(zip(ids, files, strict=True)):
-        if file in ids_of:
-            problems[row] = (CONTRADICTORY, ids_of[file])
-        elif own in files_of:
-            problems[row] = (DUPLICATE_ID, files_of[own])
-    return problems
+    source = set_aside(source, problems_of((CONTRADICTORY, files, ids_of), (DUPLICATE_ID, ids, files_of)))
+    barred = {
+        str(path): problem
+        for path, problem in zip(source.images["path"], source.images["problem"], strict=True)
+        if problem is not None
+    }
+    return replace(source, barred={**source.barred, **barred})  # what must not be opened goes first

@@ -9,18 +9,15 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trapline.errors import TraplineError
 from trapline.storage import file_digest, read_json, write_json
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 STATE, COMPLETED_WITH = "version.json", "completed_with"
 RECORD = "last.json"
 NONE_YET = {"data": "", "settings": ""}  # the record before the first execution has completed
-MANIFEST = "weights.json"  # of staged weights; the name is of trapline.models.staged, which loads torch
+MANIFEST = "weights.json"  # of staged weights; the name is of trapline.models.weights, which loads torch
 SEPARATOR = " "  # of settings; a pipeline's definition joins its own with it
 
 
@@ -44,8 +41,10 @@ def write_record(prepared: Path, settings: Sequence[str], completed: Path) -> No
 
     Raises TraplineError where the set holds no STATE.
     """
-    state = read_json(prepared / STATE)
-    write_json(completed / RECORD, {"data": state["data"], "settings": SEPARATOR.join(settings)})
+    write_json(
+        completed / RECORD,
+        {"data": read_json(prepared / STATE)["data"], "settings": SEPARATOR.join(settings)},
+    )
 
 
 def data_digest(prepared: Path, weights: Path | None = None) -> str:
@@ -53,9 +52,10 @@ def data_digest(prepared: Path, weights: Path | None = None) -> str:
 
     Those follow from the original bytes, whose digests are a column, and from the settings in dataset.json.
     """
+    import pyarrow as pa
+
     from trapline.data.prepared import DESCRIPTION, PARTS, SUBMISSION_FORMAT, open_prepared
-    from trapline.data.quarantine import FILE_NAME
-    from trapline.data.transform_input import INDEX, TRANSFORM_FOLDER
+    from trapline.data.quarantine import FILE_NAME, INDEX, TRANSFORM_FOLDER
     from trapline.preparation.preparing import SUMMARY  # late: definitions need the names alone
 
     digest = hashlib.sha256()
@@ -64,28 +64,20 @@ def data_digest(prepared: Path, weights: Path | None = None) -> str:
         digest.update(f"{path.name} {file_digest(path) if path.is_file() else ''}\n".encode())
     found = open_prepared(prepared)
     for part in PARTS:
-        digest.update(_columns_digest(found.part(part).table))
+        columns = hashlib.sha256()
+        for batch in found.part(part).table.drop_columns(["image"]).to_batches():
+            content = io.BytesIO()
+            with pa.ipc.new_stream(content, batch.schema) as writer:
+                writer.write_batch(batch)
+            columns.update(content.getbuffer())
+        digest.update(columns.digest())
     return digest.hexdigest()
-
-
-def _columns_digest(table: "pa.Table") -> bytes:
-    import pyarrow as pa
-
-    digest = hashlib.sha256()
-    for batch in table.drop_columns(["image"]).to_batches():
-        content = io.BytesIO()
-        with pa.ipc.new_stream(content, batch.schema) as writer:
-            writer.write_batch(batch)
-        digest.update(content.getbuffer())
-    return digest.digest()
 
 
 def _last(path: Path) -> tuple[dict[str, Any], str | None]:
     """The record of the last completed execution, or NONE_YET, and why there is none."""
-    if not path.is_file():
-        return NONE_YET, "no execution has completed yet"
     try:
-        found = read_json(path)
+        found = read_json(path) if path.is_file() else NONE_YET
     except TraplineError as error:
         return NONE_YET, f"the record of the last completed execution is damaged ({error})"
     if not isinstance(found, dict) or not all(isinstance(found.get(name), str) for name in NONE_YET):

@@ -8,8 +8,10 @@ how a picture is drawn.
 import functools
 import itertools
 import multiprocessing
+import operator
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,13 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from trapline.cells import write_table
-from trapline.errors import UsageError
+from trapline.errors import UsageError, refuse_any
 from trapline.job_options import DEMO_UNLABELED_SITES
 from trapline.preparation import demo_drawing as drawing
 from trapline.preparation.demo_drawing import Encounter, Picture, Points, Random, Scene, Stroke, Tones
-from trapline.processes import available_cores, prepare_worker
-from trapline.storage import atomic_file
+from trapline.storage import atomic_file, write_table
+from trapline.workers import available_cores, prepare_worker
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,7 @@ HOMES = 5  # sites where a class is sure to be seen
 CONCENTRATION = 5.0  # of the Dirichlet distribution of classes at a site: the lower, the more lopsided
 BURST_SHARES = (0.5, 0.3, 0.13, 0.07)  # bursts of 1, 2, 3, 4 frames
 DAMAGES = ("empty", "truncated", "text", "missing")
-MANY_IMAGES = 100  # from here on a part has every kind of damage
 TASK_IMAGES = 40
-POOL_IMAGES = 64  # fewer are drawn sooner than processes start
-JPEG_QUALITY = 82
-STRIP = 0.07  # the caption's share of the height
-LETTER = 17  # about as many pixels wide at cv2's scale 1
 FOLDERS = ("train_features", "test_features")  # part 0 is labelled, part 1 is not
 README = """This camera-trap set is DRAWN, from a seed, to try the pipeline without data: it holds no photo.
 Scores on it say nothing about real animals. Some files are damaged on purpose: empty, cut off, text, absent.
@@ -150,10 +146,10 @@ class DemoSettings:
             "height": (64, 4096),
             "damaged": (0, 0.5),
         }
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise UsageError(f"{name}: {value} is out of range; give {low} to {high}")
+        refuse_any(
+            (not low <= value <= high, f"{name}: {value} is out of range; give {low} to {high}")
+            for (name, (low, high)), value in zip(limits.items(), astuple(self), strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -168,15 +164,6 @@ class Shot:
     label: int
     moment: datetime
     damage: str = ""
-
-
-@dataclass(frozen=True)
-class Task:
-    """Some pictures of one site, for one process."""
-
-    folder: Path
-    settings: DemoSettings
-    shots: tuple[Shot, ...]
 
 
 def generator(settings: DemoSettings, *purpose: str) -> Random:
@@ -225,7 +212,10 @@ def plan_part(settings: DemoSettings, part: int) -> list[Shot]:
     random = generator(settings, "plan", FOLDERS[part])
     homes, chances = plan_classes(random, sites)
     indices, sequence, shots = random.permutation(images).tolist(), -1, []
-    damages = plan_damages(random, images, settings.damaged)
+    # From 100 images on there is every kind of damage.
+    count = max(round(settings.damaged * images), len(DAMAGES) if settings.damaged and images >= 100 else 0)
+    chosen = random.choice(images, count, replace=False).tolist()
+    damages = {index: DAMAGES[turn % len(DAMAGES)] for turn, index in enumerate(chosen)}
     for site, size in enumerate(plan_sizes(random, images, sites) if images else ()):
         at_home = np.flatnonzero(homes[site]).tolist()
         for label, frame, moment in plan_site(random, size, at_home, chances[site]):
@@ -235,14 +225,6 @@ def plan_part(settings: DemoSettings, part: int) -> list[Shot]:
             path = f"{FOLDERS[part]}/{name}.jpg"
             shots.append(Shot(name, path, *keys, frame, label, moment, damages.get(index, "")))
     return sorted(shots, key=lambda shot: shot.name)
-
-
-def plan_damages(random: Random, images: int, share: float) -> dict[int, str]:
-    """Which images are damaged, and how."""
-    at_least = len(DAMAGES) if share and images >= MANY_IMAGES else 0
-    count = max(round(share * images), at_least)
-    chosen = random.choice(images, count, replace=False).tolist()
-    return {index: DAMAGES[turn % len(DAMAGES)] for turn, index in enumerate(chosen)}
 
 
 def smooth(points: Points, steps: int = 5) -> Points:
@@ -269,8 +251,7 @@ def parse_plan(plan: str) -> tuple[Stroke, ...]:
 def coat_palette(random: Random, species: Species, night: bool) -> Picture:
     """A colour for each tone: a coat, what derives from it, and eyes that shine at night."""
     coat = np.array(random.choice(species.coats)) * random.uniform(0.8, 1.2) + random.normal(0, 6, 3)
-    eye = (255, 255, 255) if night else (16, 14, 12)
-    pale = (214, 204, 186)
+    pale, eye = (214, 204, 186), (255, 255, 255) if night else (16, 14, 12)
     colours = ((0, 0, 0), coat, 0.68 * coat, 0.5 * coat + 105, 0.33 * coat, pale, eye)
     return np.clip(np.array(colours, dtype=np.float32), 0, 255) * (1.25 if night else 1)
 
@@ -281,7 +262,6 @@ def meet(random: Random, scene: Scene, label: str, night: bool) -> Encounter:
     strokes = parse_plan(str(random.choice(plans))) if plans else ()
     parts = {stroke.part for stroke in strokes}
     near = random.beta(2.2, 1.5)
-    height = species.heights[0] + near * (species.heights[1] - species.heights[0])
     aloft = bool(parts & {"wing", "branch"})
     ground = scene.horizon + (0.93 - scene.horizon) * (0.25 + 0.7 * near)
     facing = int(random.choice([-1, 1]))
@@ -292,7 +272,7 @@ def meet(random: Random, scene: Scene, label: str, night: bool) -> Encounter:
         ringed=label == "civet_genet",
         palette=coat_palette(random, species, night),
         night=night,
-        height=height,
+        height=species.heights[0] + near * (species.heights[1] - species.heights[0]),
         x=random.uniform(0.15, 0.85),
         feet=random.uniform(0.3, 0.65) if aloft else ground + random.normal(0, 0.03),
         pace=0.0 if "branch" in parts else facing * random.exponential(0.03),
@@ -309,13 +289,13 @@ def meet(random: Random, scene: Scene, label: str, night: bool) -> Encounter:
 def add_caption(picture: Tones, shot: Shot, camera: Random) -> None:
     """Burn the camera's strip into the lower edge; it says that the picture is drawn."""
     height, width = picture.shape[:2]
-    strip = picture[height - round(STRIP * height) :]
+    strip = picture[height - round(0.07 * height) :]
     ink, paper = ((250, 250, 250), 0) if camera.random() < 0.7 else ((20, 20, 20), 235)
     maker = camera.choice(["TRAILEYE", "WOODCAM 2", "SENTRY-X", "LYNX IR"])
     warmth = 16 + round(9 * np.sin((shot.moment.hour - 9) / 12 * np.pi)) + camera.integers(-4, 5)
     strip[:] = paper
     text = f"DRAWN  {maker}  {shot.site}  {warmth}C  {shot.moment:%Y-%m-%d  %H:%M:%S}"
-    size = 0.9 * width / (LETTER * len(text))
+    size = 0.9 * width / (17 * len(text))  # a letter is about 17 pixels wide at scale 1
     base = (round(0.02 * width), round(0.72 * strip.shape[0]))
     cv2.putText(strip, text, base, cv2.FONT_HERSHEY_SIMPLEX, size, ink, 1, cv2.LINE_AA)
 
@@ -326,48 +306,48 @@ def draw_shot(settings: DemoSettings, shot: Shot, scene: Scene) -> bytes:
     meeting = meet(generator(settings, "burst", shot.sequence), scene, CLASSES[shot.label], night)
     picture = drawing.draw_frame(scene, meeting, shot.frame, generator(settings, "frame", shot.name))
     add_caption(picture, shot, generator(settings, "camera", shot.site))
-    return simplejpeg.encode_jpeg(picture, quality=JPEG_QUALITY, colorsubsampling="420")
+    return simplejpeg.encode_jpeg(picture, quality=82, colorsubsampling="420")
 
 
-def draw_task(task: Task) -> None:
-    """Draw and write the task's pictures, the damaged ones as they should be."""
-    site = generator(task.settings, "site", task.shots[0].site)
-    scene = drawing.draw_scene(site, task.settings.width, task.settings.height)
-    for shot in task.shots:
-        path = task.folder / shot.filepath
+def draw_site(folder: Path, settings: DemoSettings, shots: Sequence[Shot]) -> None:
+    """Draw and write some pictures of one site, the damaged ones as they should be."""
+    scene = drawing.draw_scene(generator(settings, "site", shots[0].site), settings.width, settings.height)
+    for shot in shots:
+        path = folder / shot.filepath
         if shot.damage == "text":
             path.write_text("This file is not an image.\n", encoding="utf-8")
         elif shot.damage != "missing":
-            content = draw_shot(task.settings, shot, scene)
+            content = draw_shot(settings, shot, scene)
             kept = {"empty": 0, "truncated": len(content) // 2}.get(shot.damage, len(content))
             path.write_bytes(content[:kept])
 
 
-def split_tasks(folder: Path, settings: DemoSettings, shots: list[Shot]) -> list[Task]:
-    """Tasks of one site each, and few enough images that all cores end at about the same time."""
-    by_site = sorted(shots, key=lambda shot: shot.site)
-    groups = [tuple(group) for _, group in itertools.groupby(by_site, key=lambda shot: shot.site)]
-    starts = [(group, start) for group in groups for start in range(0, len(group), TASK_IMAGES)]
-    return [Task(folder, settings, group[start : start + TASK_IMAGES]) for group, start in starts]
-
-
-def draw_tasks(tasks: list[Task], processes: int) -> None:
-    """Draw all tasks; spawned processes, because a fork after threads can hang."""
-    if processes < 2 or sum(len(task.shots) for task in tasks) < POOL_IMAGES:
-        for task in tasks:
-            draw_task(task)
+def draw_sites(folder: Path, settings: DemoSettings, shots: list[Shot], processes: int) -> None:
+    """Draw all pictures; spawned processes, because a fork after threads can hang."""
+    draw = functools.partial(draw_site, folder, settings)
+    site_of = operator.attrgetter("site")
+    sites = [list(group) for _, group in itertools.groupby(sorted(shots, key=site_of), key=site_of)]
+    if processes < 2 or len(shots) < 64:  # which are drawn sooner than processes start
+        for site in sites:
+            draw(site)
         return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawn, prepare_worker) as pool:
-        list(pool.map(draw_task, tasks))  # a list, so that a failure in a process is raised here
+    # So few images a task that all cores end at about the same time.
+    tasks = [
+        site[start : start + TASK_IMAGES] for site in sites for start in range(0, len(site), TASK_IMAGES)
+    ]
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), prepare_worker) as pool:
+        list(pool.map(draw, tasks))  # a list, so that a failure in a process is raised here
 
 
 def write_tables(folder: Path, parts: list[list[Shot]]) -> None:
     """The four CSV files, of names that need no care."""
     write = functools.partial(write_table, exact=None, line_end="\n")
     for name, shots in zip(FOLDERS, parts, strict=True):
-        rows = [(shot.name, shot.filepath, shot.site, shot.sequence) for shot in shots]
-        write(folder / f"{name}.csv", ("id", "filepath", "site", "sequence"), rows)
+        write(
+            folder / f"{name}.csv",
+            ("id", "filepath", "site", "sequence"),
+            [(shot.name, shot.filepath, shot.site, shot.sequence) for shot in shots],
+        )
     labels = [(shot.name, *np.eye(len(CLASSES))[shot.label].tolist()) for shot in parts[0]]
     write(folder / "train_labels.csv", ("id", *CLASSES), labels)
     uniform = [(shot.name, *[1 / len(CLASSES)] * len(CLASSES)) for shot in parts[1]]
@@ -385,7 +365,7 @@ def draw_demo(folder: Path, settings: DemoSettings, processes: int | None = None
     for name in FOLDERS:
         (folder / name).mkdir(parents=True)
     parts = [plan_part(settings, part) for part in range(len(FOLDERS))]
-    draw_tasks(split_tasks(folder, settings, parts[0] + parts[1]), processes or available_cores())
+    draw_sites(folder, settings, parts[0] + parts[1], processes or available_cores())
     write_tables(folder, parts)
     with atomic_file(folder / "README.txt", "w", encoding="utf-8") as file:
         file.write(README.format(settings=settings))  # last: where it lies, the set is complete

@@ -105,13 +105,13 @@ def pose(strokes: tuple[Stroke, ...], random: Random) -> list[Stroke]:
     far, near = [], []
     for stroke in strokes:
         if stroke.part == "leg":
-            step = phase + (np.pi if stroke.points[0, 0] > 0 else 0)
-            behind = swung_leg(stroke.points + FAR_SIDE, -stride * np.sin(step))
+            reach = stride * np.sin(phase + (np.pi if stroke.points[0, 0] > 0 else 0))
+            behind = swung_leg(stroke.points + FAR_SIDE, -reach)
             far.append(Stroke("leg", SHADE if stroke.tone == COAT else stroke.tone, behind))
-            near.append(Stroke("leg", stroke.tone, swung_leg(stroke.points, stride * np.sin(step))))
+            points = swung_leg(stroke.points, reach)
         else:
             points = rotated(stroke.points, turns[stroke.part], pivots[stroke.part])
-            near.append(Stroke(stroke.part, stroke.tone, points))
+        near.append(Stroke(stroke.part, stroke.tone, points))
     return far + near
 
 
@@ -271,27 +271,24 @@ def draw_trunks(canvas: Tones, random: Random, horizon: float) -> None:
         half = height * (0.012 + 0.12 * (foot - horizon)) * random.uniform(0.6, 1.6)
         for strip in np.linspace(-1, 1, 9):
             colour = bark * (1 - 0.45 * abs(strip + 0.3)) * random.uniform(0.75, 1.2)
-            low, high = round(x + strip * half), round(x + lean + strip * half * 0.7)
-            cv2.line(
-                canvas,
-                (low, round(foot * height)),
-                (high, -5),
-                colour.tolist(),
-                max(round(half / 3), 1),
-                cv2.LINE_AA,
-            )
+            low = (round(x + strip * half), round(foot * height))
+            high = (round(x + lean + strip * half * 0.7), -5)
+            cv2.line(canvas, low, high, colour.tolist(), max(round(half / 3), 1), cv2.LINE_AA)
 
 
-def blade_lines(random: Random, count: int, low: Corner, high: Corner, size: float) -> Points:
-    """Root and tip, (count, 4) in pixels, of blades of about `size`, rooted between `low` and `high`."""
-    roots = random.uniform(low, high, (count, 2))
+def draw_grass(
+    canvas: Picture,
+    blades: tuple[Colour, Colour],
+    count: int,
+    corners: tuple[Corner, Corner],
+    size: float,
+    random: Random,
+) -> None:
+    """Draw grass of about `size` pixels, rooted between `corners`, in colours between those of `blades`."""
+    roots = random.uniform(*corners, (count, 2))
     roots = roots[np.argsort(roots[:, 1])]  # the far ones first
-    return np.column_stack([roots, roots + size * random.normal((0, -0.9), (0.4, 0.3), (count, 2))])
-
-
-def draw_blades(canvas: Picture, lines: Points, blades: tuple[Colour, Colour], random: Random) -> None:
-    """Draw grass in colours between the two of `blades`."""
-    colours = (blades[0] + (blades[1] - blades[0]) * random.random((len(lines), 1))).tolist()
+    lines = np.column_stack([roots, roots + size * random.normal((0, -0.9), (0.4, 0.3), (count, 2))])
+    colours = (blades[0] + (blades[1] - blades[0]) * random.random((count, 1))).tolist()
     for (x0, y0, x1, y1), colour in zip(np.round(lines).astype(int).tolist(), colours, strict=True):
         cv2.line(canvas, (x0, y0), (x1, y1), colour, 1 + (canvas.shape[0] > 400), cv2.LINE_AA)
 
@@ -307,14 +304,13 @@ def draw_scene(random: Random, width: int, height: int) -> Scene:
     draw_rocks(canvas, random, horizon)
     draw_trunks(canvas, random, horizon)
     count, bottom = int(random.choice([60, 250, 700])), np.array((width, height))
-    sward = blade_lines(random, count, bottom * (0, horizon), bottom, height / 22)
-    draw_blades(canvas, sward, blades, random)
+    draw_grass(canvas, blades, count, (bottom * (0, horizon), bottom), height / 22, random)
     tilt = random.normal(0, 3)
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), tilt, 1)
     ground = cv2.warpAffine(canvas, turn, (width, height), borderMode=cv2.BORDER_REFLECT)
     bare = ground[round(0.7 * height) :]
     grass, edge = bare.copy(), (width, len(bare))
-    draw_blades(grass, blade_lines(random, count // 2, (0, edge[1]), edge, height / 7), blades, random)
+    draw_grass(grass, blades, count // 2, ((0, edge[1]), edge), height / 7, random)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)[..., None]
     flash = np.exp(-random.uniform(0.5, 1.3) * ((x - random.normal(0, 0.25)) ** 2 + (y - 0.4) ** 2))
     return Scene(
@@ -333,12 +329,15 @@ def draw_scene(random: Random, width: int, height: int) -> Scene:
     )
 
 
-def soft_ellipse(picture: Picture, centre: Corner, axes: Corner, degrees: float, blur: float) -> Picture:
-    """Alpha (height, width, 1) of a half-transparent ellipse; all lengths in pixels."""
+def blend_ellipse(
+    picture: Picture, colour: Colour, centre: Corner, axes: Corner, degrees: float, blur: float
+) -> None:
+    """Lay a half-transparent ellipse with a soft rim over `picture`; all lengths in pixels."""
     mask = np.zeros(picture.shape[:2], dtype=np.float32)
     middle, radii = (round(centre[0]), round(centre[1])), (round(axes[0]) + 1, round(axes[1]) + 1)
     cv2.ellipse(mask, middle, radii, degrees, 0, 360, 0.55, cv2.FILLED)
-    return cv2.GaussianBlur(mask, (0, 0), blur)[..., None]
+    alpha = cv2.GaussianBlur(mask, (0, 0), blur)[..., None]
+    blend(picture, np.broadcast_to(colour, picture.shape), alpha, 0, 0)
 
 
 def draw_clutter(picture: Picture, kind: str, colour: Colour, random: Random) -> None:
@@ -346,8 +345,8 @@ def draw_clutter(picture: Picture, kind: str, colour: Colour, random: Random) ->
     height, width = picture.shape[:2]
     length, breadth, blur = height * np.array(CLUTTER[kind]) * random.uniform(0.4, 1)
     centre = (random.uniform(0, width), random.uniform(0.4, 0.9) * height)
-    alpha = soft_ellipse(picture, centre, (length, breadth), random.uniform(-30, 30), blur)
-    blend(picture, np.broadcast_to(colour * (0.3 if kind == "shadow" else 1), picture.shape), alpha, 0, 0)
+    own = colour * (0.3 if kind == "shadow" else 1)
+    blend_ellipse(picture, own, centre, (length, breadth), random.uniform(-30, 30), blur)
 
 
 def draw_visitor(picture: Picture, scene: Scene, meeting: Encounter, frame: int, random: Random) -> None:
@@ -358,13 +357,13 @@ def draw_visitor(picture: Picture, scene: Scene, meeting: Encounter, frame: int,
     around = picture[round(0.9 * y) : round(y) + 1].mean(axis=(0, 1))
     if not (meeting.night or meeting.aloft):
         axes = (0.32 * alpha.shape[1], 0.05 * alpha.shape[0])
-        blend(picture, np.zeros_like(picture), soft_ellipse(picture, (x, y), axes, 0, axes[1]), 0, 0)
+        blend_ellipse(picture, np.zeros(3, dtype=np.float32), (x, y), axes, 0, axes[1])
     colours += (around - colours) * scene.haze
     blend(picture, colours, alpha, round(x - feet[0]), round(y - feet[1]))
     fixed = np.random.default_rng(meeting.seed)
     reach, size = 0.6 * alpha.shape[1], alpha.shape[0] * fixed.uniform(0.15, 0.45)
-    tufts = blade_lines(fixed, meeting.tufts, (x - reach, y), (x + reach, y + height / 40), size)
-    draw_blades(picture, tufts, scene.blades, fixed)
+    corners = (x - reach, y), (x + reach, y + height / 40)
+    draw_grass(picture, scene.blades, meeting.tufts, corners, size, fixed)
 
 
 def swaying(layer: Picture, wind: float) -> Picture:

@@ -1,22 +1,40 @@
-"""Dividing a source's labelled images into parts: which split it is to be, and what comes out."""
+"""Dividing a source's labelled images into parts: which split it is to be, and what comes out.
+
+The split may be the one that a data set comes with; where that has train and test alone, val is drawn.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from trapline.data.groups import Scope, Sequences, numbered, scope_of, straddling
+from trapline.data.groups import Labels, Scope, Sequences, Sites, numbered, scope_of, straddling
 from trapline.data.quarantine import FILE_NAME
-from trapline.errors import TraplineError, UsageError
-from trapline.preparation.given_split import VAL_SHARE, given_split, straddling_notes, with_val
-from trapline.preparation.label_splits import LABEL_SHARES, split_label_lists
-from trapline.preparation.leakage import duplicate_groups
+from trapline.errors import TraplineError, UsageError, refuse_any
+from trapline.job_contract import prepare_option
 from trapline.preparation.listing import GIVEN, LABELS, UNLABELED, Source, label_indices, label_matrix
-from trapline.preparation.split_notes import SplitKind
-from trapline.preparation.splits import HONEST_SHARES, RANDOM_SHARES, SplitPolicy, SplitResult, split
-from trapline.preparation.stratified import Shares
-from trapline.typed import prepare_option
+from trapline.preparation.random_splits import Shares
+from trapline.preparation.splits import (
+    HONEST_SHARES,
+    LABEL_SHARES,
+    PARTS,
+    RANDOM_SHARES,
+    Parts,
+    SplitKind,
+    SplitPolicy,
+    SplitResult,
+    class_notes,
+    count,
+    divided,
+    duplicate_groups,
+    duplicate_notes,
+    join_notes,
+    list_of,
+    split,
+    units_of,
+)
 
-LABELLED = ("train", "val", "test")
+VAL_SHARE = 0.1
 
 
 def split_policy(
@@ -26,37 +44,40 @@ def split_policy(
 
     Raises TraplineError where the source has no such split, UsageError where shares do not go with it.
     """
-    natural: SplitKind = "given" if source.has_split else "site" if source.has_sites else "random"
-    chosen = kind or natural
-    if chosen == "site" and not source.has_sites:
-        raise TraplineError(
-            f"{prepare_option('split', 'site')}: the source names no sites; give "
-            f"{prepare_option('site-csv')} or {prepare_option('site-regex')}"
-        )
-    if chosen == "given" and not source.has_split:
-        raise TraplineError(
-            f"{prepare_option('split', 'given')}: the source comes with no split; use "
-            f"{prepare_option('split', 'random')}"
-        )
-    if chosen == "given" and shares:
-        raise UsageError(
-            f"{prepare_option('shares')}: the source comes with a split; leave it out, or use "
-            f"{prepare_option('split', 'random')}"
-        )
-    draws_val = chosen == "given" and source.lacks_val
-    if val_share is not None and not draws_val:
-        raise UsageError(
-            f"{prepare_option('val-share')}: only for a source that comes with train and test but no val; "
-            f"leave it out, or use {prepare_option('shares')} with another split"
-        )
-    own = (val_share or VAL_SHARE) if draws_val else None
-    return SplitPolicy(chosen, shares or _default_shares(source, kind, chosen), seed, own)
-
-
-def _default_shares(source: Source, asked: SplitKind | None, kind: SplitKind) -> Shares:
-    if source.task == "multilabel" and kind == "random":
-        return LABEL_SHARES
-    return RANDOM_SHARES if asked == "random" else HONEST_SHARES
+    chosen: SplitKind = kind or ("given" if source.has_split else "site" if source.has_sites else "random")
+    draws_val = chosen == "given" and source.has_split and not (source.images[GIVEN] == "val").any()
+    at_random, asked = prepare_option("split", "random"), prepare_option("shares")
+    refuse_any(
+        [
+            (
+                chosen == "site" and not source.has_sites,
+                f"{prepare_option('split', 'site')}: the source names no sites; give "
+                f"{prepare_option('site-csv')} or {prepare_option('site-regex')}",
+            ),
+            (
+                chosen == "given" and not source.has_split,
+                f"{prepare_option('split', 'given')}: the source comes with no split; use {at_random}",
+            ),
+        ],
+        TraplineError,
+    )
+    refuse_any(
+        [
+            (
+                chosen == "given" and shares,
+                f"{asked}: the source comes with a split; leave it out, or use {at_random}",
+            ),
+            (
+                val_share is not None and not draws_val,
+                f"{prepare_option('val-share')}: only for a source that comes with train and test but no "
+                f"val; leave it out, or use {asked} with another split",
+            ),
+        ]
+    )
+    usual = RANDOM_SHARES if kind == "random" else HONEST_SHARES
+    if source.task == "multilabel" and chosen == "random":
+        usual = LABEL_SHARES
+    return SplitPolicy(chosen, shares or usual, seed, (val_share or VAL_SHARE) if draws_val else None)
 
 
 def divide(images: pd.DataFrame, classes: list[str], policy: SplitPolicy) -> tuple[pd.DataFrame, list[str]]:
@@ -68,11 +89,22 @@ def divide(images: pd.DataFrame, classes: list[str], policy: SplitPolicy) -> tup
     """
     labelled = images[images["label"] != UNLABELED]
     _check_classes(labelled, classes)
-    scope = sequence_scope(images)
+    notes, scope = [], sequence_scope(images)
+    if GIVEN in labelled.columns and policy.kind != "given":
+        held = labelled[GIVEN].value_counts()
+        sizes = ", ".join(f"{part} {held[part]}" for part in PARTS if part in held)
+        notes.append(
+            f"the data set's own split ({sizes}) was not used: {prepare_option('split', policy.kind)}"
+        )
+    if scope == "by_site":
+        notes.append(
+            "equal names of sequences at different sites are taken for different sequences: as one each they "
+            "would join more than half of the sites"
+        )
     result = _split(labelled, classes, policy, scope)
     part = pd.Series("unlabeled", index=images.index)
     part[labelled.index] = result.part
-    return images.assign(part=part), [*_unused_split(labelled, policy), *_scope_notes(scope), *result.notes]
+    return images.assign(part=part), [*notes, *result.notes]
 
 
 def sequence_scope(images: pd.DataFrame) -> Scope:
@@ -80,70 +112,106 @@ def sequence_scope(images: pd.DataFrame) -> Scope:
     return scope_of(images["site"], images["sequence"])
 
 
-def _scope_notes(scope: Scope) -> list[str]:
-    note = (
-        "equal names of sequences at different sites are taken for different sequences: as one each they "
-        "would join more than half of the sites"
-    )
-    return [note] if scope == "by_site" else []
-
-
-def _unused_split(labelled: pd.DataFrame, policy: SplitPolicy) -> list[str]:
-    """A sentence where the data set comes with a split and another one is made."""
-    if GIVEN not in labelled.columns or policy.kind == "given":
-        return []
-    held = labelled[GIVEN].value_counts()
-    sizes = ", ".join(f"{part} {held[part]}" for part in LABELLED if part in held)
-    return [f"the data set's own split ({sizes}) was not used: {prepare_option('split', policy.kind)}"]
+def _check_classes(labelled: pd.DataFrame, classes: list[str]) -> None:
+    if len(classes) < 2:
+        raise TraplineError(f"only one class ({', '.join(classes)}): a classifier needs at least two")
+    counts = np.bincount(label_indices(labelled), minlength=len(classes))
+    if empty := [classes[index] for index in np.flatnonzero(counts == 0)]:
+        raise TraplineError(
+            f"no usable image of class {', '.join(empty)}: add some (see {FILE_NAME}) or remove the class"
+        )
 
 
 def _split(labelled: pd.DataFrame, classes: list[str], policy: SplitPolicy, scope: Scope) -> SplitResult:
     groups = duplicate_groups(labelled["sha256"].tolist())
     sites = labelled["site"].to_numpy(dtype=object)
     sequences = Sequences.of(labelled["sequence"], sites, scope)
-    matrix = label_matrix(labelled, len(classes)) if LABELS in labelled.columns else None
-    labels = labelled["label"].to_numpy(dtype=np.int64)
+    numbers = labelled["label"].to_numpy(dtype=np.int64)
+    labels = label_matrix(labelled, len(classes)) if LABELS in labelled.columns else numbers
     if policy.kind != "given":
-        if matrix is not None:
-            return split_label_lists(matrix, sites, groups, policy, classes, sequences)
         return split(labels, sites, groups, policy, classes, sequences)
     given = labelled[GIVEN].to_numpy(dtype=str)
     notes = straddling_notes(given, sites, sequences)
     if policy.val_share is not None:
         # Of several labels an image each set of them counts as a class.
-        given, drawn = with_val(given, labels, groups, sites, policy, int(labels.max()) + 1, sequences)
+        given, drawn = with_val(given, numbers, groups, sites, policy, int(numbers.max()) + 1, sequences)
         notes = [*drawn, *notes]
-    result = given_split(given, labels if matrix is None else matrix, groups, classes)
-    return SplitResult(result.part, [result.notes[0], *notes, *result.notes[1:]])
-
-
-def _check_classes(labelled: pd.DataFrame, classes: list[str]) -> None:
-    if len(classes) < 2:
-        raise TraplineError(f"only one class ({', '.join(classes)}): a classifier needs at least two")
-    counts = np.bincount(label_indices(labelled), minlength=len(classes))
-    empty = [classes[index] for index in np.flatnonzero(counts == 0)]
-    if empty:
+    part = np.array([PARTS.index(name) for name in given], dtype=np.int64)
+    parts = [index for index, name in enumerate(PARTS) if name != "test" or index in part]
+    if empty := [PARTS[index] for index in parts if index not in part]:
         raise TraplineError(
-            f"no usable image of class {', '.join(empty)}: add some (see {FILE_NAME}) or remove the class"
+            f"split: {list_of(empty)} of the data set's own split holds no usable image; "
+            f"mend the source, or use {prepare_option('split', 'random')}"
         )
+    notes = ["the split is the data set's own", *notes, *class_notes(labels, part, parts, None, classes)]
+    return SplitResult(given, notes + duplicate_notes(part, groups, "as the data set has them"))
 
 
-def counts_of_classes(images: pd.DataFrame, classes: int) -> dict[str, npt.NDArray[np.int64]]:
-    """For each labelled part how many of its images have each class, (classes,)."""
+def straddling_notes(given: Parts, sites: Sites, sequences: Sequences) -> list[str]:
+    """A sentence where sites or sequences, (n,) each, are in two parts of the data set's own split."""
+    counts = {"site": straddling(numbered(sites), given), "sequence": straddling(sequences.number, given)}
+    found = [count(number, noun) for noun, number in counts.items() if number]
+    if not found:
+        return []
+    verb = "has" if sum(counts.values()) == 1 else "have"
+    return [
+        f"{list_of(found)} {verb} images in two parts of the data set's own split: nothing can be claimed "
+        "about unseen cameras"
+    ]
+
+
+def with_val(
+    given: Parts,
+    labels: Labels,
+    groups: Labels,
+    sites: Sites,
+    policy: SplitPolicy,
+    classes: int,
+    sequences: Sequences | None = None,
+) -> tuple[Parts, list[str]]:
+    """`given` with `policy.val_share` of the rows of train moved to val, and notes that say so.
+
+    All (n,), as in `splits.split`. Val is drawn by site where each image of train has one, and else
+    stratified by class, byte-identical images together; no sequence is divided. Raises TraplineError where
+    the sites of train are too few, UsageError where the share is too small for a single image, or sequence.
+    """
+    share = policy.val_share or VAL_SHARE
+    rows = np.flatnonzero(given == "train")
+    by_site = len(rows) > 0 and not pd.isna(sites[rows]).any()
+    drawing = SplitPolicy("site" if by_site else "random", (1 - share, share, 0.0), policy.seed)
+    units = units_of(sites[rows], groups[rows], drawing, sequences.rows(rows) if sequences else None)
+    val = rows[divided(labels[rows], units, drawing, classes) == 1]
+    option = prepare_option("val-share", f"{share:g}")
+    if len(rows) and not len(val):
+        why = "too small for an image in val"
+        if units.bound:
+            why = (
+                "val would be empty, for the images of one sequence stay together, and train has "
+                f"{count(len(units), 'group')} of such or single images"
+            )
+        raise UsageError(f"{option}: {why}; use a larger share")
+    how = "by site" if by_site else "stratified by class"
+    note = f"val was drawn from train, {how}: {count(len(val), 'image')} of {len(rows)} ({option})"
+    return np.where(np.isin(np.arange(len(given)), val), "val", given), [note, *join_notes(units)]
+
+
+def counts_of_classes(images: pd.DataFrame, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """For each labelled part how many of its images have each class."""
     labelled = images[images["label"] != UNLABELED]
-    return {
-        part: np.bincount(label_indices(labelled[labelled["part"] == part]), minlength=classes)
-        for part in LABELLED
+    counts = {
+        part: np.bincount(label_indices(labelled[labelled["part"] == part]), minlength=len(classes))
+        for part in PARTS
     }
+    return {part: dict(zip(classes, counts[part].tolist(), strict=True)) for part in PARTS}
 
 
 def shares_of(policy: SplitPolicy, images: pd.DataFrame) -> dict[str, float]:
     """The shares asked for; of a split that came with the data, those found."""
     if policy.kind != "given":
-        return dict(zip(LABELLED, policy.shares, strict=True))
+        return dict(zip(PARTS, policy.shares, strict=True))
     held = images["part"].value_counts()
-    total = sum(int(held.get(part, 0)) for part in LABELLED)
-    return {part: round(int(held.get(part, 0)) / total, 4) for part in LABELLED}
+    total = sum(int(held.get(part, 0)) for part in PARTS)
+    return {part: round(int(held.get(part, 0)) / total, 4) for part in PARTS}
 
 
 def has_unseen_sites(policy: SplitPolicy, images: pd.DataFrame) -> bool:

@@ -13,10 +13,22 @@ import pandas as pd
 from trapline.data.quarantine import AMBIGUOUS_LABEL, MISSING, OUTSIDE, UNKNOWN_LABEL, Quarantined
 from trapline.errors import TraplineError
 from trapline.names import Kind, key, refuse
-from trapline.preparation.class_names import Classes, named
-from trapline.preparation.input_folder import InputFolder
-from trapline.preparation.listing import COLUMNS, GIVEN, UNLABELED, Source, printable
-from trapline.preparation.split_names import TEST, TRAIN, VAL, is_unlabeled, part_folders, part_of
+from trapline.preparation.input_folder import InputFolder, is_image_name
+from trapline.preparation.listing import (
+    COLUMNS,
+    GIVEN,
+    TEST,
+    TRAIN,
+    UNLABELED,
+    VAL,
+    Classes,
+    Source,
+    is_unlabeled,
+    named,
+    part_folders,
+    part_of,
+    printable,
+)
 from trapline.tables import read_text
 
 CODES = "wnids.txt"  # Tiny-ImageNet's classes, a WordNet id a line
@@ -50,31 +62,28 @@ def read_tiny_imagenet(folder: InputFolder) -> Source:
     path, parts = folder.path / CODES, _parts(folder)
     codes = list(dict.fromkeys(_lines(path)))
     refuse(codes, Kind.CLASS, str(path))
-    wrong = next((code for code in codes if "/" in code or "\\" in code or code in (".", "..")), None)
-    if wrong is not None:
-        raise TraplineError(f"{path}: {wrong!r} is no class: a folder outside its place is not read")
+    if wrong := [code for code in codes if "/" in code or "\\" in code or code in (".", "..")]:
+        raise TraplineError(f"{path}: {wrong[0]!r} is no class: a folder outside its place is not read")
     rows: list[Row] = []
-    quarantined = loose_images(folder) + _of_unknown_classes(folder, parts[TRAIN], set(codes))
-    for label, code in enumerate(codes):
+    index = {code: label for label, code in enumerate(codes)}
+    quarantined = loose_images(folder) + _of_unknown_classes(folder, parts[TRAIN], index)
+    for code, label in index.items():
         place = f"{parts[TRAIN]}/{code}/{IMAGES}"
         files = folder.files(place)
         if not files:
             raise TraplineError(f"{folder.path / place}: holds no image, though {CODES} names the class")
         rows += _rows(folder, files, label, TRAIN)
-    val = parts.get(VAL, VAL)
+    val, test = parts.get(VAL, VAL), parts.get(TEST, TEST)
     if folder.table(f"{val}/{ANNOTATIONS}") is not None:
-        rows += _annotated(folder, val, codes, quarantined)
+        rows += _annotated(folder, val, index, quarantined)
     else:
-        quarantined += _of_unknown_classes(folder, val, set(codes))
-        rows += _class_rows(folder, val, VAL, {code: label for label, code in enumerate(codes)})
-    test = parts.get(TEST, TEST)
-    if set(codes) & set(folder.folders(test)):
-        quarantined += _of_unknown_classes(folder, test, set(codes))
-        rows += _class_rows(folder, test, TEST, {code: label for label, code in enumerate(codes)})
+        rows += _class_rows(folder, val, VAL, index, quarantined)
+    if index.keys() & set(folder.folders(test)):
+        rows += _class_rows(folder, test, TEST, index, quarantined)
     else:
         rows += _rows(folder, folder.files(test), UNLABELED, None)
-    for name in folder.folders():
-        rows += _rows(folder, folder.files(name), UNLABELED, None) if is_unlabeled(name) else []
+    unlabelled = [file for name in folder.folders() if is_unlabeled(name) for file in folder.files(name)]
+    rows += _rows(folder, unlabelled, UNLABELED, None)
     return _source(folder, rows, codes, quarantined + _elsewhere(folder, rows, quarantined))
 
 
@@ -86,22 +95,15 @@ def _elsewhere(
     return [
         _quarantined(file, UNKNOWN_LABEL, "lies where the layout has no images")
         for file in folder.files()
-        if _is_image(file) and printable(file) not in known
+        if is_image_name(file) and printable(file) not in known
     ]
 
 
-def _is_image(name: str) -> bool:
-    from PIL import Image
-
-    return Path(name).suffix.lower() in Image.registered_extensions()
-
-
 def _annotated(
-    folder: InputFolder, val: str, codes: Sequence[str], quarantined: list[Quarantined]
+    folder: InputFolder, val: str, index: Mapping[str, int], quarantined: list[Quarantined]
 ) -> list[Row]:
     """The validation images with the class that val_annotations.txt gives them."""
     path, place = folder.path / val / ANNOTATIONS, f"{val}/{IMAGES}"
-    label_of = {code: label for label, code in enumerate(codes)}
     given: dict[str, set[str]] = {}
     for line in _lines(path):
         name, _, rest = line.partition("\t")
@@ -109,8 +111,8 @@ def _annotated(
     rows: list[Row] = []
     for file in folder.files(place):
         found = given.pop(key(file, Kind.PATH), set())
-        if len(found) == 1 and (code := next(iter(found))) in label_of:
-            rows += _rows(folder, [file], label_of[code], VAL)
+        if len(found) == 1 and (code := next(iter(found))) in index:
+            rows += _rows(folder, [file], index[code], VAL)
         else:
             reason = AMBIGUOUS_LABEL if len(found) > 1 else UNKNOWN_LABEL
             said = f"{path.name} says {', '.join(sorted(found)) or 'nothing'} of it"
@@ -122,14 +124,6 @@ def _annotated(
 # --- class folders below parts ------------------------------------------------------------------------------
 
 
-def has_parts(folder: InputFolder) -> bool:
-    """Whether `folder` is a split: train with class folders, perhaps val and test, under any of their names.
-
-    Raises TraplineError where it is half a split (`split_names.part_folders`).
-    """
-    return part_folders(folder) is not None
-
-
 def read_parts(folder: InputFolder) -> Source:
     """List `train/<class>/**/*` and `val/<class>/**/*`, and `test`, as ImageNet lies for ImageFolder.
 
@@ -139,77 +133,83 @@ def read_parts(folder: InputFolder) -> Source:
     """
     parts = part_folders(folder) or {}
     classes = _classes_of(folder, parts)
-    held = [part for part in (VAL, TEST) if part in parts and _holds_one_of(folder, parts[part], classes)]
-    for part in (part for part in (VAL, TEST) if part in parts and part not in held):
+    held = [TRAIN]
+    for part in (part for part in (VAL, TEST) if part in parts):
         inner = [name for name in folder.folders(parts[part]) if not is_unlabeled(name)]
-        if part == VAL or len(inner) > 1:  # a single one is a wrapper of images without labels
+        if any(printable(name) in classes.index for name in folder.folders(parts[part])):
+            held.append(part)
+        elif part == VAL or len(inner) > 1:  # a single one is a wrapper of images without labels
             raise TraplineError(
                 f"{folder.path / parts[part]}: holds none of the class folders of {parts[TRAIN]} "
                 f"({classes.names[0]}, ...); sort its images into class folders, or rename it to unlabeled"
             )
     rows: list[Row] = []
     quarantined = loose_images(folder)
-    for part in (TRAIN, *held):
-        quarantined += _of_unknown_classes(folder, parts[part], classes.index)
-        rows += _class_rows(folder, parts[part], part, classes.index)
-    unlabelled = [name for part, name in parts.items() if part == TEST and part not in held]
-    unlabelled += [name for name in folder.folders() if is_unlabeled(name)]
-    unlabelled += [
-        f"{parts[part]}/{name}"
-        for part in (TRAIN, *held)
-        for name in folder.folders(parts[part])
-        if is_unlabeled(name)
+    for part in held:
+        rows += _class_rows(folder, parts[part], part, classes.index, quarantined)
+    unlabelled = [
+        *(name for part, name in parts.items() if part not in held),
+        *(name for name in folder.folders() if is_unlabeled(name)),
+        *(
+            f"{parts[part]}/{name}"
+            for part in held
+            for name in folder.folders(parts[part])
+            if is_unlabeled(name)
+        ),
     ]
-    for name in unlabelled:
-        rows += _rows(folder, folder.files(name), UNLABELED, None)
+    rows += _rows(folder, [file for name in unlabelled for file in folder.files(name)], UNLABELED, None)
     return _source(folder, rows, classes.names, quarantined, classes)
 
 
 def _classes_of(folder: InputFolder, parts: Mapping[str, str]) -> Classes:
     """The classes: the folders of train, with those of other parts that are spelt otherwise."""
-    used, empty = [], None
     own = [name for name in folder.folders(parts[TRAIN]) if not is_unlabeled(name)]
-    for name in own:
-        files = len(folder.files(f"{parts[TRAIN]}/{name}"))
-        empty = name if not files and empty is None else empty
-        used += [printable(name)] * files
-    if empty is not None:
-        raise TraplineError(f"{folder.path / parts[TRAIN] / empty}: an empty class folder; fill or remove it")
-    known = {key(printable(name), Kind.CLASS) for name in own}
+    files = {name: len(folder.files(f"{parts[TRAIN]}/{name}")) for name in own}
+    if empty := [name for name in own if not files[name]]:
+        raise TraplineError(
+            f"{folder.path / parts[TRAIN] / empty[0]}: an empty class folder; fill or remove it"
+        )
     order = [printable(name) for name in own]
-    for part in (part for part in parts if part != TRAIN):
-        for name in map(printable, folder.folders(parts[part])):
-            if key(name, Kind.CLASS) in known:
-                order.append(name)
-                used += [name] * len(folder.files(f"{parts[part]}/{name}"))
-    return named(order, used, folder.path)
+    used = [printable(name) for name in own for _ in range(files[name])]
+    known = {key(name, Kind.CLASS) for name in order}
+    others = [
+        (printable(name), len(folder.files(f"{place}/{printable(name)}")))
+        for part, place in parts.items()
+        if part != TRAIN
+        for name in folder.folders(place)
+        if key(printable(name), Kind.CLASS) in known
+    ]
+    used += [name for name, images in others for _ in range(images)]
+    return named([*order, *(name for name, _ in others)], used, folder.path)
 
 
-def _holds_one_of(folder: InputFolder, place: str, classes: Classes) -> bool:
-    return any(printable(name) in classes.index for name in folder.folders(place))
-
-
-def _class_rows(folder: InputFolder, place: str, part: str, index: Mapping[str, int]) -> list[Row]:
-    """The images below the class folders of a part, in the order of the classes."""
+def _class_rows(
+    folder: InputFolder, place: str, part: str, index: Mapping[str, int], quarantined: list[Quarantined]
+) -> list[Row]:
+    """The images below the class folders of a part, in the order of the classes; others are quarantined."""
+    quarantined += _of_unknown_classes(folder, place, index)
     found = [(index[printable(name)], name) for name in folder.folders(place) if printable(name) in index]
-    rows: list[Row] = []
-    for label, name in sorted(found):
-        rows += _rows(folder, folder.files(f"{place}/{name}"), label, part)
-    return rows
+    return [
+        row
+        for label, name in sorted(found)
+        for row in _rows(folder, folder.files(f"{place}/{name}"), label, part)
+    ]
 
 
-def _of_unknown_classes(folder: InputFolder, place: str, known: Iterable[str]) -> list[Quarantined]:
+def _of_unknown_classes(folder: InputFolder, place: str, index: Mapping[str, int]) -> list[Quarantined]:
     """The files of a part that lie in no class folder, or in that of a class that is none."""
-    found = [
+    strange = [
+        name for name in folder.folders(place) if printable(name) not in index and not is_unlabeled(name)
+    ]
+    loose = [
         _quarantined(f"{place}/{name}", UNKNOWN_LABEL, "lies in no class folder")
         for name in folder.loose(place)
     ]
-    names = set(known)
-    for name in folder.folders(place):
-        if printable(name) not in names and not is_unlabeled(name):
-            files = folder.files(f"{place}/{name}")
-            found += [_quarantined(file, UNKNOWN_LABEL, f"{name} is no class of the set") for file in files]
-    return found
+    return loose + [
+        _quarantined(file, UNKNOWN_LABEL, f"{name} is no class of the set")
+        for name in strange
+        for file in folder.files(f"{place}/{name}")
+    ]
 
 
 # --- what both have in common -------------------------------------------------------------------------------
@@ -222,14 +222,13 @@ def _source(
     quarantined: list[Quarantined],
     classes: Classes | None = None,
 ) -> Source:
-    images = pd.DataFrame(rows, columns=[*COLUMNS, GIVEN], dtype=object)
     names = class_names(folder.path, codes, follow_links=folder.follow_links)
     return Source(
-        images,
+        pd.DataFrame(rows, columns=[*COLUMNS, GIVEN], dtype=object),
         names,
         quarantined,
         class_codes=codes if names != codes else None,
-        merged={Kind.CLASS: classes.spellings} if classes and classes.spellings else {},
+        merged=classes.merged if classes else {},
     )
 
 
@@ -241,25 +240,20 @@ def class_names(folder: Path, codes: Sequence[str], *, follow_links: bool = Fals
     """
     place = InputFolder(folder, follow_links)
     path = next((path for name in WORDS if (path := place.table(name)) is not None), None)
-    words = {} if path is None else _words(path)
+    entries = [] if path is None else [line.split(maxsplit=1) for line in _lines(path)]
+    words = {entry[0]: entry[1].partition(",")[0].strip() for entry in entries if len(entry) == 2}
     names = [words.get(code, "") or code for code in codes]
     refuse(names, Kind.CLASS, str(path or folder))
     count = Counter(names)
     return [name if count[name] == 1 else f"{name} ({code})" for name, code in zip(names, codes, strict=True)]
 
 
-def _words(path: Path) -> dict[str, str]:
-    """Code -> the first of its words, which commas divide."""
-    entries = (line.split(maxsplit=1) for line in _lines(path))
-    return {entry[0]: entry[1].partition(",")[0].strip() for entry in entries if len(entry) == 2}
-
-
 def _lines(path: Path) -> list[str]:
     """The lines that hold something. Raises TraplineError where the file cannot be read or holds none."""
-    lines = [line.strip() for line in read_text(path).text.splitlines()]
-    if not any(lines):
+    lines = [line for line in map(str.strip, read_text(path)[0].splitlines()) if line]
+    if not lines:
         raise TraplineError(f"{path}: is empty")
-    return [line for line in lines if line]
+    return lines
 
 
 def _rows(folder: InputFolder, files: Iterable[str], label: int, part: str | None) -> list[Row]:
@@ -276,7 +270,7 @@ def loose_images(folder: InputFolder) -> list[Quarantined]:
     return [
         _quarantined(name, UNKNOWN_LABEL, "lies in no class folder")
         for name in loose
-        if _is_image(name) and name not in folder.closed
+        if is_image_name(name) and name not in folder.closed
     ] + [
         _quarantined(name, OUTSIDE, folder.outside[folder.full(name)])
         for name in loose

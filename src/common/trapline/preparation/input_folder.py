@@ -1,30 +1,33 @@
 """What may be read of somebody else's folder: regular files that lie in it, and nothing else of the machine.
 
 A table may name /proc/self/environ, climb with .. or pass through a link. Every path that comes from a table,
-a list or a walk goes through `InputFolder`, which says where it leads, or why it is not followed.
+a list or a walk goes through `InputFolder`, which says where it leads, or why it is not followed. A
+table may also name an image without its folder or suffix: `Finder` knows the files by such names.
 """
 
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from trapline.data.quarantine import MISSING, OUTSIDE, UNREADABLE
+from trapline.data.quarantine import MISSING, OUTSIDE, UNREADABLE, Quarantined
 from trapline.errors import TraplineError
+from trapline.job_contract import prepare_option
 from trapline.names import Kind, key
-from trapline.preparation.system_files import is_system_file, is_system_folder
-from trapline.typed import prepare_option
-from trapline.unpacking_names import DEEPEST
+from trapline.preparation.system_files import is_system_name
+from trapline.unpacking import DEEPEST
 
 # What is no path below a folder on any system: an address, a drive, another machine's share.
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|file:", re.IGNORECASE)
 ELSEWHERE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+TABLE = ".csv"
 PLAIN = re.compile(r"(?!\.{0,2}(/|\Z))(?!.*/\.{0,2}(/|\Z)).+", re.DOTALL)  # no part of it is empty, . or ..
 MAX_PATH_LENGTH = 4096  # characters; Linux takes no more bytes
 MAX_SHOWN = 60
+PLACES = ("", "data", "images", "train", "test")
 
 
 class NotInside(Exception):
@@ -64,10 +67,9 @@ class InputFolder:
         """
         if not self._is_folder(below):
             return []
-        above = [self.path / part for part in PurePosixPath(below).parents]
-        return list(self._walk(below, {(state.st_dev, state.st_ino) for state in map(Path.stat, above)}))
-
-    def _walk(self, below: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+        above = [(self.path / part).stat() for part in PurePosixPath(below).parents]
+        seen = {(status.st_dev, status.st_ino) for status in above}
+        found: list[str] = []
         waiting = [below]
         while waiting:
             place = waiting.pop()
@@ -81,8 +83,9 @@ class InputFolder:
                     "another; lay them flatter"
                 )
             folders, files = self._sorted_entries(place)
-            yield from files
+            found += files
             waiting += reversed(folders)
+        return found
 
     def full(self, relative: str) -> str:
         """The path to open for a relative one."""
@@ -98,7 +101,7 @@ class InputFolder:
         found = self._sorted_entries(below)[1] if self._is_folder(below) else []
         return [name.rpartition("/")[2] for name in found]
 
-    def tables(self, suffix: str) -> list[Path]:
+    def tables(self, suffix: str = TABLE) -> list[Path]:
         """The files at the top whose names end with `suffix`, in any case, sorted.
 
         Raises TraplineError for one that leads out of the folder.
@@ -125,10 +128,18 @@ class InputFolder:
         """The folders and the files in a folder that are inputs, relative, sorted."""
         folders: list[str] = []
         files: list[str] = []
-        for entry in self._entries(place):
+        try:
+            with os.scandir(self.path / place) as scanned:
+                entries = list(scanned)
+        except OSError as error:
+            raise TraplineError(
+                f"{self.path / place}: the folder cannot be opened ({error.strerror}), and what is in it "
+                "would be lost; make it readable, or move it elsewhere"
+            ) from None
+        for entry in entries:
             name = f"{place}/{entry.name}" if place else entry.name
             is_folder = entry.is_dir()
-            if (is_system_folder if is_folder else is_system_file)(entry.name):
+            if is_system_name(entry.name, is_folder=is_folder):
                 self.skipped |= {name} if not entry.name.startswith(".") else set()
                 continue
             if entry.is_symlink() and (detail := self._leads_outside(name)) is not None:
@@ -139,16 +150,6 @@ class InputFolder:
                 self.linked |= entry.is_symlink()
                 (folders if is_folder else files).append(name)
         return sorted(folders), sorted(files)
-
-    def _entries(self, place: str) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(self.path / place) as entries:
-                return list(entries)
-        except OSError as error:
-            raise TraplineError(
-                f"{self.path / place}: the folder cannot be opened ({error.strerror}), and what is in it "
-                "would be lost; make it readable, or move it elsewhere"
-            ) from None
 
     # --- paths that a table names -------------------------------------------------------------------------
 
@@ -191,10 +192,11 @@ class InputFolder:
         """`name` relative to the folder, without . and .. Raises NotInside where it leads out of it."""
         if PLAIN.fullmatch(name):
             return name
-        whole = os.path.join(self._top, name)  # noqa: PTH118
+        above = os.path.abspath(self.path)  # noqa: PTH100
+        whole = os.path.join(above, name)  # noqa: PTH118
         places = [(self._real_folder(""), os.path.realpath(whole))]
         if ".." not in name.split("/"):  # which the system takes after a link, not before it
-            places.insert(0, (self._top, os.path.normpath(whole)))
+            places.insert(0, (above, os.path.normpath(whole)))
         for top, place in places:
             if _is_below(place, top):
                 return place[len(top.rstrip("/")) + 1 :]
@@ -222,22 +224,19 @@ class InputFolder:
             if len(names) > 1:
                 raise NotInside(MISSING, f"no such file, and {names[0]!r} and {names[1]!r} are both like it")
             if not names:
-                raise NotInside(MISSING, self._missing(found, part))
+                every = (name for names in self._names_in(found).values() for name in names)
+                others = sorted(name for name in every if name.casefold() == part.casefold())
+                hint = f"; there is {others[0]!r}, in another case" if others else ""
+                raise NotInside(MISSING, f"no such file{hint}")
             found = f"{found}/{names[0]}" if found else names[0]
         return found
 
-    def _missing(self, folder: str, part: str) -> str:
-        names = (name for found in self._names_in(folder).values() for name in found)
-        other = next((name for name in sorted(names) if name.casefold() == part.casefold()), None)
-        return "no such file" if other is None else f"no such file; there is {other!r}, in another case"
-
     def _names_in(self, folder: str) -> dict[str, list[str]]:
         if folder not in self._names:
-            names: dict[str, list[str]] = {}
-            if self._is_folder(folder):
-                for name in sorted(os.listdir(self.path / folder)):  # noqa: PTH208
-                    names.setdefault(key(name, Kind.PATH), []).append(name)
-            self._names[folder] = names
+            found = sorted(os.listdir(self.path / folder)) if self._is_folder(folder) else []  # noqa: PTH208
+            names = self._names.setdefault(folder, {})
+            for name in found:
+                names.setdefault(key(name, Kind.PATH), []).append(name)
         return self._names[folder]
 
     def _leads_outside(self, relative: str, *, is_link: bool = True) -> str | None:
@@ -250,12 +249,10 @@ class InputFolder:
             place = os.path.realpath(f"{place}/{name}")
         if place == top or _is_below(place, top):
             return None
-        follow = prepare_option("follow-links", "true")
-        return f"a link that leads out of the input folder; {follow} reads it all the same"
-
-    @cached_property
-    def _top(self) -> str:
-        return os.path.abspath(self.path)  # noqa: PTH100
+        return (
+            "a link that leads out of the input folder; "
+            f"{prepare_option('follow-links', 'true')} reads it all the same"
+        )
 
     def _real_folder(self, folder: str) -> str:
         if folder not in self._real:
@@ -265,3 +262,58 @@ class InputFolder:
 
 def _is_below(place: str, top: str) -> bool:
     return place.startswith(top.rstrip("/") + "/")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether the suffix of a file's name is an image's."""
+    from PIL import Image
+
+    return PurePosixPath(name).suffix.lower() in Image.registered_extensions()
+
+
+# --- images that a table names without folder or suffix -----------------------------------------------------
+
+
+def _without_suffix(names: Sequence[str]) -> dict[str, str]:
+    """The files by their names without suffix: images first, and none where several could be meant."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(str(PurePosixPath(name).with_suffix("")), []).append(name)
+    images = {
+        short: [name for name in alike if is_image_name(name)] or alike for short, alike in found.items()
+    }
+    return {short: alike[0] for short, alike in images.items() if len(alike) == 1}
+
+
+class Finder:
+    """Where the images of a folder lie. `files`: relative paths, by themselves and without their suffix.
+
+    alike: the same by their keys, None where several paths have one.
+    """
+
+    def __init__(self, folder: InputFolder) -> None:
+        """Of all files below `folder`."""
+        names = [name for name in folder.files() if not name.lower().endswith(TABLE)]
+        self.folder = folder
+        self.files = {**_without_suffix(names), **{name: name for name in names}}
+        self.alike: dict[str, str | None] = {}
+        for spelling, name in self.files.items():
+            own = key(spelling, Kind.PATH)
+            self.alike[own] = name if self.alike.setdefault(own, name) == name else None
+
+    def find(self, image: str, table: str) -> str | None:
+        """The file that `image` of the table named `table` means, relative to the folder, or None."""
+        places = (table, *PLACES, *(f"{place}/{table}" for place in PLACES[1:]))
+        spellings = [f"{place}/{image}" if place else image for place in places if image]
+        exact = (self.files.get(spelling) for spelling in spellings)
+        alike = (self.alike.get(key(spelling, Kind.PATH)) for spelling in spellings)
+        return next((name for name in chain(exact, alike) if name is not None), None)
+
+    def absent(self, image: str, place: str) -> Quarantined:
+        """The row of an image of which there is no file among those of the folder."""
+        try:
+            self.folder.find(image)
+        except NotInside as problem:
+            if problem.reason == OUTSIDE:
+                return Quarantined(image, image, OUTSIDE, f"{place}: {problem.detail}")
+        return Quarantined(image, image, MISSING, f"{place} names it; no such file")

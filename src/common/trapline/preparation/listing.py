@@ -1,4 +1,4 @@
-"""What a listing of raw images is made of, whatever their layout.
+"""What a listing of raw images is made of, whatever their layout: images, classes, and parts.
 
 Listing opens no image. What is wrong with a listing (an id twice, a label that is none) is quarantined, so
 that every input of the source is either an image or a quarantined row.
@@ -6,22 +6,44 @@ that every input of the source is either an image or a quarantined row.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from trapline.data.quarantine import Quarantined
-from trapline.losses import Task
+from trapline.errors import TraplineError, UsageError
+from trapline.job_contract import prepare_option
+from trapline.learning import Task
+from trapline.names import Kind, clean, key, keys, merged, refuse
+from trapline.preparation.input_folder import InputFolder
+from trapline.tables import read_table
 
 UNLABELED = -1
 UNLABELED_FOLDER = "unlabeled"
 GIVEN = "given"  # the column of a split that the data set comes with
 LABELS, CAPTION = "labels", "caption"  # the columns of a set whose images may have several labels
 COLUMNS = ["id", "filepath", "path", "label", "site", "sequence"]
+LABEL, NAME = "Label", "Name"  # the columns of a table of names for classes
+TRAIN, VAL, TEST = "train", "val", "test"
+NAMES = {
+    TRAIN: TRAIN, "training": TRAIN, "trn": TRAIN,
+    VAL: VAL, "valid": VAL, "validate": VAL, "validation": VAL, "validating": VAL, "dev": VAL,
+    "development": VAL,
+    TEST: TEST, "testing": TEST, "tst": TEST,
+}  # fmt: skip
+UNCERTAIN = ("eval", "evaluation", "holdout", "heldout")  # some mean validation, some the test
+NO_PART = ("", "unlabeled", "unlabelled", "none", "nan", "null", "na")
+# What is added to them, before or after, as in training_set, train2017 and data_val.
+ADDED = frozenset(
+    ("set", "dataset", "data", "images", "image", "imgs", "frames", "photos", "split", "part", "subset",
+     "folder", "new", "old", "final", "copy", "labeled", "labelled", "raw", "all", "x", "v")
+)  # fmt: skip
+GLUED = re.compile(r"(?<=[a-z]{3})(set|data|images|imgs|split)$")
 
 
 @dataclass(frozen=True)
@@ -72,15 +94,14 @@ class Source:
         return GIVEN in self.images.columns
 
     @property
-    def lacks_val(self) -> bool:
-        """Whether the data set comes with a split of its own in which nothing is for validation."""
-        return self.has_split and not (self.images[GIVEN] == "val").any()
-
-    @property
     def has_sites(self) -> bool:
         """Whether any labelled image has a site."""
-        labelled = self.images["label"] != UNLABELED
-        return bool(self.images.loc[labelled, "site"].notna().any())
+        return bool((self.images["site"].notna() & (self.images["label"] != UNLABELED)).any())
+
+
+def named_rows(table: pd.DataFrame) -> Iterator[Any]:
+    """The rows as named tuples; what is in their columns is known here and not to the type checker."""
+    yield from table.itertuples()
 
 
 def label_indices(labelled: pd.DataFrame) -> npt.NDArray[np.int64]:
@@ -99,23 +120,22 @@ def label_matrix(labelled: pd.DataFrame, classes: int) -> npt.NDArray[np.bool_]:
 
 
 def limited(source: Source, limit: int, seed: int) -> Source:
-    """`most` images of each class at the most, drawn by `seed`; unlabelled images count as a class.
+    """`limit` images of each class at the most, drawn by `seed`; unlabelled images count as a class.
 
     Where the data set comes with a split, so many in each of its parts. An image of several labels is left
-    out where there are `most` of each of them already.
+    out where there are `limit` of each of them already.
     """
-    order = np.random.default_rng(seed).permutation(len(source.images))
-    images = source.images.iloc[order]
+    images = source.images.iloc[np.random.default_rng(seed).permutation(len(source.images))]
     if source.task == "multilabel":
         drawn = pd.Series(_wanted(images, limit), index=images.index)
     else:
-        groups = ["label", *([GIVEN] if source.has_split else [])]
-        drawn = images.groupby(groups, dropna=False).cumcount() < limit
+        columns = ["label", GIVEN] if source.has_split else ["label"]
+        drawn = images.groupby(columns, dropna=False).cumcount() < limit
     return replace(source, images=source.images[drawn.sort_index()].reset_index(drop=True))
 
 
 def _wanted(images: pd.DataFrame, limit: int) -> list[bool]:
-    """Whether fewer than `most` images before it have one of an image's labels, or none as itself."""
+    """Whether fewer than `limit` images before it have one of an image's labels, or none as itself."""
     held: Counter[tuple[int, int]] = Counter()  # by whether labelled at all, and by class
     wanted = []
     for label, labels in zip(images["label"], images[LABELS], strict=True):
@@ -133,3 +153,157 @@ def first(ids: pd.Series) -> str:
 def printable(name: str) -> str:
     """A file's name as valid Unicode: bytes of another encoding become escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+# --- classes ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Classes in their order: what they are called, and the class index of each spelling.
+
+    `merged`: the classes that came in several spellings, each with its number, as `Source.merged` has them.
+    """
+
+    names: list[str]
+    index: Mapping[str, int]
+    merged: dict[str, dict[str, dict[str, int]]]
+
+
+def named(order: Sequence[str], used: Sequence[str] = (), place: object = "the labels") -> Classes:
+    """The classes that the names in `order` are, in that order, each under its commonest spelling.
+
+    `used`: names as often as they come, one an image, which say what is common; `order` alone without them.
+    Raises TraplineError for a name that none may be (`trapline.names.fault`), found in `place`.
+    """
+    refuse(dict.fromkeys([*order, *used]), Kind.CLASS, str(place))
+    known = set(used)
+    counted = [*used, *(name for name in order if name not in known)]
+    found = merged(counted, Kind.CLASS)
+    name_of = dict(zip(counted, found.names, strict=True))  # None: it holds nothing
+    names = [own for own in dict.fromkeys(name_of[name] for name in order) if own is not None]
+    place = {name: index for index, name in enumerate(names)}
+    index = {name: place[own] for name, own in name_of.items() if own in place}
+    return Classes(names, index, {Kind.CLASS: found.spellings} if found.spellings else {})
+
+
+def renamed(source: Source, path: Path, shown_as: str) -> Source:
+    """`source` with the names of the CSV `path` (Label, Name) for its classes, and its own as their codes.
+
+    A label without a row, or with an empty name, keeps its own. Raises UsageError, which calls the file
+    `shown_as`, where there is none; TraplineError where it names none of the labels, a label twice, two
+    classes alike, or one with a name that none may have.
+    """
+    if not path.is_file():
+        raise UsageError(f"{prepare_option('label-names', shown_as)}: no such file, here or in the input")
+    table = read_table(path, [LABEL, NAME]).cells
+    codes = source.class_codes or source.classes
+    both = keys([*codes, *table[LABEL]], Kind.CLASS)
+    own, labels = both[: len(codes)], both[len(codes) :]
+    twice = table[LABEL][pd.Series(labels, dtype=object).duplicated()]
+    if len(twice):
+        raise TraplineError(f"{shown_as}: label {twice.iloc[0]} has two rows; keep one")
+    refuse(table[NAME], Kind.CLASS, shown_as)
+    names = dict(zip(labels, table[NAME].map(clean), strict=True))
+    if not set(own) & set(names):
+        raise TraplineError(f"{shown_as}: names none of the set's labels ({', '.join(codes[:5])}, ...)")
+    classes = [names.get(code) or known for code, known in zip(own, source.classes, strict=True)]
+    alike = Counter(key(name, Kind.CLASS) for name in classes)
+    if shared := [name for name in classes if alike[key(name, Kind.CLASS)] > 1]:
+        raise TraplineError(f"{shown_as}: two labels are called {shared[0]!r}; give each its own name")
+    return replace(source, classes=classes, class_codes=codes)
+
+
+# --- the names that people give to parts --------------------------------------------------------------------
+
+
+def part_of(name: str) -> str | None:
+    """The part that `name` means: train, val or test; None where it means none of them."""
+    return NAMES.get(_plain(name))
+
+
+def _plain(name: str) -> str:
+    """A folder's name or a value without numbers, punctuation, and the words that people add."""
+    whole = key(name, Kind.CLASS)
+    words = [word for word in re.findall(r"[^\W\d_]+", whole) if word not in ADDED]
+    return GLUED.sub("", words[0]) if len(words) == 1 else whole
+
+
+def is_unlabeled(name: str) -> bool:
+    """Whether a folder of this name holds the images without labels."""
+    return key(name, Kind.CLASS) in (UNLABELED_FOLDER, "unlabelled")
+
+
+def part_folders(folder: InputFolder) -> dict[str, str] | None:
+    """The folder of each part, by its name on disk, where the folder is a split; None where it is none.
+
+    Raises TraplineError where it is half a split, for its parts would pass for classes: two folders for one
+    part, a part of uncertain name, folders of classes beside them, no class folders below train.
+    """
+    names = folder.folders()
+    if closed := sorted(name for name in folder.closed if "/" not in name and part_of(name)):
+        raise TraplineError(f"{folder.path / closed[0]}: {folder.outside[folder.full(closed[0])]}")
+    seeming = [name for name in names if part_of(name) is not None or _plain(name) in UNCERTAIN]
+    others = [name for name in names if name not in seeming and not is_unlabeled(name)]
+    if not seeming or _are_classes(folder, seeming, others):
+        return None
+    found: dict[str, str] = {}
+    for name in seeming:
+        part = part_of(name)
+        if part is None:
+            raise TraplineError(f"{folder.path / name}: means val or test? Rename it to one of them")
+        if part in found:
+            raise TraplineError(
+                f"{folder.path}: {found[part]} and {name} are both folders of {part}; merge or remove one"
+            )
+        found[part] = name
+    _check(folder, found, others)
+    return found
+
+
+def _are_classes(folder: InputFolder, seeming: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether a single folder called train, beside classes, is one too: trains are photographed."""
+    if len(seeming) > 1 or not others or part_of(seeming[0]) != TRAIN:
+        return False
+    inner = {key(name, Kind.CLASS) for name in folder.folders(seeming[0])}
+    return not inner & {key(name, Kind.CLASS) for name in others}
+
+
+def _check(folder: InputFolder, found: dict[str, str], others: Sequence[str]) -> None:
+    names = ", ".join(sorted(found.values()))
+    if others:
+        raise TraplineError(
+            f"{folder.path}: {names}: by their names parts of a split, but {others[0]} lies beside them; "
+            f"move it into a part, or rename them (a folder {UNLABELED_FOLDER} holds images without labels)"
+        )
+    if TRAIN not in found:
+        raise TraplineError(
+            f"{folder.path}: {names}: by their names parts of a split, but there is no {TRAIN}; add it, or "
+            "give a single one of them as the input"
+        )
+    if not folder.folders(found[TRAIN]):
+        raise TraplineError(
+            f"{folder.path / found[TRAIN]}: by its name the {TRAIN} part of a split, but it holds no class "
+            "folders; sort its images into class folders, or give a table of labels"
+        )
+
+
+def parts_named(cells: Sequence[str], column: str, path: Path, notes: list[str]) -> list[str | None] | None:
+    """The part that each cell of a column names; None, with a note, where the column is about something else.
+
+    Raises TraplineError, naming the file at `path`, for a value that names no part.
+    """
+    parts = {value: part_of(value) for value in set(cells)}
+    foreign = sorted(
+        value for value in parts if parts[value] is None and key(value, Kind.CLASS) not in NO_PART
+    )
+    # A column called split is one; the other known names of it may mean anything.
+    if foreign and not any(parts.values()) and key(column, Kind.CLASS) != "split":
+        notes.append(f"{path.name}: the column {column} is no split ({foreign[0]!r}, ...)")
+        return None
+    if foreign:
+        raise TraplineError(
+            f"{path}: column {column}: {foreign[0]!r} is none of train, val and test; write it so, or rename "
+            "the column"
+        )
+    return [parts[value] for value in cells]

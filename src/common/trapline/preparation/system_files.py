@@ -24,14 +24,10 @@ FILES = (
 
 def is_system_folder(name: str) -> bool:
     """Whether a folder of this name holds nothing that a person put there."""
-    return name.startswith(".") or _matches(name, FOLDERS)
+    return is_system_name(name, is_folder=True)
 
 
-def is_system_file(name: str) -> bool:
-    """Whether a file of this name is none that a person put there."""
-    return name.startswith(".") or _matches(name, FILES)
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    lowered = name.lower()
-    return any(fnmatch.fnmatchcase(lowered, pattern) for pattern in patterns)
+def is_system_name(name: str, *, is_folder: bool) -> bool:
+    """Whether a folder, or a file, of this name is none that a person put there."""
+    lowered, patterns = name.lower(), FOLDERS if is_folder else FILES
+    return name.startswith(".") or any(fnmatch.fnmatchcase(lowered, pattern) for pattern in patterns)

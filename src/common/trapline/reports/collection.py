@@ -1,37 +1,69 @@
 """Collection: the answers of batch transform become predictions.csv, submission.csv and report.html.
 
-Where images have several labels there is no submission of probabilities, but label_predictions.csv.
+Where images have several labels there is no submission of probabilities, but label_predictions.csv. The
+report is one file with all a person asks of a run, that opens anywhere without a network.
 """
 
+import base64
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trapline.channels import ensure_writable
-from trapline.data.prepared import SUBMISSION_FORMAT, DatasetDescription, PreparedSet, open_prepared
+import cv2
+import numpy as np
+import pandas as pd
+
+from trapline.data.prepared import (
+    SUBMISSION_FORMAT,
+    DatasetDescription,
+    PackedPart,
+    PreparedSet,
+    open_prepared,
+)
 from trapline.data.quarantine import FILE_NAME as QUARANTINE
 from trapline.errors import TraplineError, UsageError
-from trapline.evaluation.claims import with_claims
 from trapline.evaluation.measured import class_prior
-from trapline.evaluation.result_lines import RESULTS, result_lines
-from trapline.evaluation.result_tables import EVALUATION, TEST_PREDICTIONS, remove_stale, some
-from trapline.evaluation.unseen import shared_sites
-from trapline.reports.answer_table import (
+from trapline.evaluation.result_files import (
+    EVALUATION,
+    RESULTS,
+    TEST_COLUMNS,
+    TEST_PREDICTIONS,
+    remove_stale,
+    result_lines,
+    shared_sites,
+    some,
+    with_claims,
+)
+from trapline.images.canonical import encode_jpeg
+from trapline.job_contract import ensure_writable
+from trapline.job_options import CollectOptions
+from trapline.names import Kind, keys
+from trapline.reports.answer_tables import (
     FAILED,
     OK,
     Answer,
+    Submission,
     read_answers,
+    read_format,
     read_index,
     write_label_predictions,
     write_predictions,
+    write_submission,
 )
-from trapline.reports.history import History, parse_history, read_history
-from trapline.reports.page import PageContent, write_page
-from trapline.reports.pictures import Mistake, most_confident_errors
-from trapline.reports.submission import Submission, read_format, write_submission
-from trapline.storage import read_json
+from trapline.reports.curves import curves_png
+from trapline.reports.figures import (
+    CLASS,
+    SITE,
+    class_figure,
+    confusion_figure,
+    reliability_figure,
+    site_figure,
+)
+from trapline.reports.fonts import drawn, why
+from trapline.reports.page_template import POLICY, STYLE, TEMPLATE
+from trapline.reports.run_logs import History, parse_history, read_history
+from trapline.storage import atomic_file, read_json
 from trapline.tables import read_strings
 from trapline.unpacking import read_text
 
@@ -40,102 +72,76 @@ LABEL_PREDICTIONS = "label_predictions.csv"
 METRICS, OUTPUT_ARCHIVE = "metrics.csv", "output.tar.gz"
 
 
-@dataclass(frozen=True)
-class Collection:
-    """What is collected.
-
-    predictions: the folder that batch transform wrote. evaluation: evaluation.json or its folder. histories:
-    one for each phase, a metrics.csv, an output.tar.gz of a training job, or a folder with one of them.
-    submission_format: instead of the one in the prepared data set.
-    """
-
-    prepared: Path
-    predictions: Path
-    evaluation: Path
-    histories: Sequence[Path]
-    output: Path
-    review_below: float
-    submission_format: Path | None = None
-
-
-def collect(options: Collection) -> None:
+def collect(options: CollectOptions) -> None:
     """Write predictions.csv, report.html and, where its format is known, submission.csv.
 
-    For several labels an image, label_predictions.csv instead of the last. Raises TraplineError when the
-    answers are not of this data set, or the submission cannot be made, UsageError where there is none.
+    For several labels an image, label_predictions.csv instead of the last. The places are local here. Raises
+    TraplineError when the answers are not of this data set, or the submission cannot be made, UsageError
+    where there is none.
     """
-    ensure_writable(options.output)
-    remove_stale(options.output, [PREDICTIONS, LABEL_PREDICTIONS, SUBMISSION, REPORT])
-    prepared = open_prepared(options.prepared, parts=("test",))
-    evaluation = _read_evaluation(options, prepared.description)
-    classes, multilabel = prepared.description.classes, prepared.description.task == "multilabel"
-    index = read_index(options.prepared)
-    answers = read_answers(options.predictions, index, classes, multilabel=multilabel)
-    path = options.output / PREDICTIONS
-    write_predictions(path, answers, classes, options.review_below, multilabel=multilabel)
+    folder, output = Path(options.prepared), Path(options.output)
+    ensure_writable(output)
+    remove_stale(output, [PREDICTIONS, LABEL_PREDICTIONS, SUBMISSION, REPORT])
+    prepared = open_prepared(folder, parts=("test",))
+    evaluated = Path(options.evaluation)
+    evaluated = evaluated / EVALUATION if evaluated.is_dir() else evaluated
+    evaluation = _read_evaluation(evaluated, prepared)
+    data, multilabel = prepared.description, prepared.description.task == "multilabel"
+    answers = read_answers(Path(options.predictions), read_index(folder), data.classes, multilabel=multilabel)
+    write_predictions(
+        output / PREDICTIONS, answers, data.classes, options.review_below, multilabel=multilabel
+    )
     if multilabel:
-        codes = prepared.description.class_codes
-        write_label_predictions(options.output / LABEL_PREDICTIONS, answers, classes, codes)
-    submission = _submit(options, prepared.description, answers)
-    content = PageContent(
+        write_label_predictions(output / LABEL_PREDICTIONS, answers, data.classes, data.class_codes)
+    submission = _submit(options, data, answers)
+    results = evaluated.with_name(RESULTS)
+    write_page(
+        output / REPORT,
         evaluation=evaluation,
         histories=[
-            (f"Phase {number}", read_any_history(path)) for number, path in enumerate(options.histories, 1)
+            (f"Phase {number}", read_any_history(Path(each)))
+            for number, each in enumerate(options.history, 1)
         ],
-        mistakes=_mistakes(options, prepared, evaluation),
+        mistakes=most_confident_errors(evaluated.with_name(TEST_PREDICTIONS), prepared.part("test"))
+        if evaluation["test"]["available"]
+        else None,
         answers=answers,
         review_below=options.review_below,
         submission=submission,
-        quarantine=_quarantine(options.prepared),
-        notes=_notes(options.prepared),
-        results=_results(options),
+        quarantine=_quarantine(folder),
+        notes=_notes(folder),
+        results=result_lines(read_json(results)) if results.is_file() else [],
     )
-    write_page(options.output / REPORT, content)
-    _print_summary(options.output, answers, submission)
+    _print_summary(output, answers, submission)
 
 
-def _read_evaluation(options: Collection, data: DatasetDescription) -> dict[str, Any]:
-    path = _evaluation_file(options)
+def _read_evaluation(path: Path, prepared: PreparedSet) -> dict[str, Any]:
     evaluation = read_json(path)
     if not isinstance(evaluation, dict) or evaluation.get("format_version") != 1:
         raise TraplineError(f"{path}: is no {EVALUATION} of this version; evaluate again")
-    if evaluation["data"]["fingerprint"] != data.fingerprint:
+    if evaluation["data"]["fingerprint"] != prepared.description.fingerprint:
         raise TraplineError(
-            f"{path}: is of another data set than {options.prepared}; evaluate on this one, or give that one"
+            f"{path}: is of another data set than {prepared.folder}; evaluate on this one, or give that one"
         )
-    shared = shared_sites(options.prepared)  # an older evaluation has not looked for them
+    shared = shared_sites(prepared.folder)  # an older evaluation has not looked for them
     return with_claims(evaluation, shared) if shared else evaluation
 
 
-def _evaluation_file(options: Collection) -> Path:
-    return options.evaluation / EVALUATION if options.evaluation.is_dir() else options.evaluation
-
-
-def _results(options: Collection) -> list[tuple[str, str]]:
-    path = _evaluation_file(options).with_name(RESULTS)
-    return result_lines(read_json(path)) if path.is_file() else []
-
-
-def _submit(options: Collection, data: DatasetDescription, answers: Sequence[Answer]) -> Submission | None:
-    if data.task == "multilabel":
-        if options.submission_format is not None:
-            raise UsageError(
-                f"--submission-format: images of {options.prepared} have several labels, whose probabilities "
-                f"do not sum to 1; leave it out and take {LABEL_PREDICTIONS}"
-            )
+def _submit(
+    options: CollectOptions, data: DatasetDescription, answers: Sequence[Answer]
+) -> Submission | None:
+    given, kept = options.submission_format, Path(options.prepared) / SUBMISSION_FORMAT
+    if given and data.task == "multilabel":
+        raise UsageError(
+            f"--submission-format: images of {Path(options.prepared)} have several labels, whose "
+            f"probabilities do not sum to 1; leave it out and take {LABEL_PREDICTIONS}"
+        )
+    if data.task == "multilabel" or not (given or kept.is_file()):
         return None
-    path = options.submission_format or options.prepared / SUBMISSION_FORMAT
-    if options.submission_format is None and not path.is_file():
-        return None
-    wanted = read_format(path, data.classes)
-    return write_submission(options.output / SUBMISSION, wanted, answers, data.classes, class_prior(data))
-
-
-def _mistakes(options: Collection, prepared: PreparedSet, evaluation: dict[str, Any]) -> list[Mistake] | None:
-    if not evaluation["test"]["available"]:
-        return None
-    table = _evaluation_file(options).with_name(TEST_PREDICTIONS)
-    return most_confident_errors(table, prepared.part("test"))
+    wanted = read_format(Path(given) if given else kept, data.classes)
+    return write_submission(
+        Path(options.output) / SUBMISSION, wanted, answers, data.classes, class_prior(data)
+    )
 
 
 def read_any_history(path: Path) -> History:
@@ -144,8 +150,8 @@ def read_any_history(path: Path) -> History:
     Raises TraplineError where there is none, naming the file.
     """
     if path.is_dir():
-        inside = [path / METRICS, path / "data" / METRICS, path / OUTPUT_ARCHIVE]
-        found = [each for each in inside if each.is_file()]
+        names = (METRICS, f"data/{METRICS}", OUTPUT_ARCHIVE)
+        found = [path / name for name in names if (path / name).is_file()]
         if not found:
             raise TraplineError(f"{path}: holds no {METRICS} and no {OUTPUT_ARCHIVE}; name the file")
         path = found[0]
@@ -162,8 +168,8 @@ def _quarantine(prepared: Path) -> list[tuple[str, str, str]]:
     path = prepared / QUARANTINE
     if not path.is_file():
         return []
-    rows = read_strings(path, ["id", "reason", "detail"])
-    return list(zip(rows["id"], rows["reason"], rows["detail"], strict=True))
+    columns = ["id", "reason", "detail"]
+    return list(read_strings(path, columns)[columns].itertuples(index=False, name=None))
 
 
 def _notes(prepared: Path) -> list[str]:
@@ -188,3 +194,191 @@ def _print_summary(output: Path, answers: Sequence[Answer], submission: Submissi
             f"the input failed; {submission.left_out} predictions are not asked for"
         )
     print(f"collected: {output}", flush=True)
+
+
+# --- report.html --------------------------------------------------------------------------------------------
+
+MAX_PROBLEMS = 200  # rows of a table of failed inputs
+PHASE_NAMES = {"phase1": "Phase 1", "phase2": "Phase 2"}
+METRIC_NAMES = (
+    ("log_loss", "log loss"),
+    ("accuracy", "accuracy"),
+    ("macro_f1", "macro F1"),
+    ("weighted_f1", "weighted F1"),
+    ("top3_accuracy", "among the first three"),
+    ("site_balanced_log_loss", "log loss, every site alike"),
+    ("site_balanced_accuracy", "accuracy, every site alike"),
+)
+LABEL_METRIC_NAMES = (
+    ("log_loss", "log loss, mean over labels"),
+    ("micro_f1", "micro F1"),
+    ("micro_precision", "micro precision"),
+    ("micro_recall", "micro recall"),
+    ("macro_f1", "macro F1"),
+    ("macro_precision", "macro precision"),
+    ("macro_recall", "macro recall"),
+    ("map", "mean average precision"),
+    ("accuracy", "accuracy, all labels of an image right"),
+    ("site_balanced_log_loss", "log loss, every site alike"),
+    ("site_balanced_accuracy", "accuracy, every site alike"),
+)
+BASELINE_NAMES = (
+    ("uniform_log_loss", "log loss of the uniform guess"),
+    ("prior_log_loss", "log loss of the class prior"),
+    ("prior_accuracy", "accuracy of the commonest class"),
+)
+LABEL_BASELINE_NAMES = (
+    ("uniform_log_loss", "log loss of a half for each label"),
+    ("prior_log_loss", "log loss of the labels' frequencies"),
+    ("prior_accuracy", "accuracy of the labels that most images have"),
+)
+MAX_PICTURES = 12
+MAX_SIDE = 256  # pixels
+QUALITY = 82
+
+
+def write_page(
+    path: Path,
+    *,
+    evaluation: dict[str, Any],
+    histories: Sequence[tuple[str, History]],
+    mistakes: pd.DataFrame | None,
+    answers: Sequence[Answer],
+    review_below: float,
+    submission: Submission | None,
+    quarantine: Sequence[tuple[str, str, str]],
+    notes: Sequence[str],
+    results: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Write the page, atomically. All text in it is escaped.
+
+    histories: (name, rows of metrics.csv). mistakes: those of `most_confident_errors`; None where there is no
+    test part. quarantine: (id,
+    reason, detail) of the inputs that are in no part of the data. notes: sentences of summary.json. results:
+    name and text of what was measured; none where there is no results.json.
+    """
+    from jinja2 import Environment, StrictUndefined  # late: the checks that come first need none of this
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    test, validation = evaluation["test"], evaluation["validation"]
+    shown = test if test["available"] else validation
+    multilabel = evaluation.get("task") == "multilabel"
+    page = environment.from_string(TEMPLATE).render(
+        policy=POLICY,
+        style=STYLE,
+        multilabel=multilabel,
+        evaluation=evaluation,
+        test=test,
+        validation=validation,
+        shown=shown,
+        shown_part="test" if test["available"] else "validation",
+        confidence=f"{evaluation['bootstrap']['confidence']:.0%}",
+        phase_names=PHASE_NAMES,
+        metric_names=LABEL_METRIC_NAMES if multilabel else METRIC_NAMES,
+        baseline_names=LABEL_BASELINE_NAMES if multilabel else BASELINE_NAMES,
+        notes=list(notes),
+        results=results,
+        figures=_figures(shown, evaluation["classes"]),
+        numbered=_numbered(shown, evaluation["classes"]),
+        curves=[(name, _encoded(curves_png(rows, title=name))) for name, rows in histories],
+        mistakes=None
+        if mistakes is None
+        else mistakes.assign(picture=mistakes["jpeg"].map(_encoded)).to_dict("records"),
+        answers=_answer_counts(answers, review_below),
+        submission=submission,
+        problems=_problems(answers, quarantine),
+    )
+    with atomic_file(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(page)
+
+
+def _figures(shown: dict[str, Any], classes: Sequence[str]) -> dict[str, str]:
+    figures = {
+        "classes": class_figure(shown["per_class"]),
+        "reliability": reliability_figure(shown["calibration"]["reliability"]),
+    }
+    if shown["confusion_matrix"]:
+        figures["confusion"] = confusion_figure(shown["confusion_matrix"], classes)
+    else:
+        figures["average_precisions"] = class_figure(
+            shown["per_class"], "average_precision", "average precision"
+        )
+    if shown["per_site"]:
+        figures["sites"] = site_figure(shown["per_site"], shown["log_loss"])
+    return {name: _encoded(figure) for name, figure in figures.items()}
+
+
+def _numbered(shown: dict[str, Any], classes: Sequence[str]) -> str:
+    """Which names the figures show by a number, and why; empty where none."""
+    sites = drawn([row[SITE] for row in shown["per_site"] or []], SITE)
+    return why(drawn(classes, CLASS).replaced | sites.replaced)
+
+
+def _encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _answer_counts(answers: Sequence[Answer], review_below: float) -> dict[str, Any]:
+    status = Counter(answer.status for answer in answers)
+    given = [
+        (answer.label,) if answer.labels is None else answer.labels
+        for answer in answers
+        if answer.status == OK
+    ]
+    return {
+        "inputs": len(answers),
+        "ok": status[OK],
+        "failed": status[FAILED],
+        "review": sum(answer.needs_review(review_below) for answer in answers),
+        "review_below": review_below,
+        "labels": Counter(name for names in given for name in names).most_common(),
+        "without_label": sum(not names for names in given),
+    }
+
+
+def _problems(
+    answers: Sequence[Answer], quarantine: Sequence[tuple[str, str, str]]
+) -> list[tuple[str, list[tuple[str, str, str]], int]]:
+    """Tables of what could not be used: heading, rows to show, number of all rows."""
+    failed = [(answer.id, answer.reason, answer.detail) for answer in answers if answer.status == FAILED]
+    tables = (("Inputs that failed", failed), ("Images in quarantine", list(quarantine)))
+    return [(heading, rows[:MAX_PROBLEMS], len(rows)) for heading, rows in tables]
+
+
+# --- the most confident errors: where to look first for wrong labels ----------------------------------------
+
+
+def most_confident_errors(table: Path, part: PackedPart, limit: int = MAX_PICTURES) -> pd.DataFrame:
+    """The `limit` errors of test_predictions.csv with the highest confidence, one of each sequence.
+
+    Beside that table's columns `jpeg` holds a small picture of each image.
+    Raises TraplineError when the file is damaged, or of other images than those of `part`.
+    """
+    rows = read_strings(table, TEST_COLUMNS)
+    try:
+        wrong = rows[rows["label"] != rows["predicted"]].assign(
+            confidence=lambda frame: pd.to_numeric(frame["confidence"])
+        )
+    except ValueError as error:
+        raise TraplineError(f"{table}: confidence: {error}; evaluate again") from None
+    row_of = {name: row for row, name in enumerate(part.table["id"].to_pylist())}
+    missing = [name for name in wrong["id"] if name not in row_of]
+    if missing:
+        raise TraplineError(f"{table}: {missing[0]} is not in the test part of the data set; evaluate again")
+    # Of each burst of frames, which look alike and are mistaken alike, the first row.
+    sequences = keys(part.table["sequence"].to_pylist(), Kind.SEQUENCE)
+    ordered = wrong.sort_values(["confidence", "id"], ascending=[False, True])
+    bursts = ordered["id"].map(lambda name: sequences[row_of[name]] or name)
+    chosen = ordered[~bursts.duplicated()][:limit]
+    return chosen.assign(jpeg=[_small(part, row_of[name]) for name in chosen["id"]])
+
+
+def _small(part: PackedPart, row: int) -> bytes:
+    pixels = part.pixels(row)
+    height, width = pixels.shape[:2]
+    scale = min(1.0, MAX_SIDE / max(height, width))
+    size: Sequence[int] = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return encode_jpeg(np.asarray(small, dtype=np.uint8), QUALITY)

@@ -21,14 +21,8 @@ if TYPE_CHECKING:  # matplotlib takes most of a second to import
     from matplotlib.font_manager import FontEntry
     from matplotlib.ft2font import FT2Font
 
-NOT_DRAWN = "the machine that drew this cannot show them; a font, or matplotlib 3.11, is missing there"
+NOT_DRAWN = "the machine that drew this cannot show them; a font is missing there"
 PRIVATE = "Co"  # Unicode's category of characters that are another sign in every font
-# What the names of characters begin with that are right one after the other, as they come, without shaping.
-UNSHAPED = {
-    "ARMENIAN", "BOPOMOFO", "CHEROKEE", "CJK", "COMBINING", "CYRILLIC", "ETHIOPIC", "FEMININE", "FULLWIDTH",
-    "GEORGIAN", "GREEK", "HALFWIDTH", "HANGUL", "HIRAGANA", "IDEOGRAPHIC", "KATAKANA", "KATAKANA-HIRAGANA",
-    "LATIN", "MASCULINE", "MICRO", "MODIFIER", "YI",
-}  # fmt: skip
 LEFT_TO_RIGHT = "\u200e"  # a mark that shows nothing
 RIGHT_TO_LEFT = ("R", "AL")  # Unicode's directions of Hebrew, Arabic and their like
 PLAIN_WEIGHTS = (400, "normal", "regular")
@@ -78,7 +72,7 @@ def why(replaced: Mapping[str, str], limit: int = 20) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The beginning of `text`, at most `longest` characters, with all the marks of the last one."""
+    """The beginning of `text`, at most `limit` characters, with all the marks of the last one."""
     if len(text) <= limit:
         return text
     end = limit - 1
@@ -110,24 +104,10 @@ def _fonts_for(text: str) -> tuple[str, ...] | None:
     """The families that `text` needs besides the default ones; None where it cannot be drawn."""
     if text.isascii():
         return () if text else None
-    private = any(unicodedata.category(letter) == PRIVATE for letter in text)
-    if private or not (_shapes() or all(map(_needs_no_shaping, text))):
+    if any(unicodedata.category(letter) == PRIVATE for letter in text):
         return None
     found = _covering({letter for letter in text if ord(letter) not in _default_letters()})
     return found if found is not None and _can_lay_out(text, found) else None
-
-
-def _shapes() -> bool:
-    """Whether matplotlib shapes text, which it does since 3.11, when texts got a language."""
-    from matplotlib.text import Text
-
-    return hasattr(Text, "set_language")
-
-
-def _needs_no_shaping(letter: str) -> bool:
-    if unicodedata.category(letter)[0] in "LM":
-        return unicodedata.name(letter, "").split(" ")[0] in UNSHAPED
-    return unicodedata.bidirectional(letter) not in RIGHT_TO_LEFT
 
 
 def _covering(letters: set[str]) -> tuple[str, ...] | None:
@@ -135,7 +115,7 @@ def _covering(letters: set[str]) -> tuple[str, ...] | None:
     found: list[str] = []
     missing = set(letters)
     while missing:
-        has = {family: _shown_by(family, missing) for family in _families()}
+        has = {family: {letter for letter in missing if _shows(family, letter)} for family in _families()}
         best = max(has, key=lambda family: len(has[family]), default="")  # of equals the first
         if not has.get(best):
             return None
@@ -151,37 +131,21 @@ def _families() -> dict[str, "FontEntry"]:
     Not matplotlib's own, which are for formulas.
     """
     import matplotlib
-    from matplotlib.font_manager import fontManager
+    from matplotlib.font_manager import findSystemFonts, fontManager
 
-    _add_new_fonts()
+    # Those, too, that were installed since matplotlib made the list that it keeps on disk.
+    for path in set(findSystemFonts()) - {entry.fname for entry in fontManager.ttflist}:
+        with contextlib.suppress(*UNREADABLE):  # matplotlib, too, passes over a font that it cannot use
+            fontManager.addfont(path)
     own = Path(matplotlib.get_data_path())
     found = [entry for entry in fontManager.ttflist if own not in Path(entry.fname).parents]
-    plainest = {entry.name: entry for entry in sorted(found, key=_is_plain)}
+    found.sort(key=lambda entry: entry.style == "normal" and entry.weight in PLAIN_WEIGHTS)
+    plainest = {entry.name: entry for entry in found}
     return {name: plainest[name] for name in sorted(plainest, key=_preference)}
-
-
-def _is_plain(entry: "FontEntry") -> bool:
-    return entry.style == "normal" and entry.weight in PLAIN_WEIGHTS
 
 
 def _preference(family: str) -> tuple[bool, bool, str]:
     return "Sans" not in family, "Mono" in family, family
-
-
-def _add_new_fonts() -> None:
-    """Tell matplotlib of the fonts that were installed since it made the list that it keeps on disk."""
-    from matplotlib.font_manager import findSystemFonts, fontManager
-
-    known = {entry.fname for entry in fontManager.ttflist}
-    for path in set(findSystemFonts()) - known:
-        with contextlib.suppress(*UNREADABLE):  # matplotlib, too, passes over a font that it cannot use
-            fontManager.addfont(path)
-
-
-def _shown_by(family: str, letters: set[str]) -> set[str]:
-    """The letters of which the family has more than a blank, as fonts of coloured signs have."""
-    held = _letters_of(family)
-    return {letter for letter in letters if ord(letter) in held and _has_outline(family, letter)}
 
 
 @cache
@@ -192,7 +156,10 @@ def _letters_of(family: str) -> frozenset[int]:
         return frozenset()
 
 
-def _has_outline(family: str, letter: str) -> bool:
+def _shows(family: str, letter: str) -> bool:
+    """Whether the family has more of the letter than a blank, as fonts of coloured signs have."""
+    if ord(letter) not in _letters_of(family):
+        return False
     font = _font_of(family)
     try:
         font.load_char(ord(letter))
@@ -206,9 +173,7 @@ def _font_of(family: str) -> "FT2Font":
     from matplotlib import font_manager
 
     entry = _families()[family]
-    index = getattr(entry, "index", 0)  # in a collection of fonts, of which matplotlib reads all since 3.11
-    path = font_manager.FontPath(entry.fname, index) if index else entry.fname
-    return font_manager.get_font(path)
+    return font_manager.get_font(font_manager.FontPath(entry.fname, entry.index))  # of a collection, too
 
 
 def _default_families() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -26,11 +26,8 @@ from torch.nn.parallel import DistributedDataParallel
 from trapline.errors import TraplineError, UsageError
 
 Value = TypeVar("Value")
-PLACE = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 # The longest that a rank waits for the others: one may be fetching the data set, or writing a large model.
 PATIENCE = timedelta(minutes=30)
-RUNNING_STATISTICS = ("running_mean", "running_var")
-TRANSPORTS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,8 @@ def ranks_from(environment: Mapping[str, str]) -> Ranks:
     world_size = _whole_number(environment, "WORLD_SIZE", "1")
     if world_size == 1:
         return ALONE
-    missing = [name for name in PLACE if name not in environment]
+    place = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in place if name not in environment]
     if missing:
         raise UsageError(
             f"WORLD_SIZE is {world_size}, but {', '.join(missing)} not set: start train.py with torchrun, "
@@ -98,11 +96,15 @@ def joined(ranks: Ranks) -> Iterator[None]:
         return
     _connect(ranks)
     try:
-        with _silence(ranks):
+        with (
+            Path(os.devnull).open("w") as nowhere,
+            contextlib.redirect_stdout(sys.stdout if ranks.is_main else nowhere),
+        ):
             yield
-        wait_for_all(ranks)
+        dist.barrier()
     except RuntimeError as error:
-        if not _is_lost_connection(error):
+        broken = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
+        if not isinstance(error, dist.DistError) and not any(text in str(error).lower() for text in broken):
             raise
         # Not a TraplineError: its message would take the place of the failed rank's in SageMaker's
         # `output/failure`.
@@ -144,20 +146,6 @@ def _connect(ranks: Ranks) -> None:
         ) from error
 
 
-@contextlib.contextmanager
-def _silence(ranks: Ranks) -> Iterator[None]:
-    if ranks.is_main:
-        yield
-        return
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        yield
-
-
-def _is_lost_connection(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, dist.DistError) or any(name in text for name in TRANSPORTS)
-
-
 def seed_dropout(seed: int, ranks: Ranks) -> None:
     """Let each rank draw its own dropout, from (seed, rank); call it when the model has been built.
 
@@ -190,10 +178,9 @@ def average_running_statistics(model: nn.Module, ranks: Ranks) -> None:
     normalisation trains differently on one rank than on two with half the batch each; layer normalisation
     does not. Averaging makes the ranks hold the same model again.
     """
-    if ranks.world_size == 1:
-        return
-    buffers = [buffer for name, buffer in model.named_buffers() if name.endswith(RUNNING_STATISTICS)]
-    if not buffers:
+    statistics = ("running_mean", "running_var")
+    buffers = [buffer for name, buffer in model.named_buffers() if name.endswith(statistics)]
+    if ranks.world_size == 1 or not buffers:
         return
     means = total(torch.cat([buffer.flatten() for buffer in buffers]), ranks) / ranks.world_size
     for buffer, mean in zip(buffers, means.split([buffer.numel() for buffer in buffers]), strict=True):
@@ -223,12 +210,6 @@ def check_same_weights(model: nn.Module, ranks: Ranks, epoch: int) -> None:
     print(f"ranks: all {ranks.world_size} hold the same weights, sha256 {digests[0]}", flush=True)
 
 
-def wait_for_all(ranks: Ranks) -> None:
-    """Return when every rank has come here."""
-    if ranks.world_size > 1:
-        dist.barrier()
-
-
 def once_per_machine(work: Callable[[], Value], ranks: Ranks) -> Value:
     """What `work` returns on the first rank of each machine, on all its ranks: they wait for it.
 
@@ -255,8 +236,7 @@ def once_per_machine(work: Callable[[], Value], ranks: Ranks) -> Value:
             flush=True,
         )
         raise SystemExit(1)
-    found: Any = ended[ranks.rank - ranks.local_rank][0]
-    return found
+    return cast(Value, ended[ranks.rank - ranks.local_rank][0])
 
 
 def total(values: Tensor, ranks: Ranks) -> Tensor:
@@ -295,8 +275,7 @@ def from_first(value: Value, ranks: Ranks) -> Value:
         return value
     box = [value if ranks.is_main else None]
     dist.broadcast_object_list(box, src=0)
-    received: Any = box[0]
-    return received
+    return cast(Value, box[0])
 
 
 def from_all(value: Value, ranks: Ranks) -> list[Value]:

@@ -3,6 +3,7 @@
 import copy
 import os
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,38 @@ from typing import Any
 import torch
 
 from trapline import metrics
-from trapline.channels import TrainingPaths, ensure_writable
+from trapline.augmentation import read_views
 from trapline.config import TrainingConfig
 from trapline.console import peak_resident_mb, progress
-from trapline.environment import environment
 from trapline.errors import TraplineError
+from trapline.job_contract import TrainingPaths, ensure_writable, shipped_files, versions
+from trapline.learning import SCHEDULES, lower, on_plateau
+from trapline.machine import kind_of_place
 from trapline.models.artefact import ModelDescription, write_artefact
 from trapline.models.build import count_parameters, in_auxiliary_head
-from trapline.models.weights import IMAGENET, WeightsReport
-from trapline.processes import available_cores
-from trapline.schedules import SCHEDULES, lower, on_plateau
-from trapline.shipped import shipped_files
-from trapline.training.batch_report import BatchReport
-from trapline.training.checkpoint import Checkpoints
-from trapline.training.class_report import MAX_PRINTED, class_report, label_report
+from trapline.models.weights import WeightsReport, copied_state
+from trapline.training.checkpoint import (
+    Checkpoints,
+    TrainingState,
+    Weights,
+    find_checkpoint,
+    random_states,
+    restore,
+    snapshot,
+)
+from trapline.training.data import (
+    AUTO,
+    Data,
+    fetch_data,
+    first_plan,
+    lack_of_memory,
+    note_unseen_labels,
+    plan_of,
+    rebatched,
+    setup_data,
+    smaller_plan,
+    with_batches,
+)
 from trapline.training.distributed import (
     Ranks,
     average_running_statistics,
@@ -33,50 +52,38 @@ from trapline.training.distributed import (
     ranks_from,
 )
 from trapline.training.execution import (
+    BatchPlan,
+    choose_resources,
     limit_gpu_memory,
     log_memory,
     peak_gpu_mb,
     possible_executions,
     seed_everything,
     training_device,
+    use_threads,
 )
-from trapline.training.fitting import (
-    AUTO,
-    drop_step,
-    first_plan,
-    lack_of_memory,
-    plan_of,
-    smaller_plan,
-    with_batches,
-)
-from trapline.training.loop import Learner, train_epoch
-from trapline.training.notes import note_few_steps, note_unseen_labels
-from trapline.training.resources import choose_resources, use_threads
-from trapline.training.resuming import batch_of, begin_anew, find_checkpoint, random_states, restore, snapshot
-from trapline.training.settled import settled_speed
+from trapline.training.loop import BatchReport, Learner, train_epoch
 from trapline.training.setup import (
-    Data,
-    check_phase1,
-    fetch_data,
-    rebatched,
+    check_sources,
+    note_few_steps,
+    settled_speed,
     setup_checkpoints,
-    setup_data,
     setup_learner,
     setup_model,
 )
-from trapline.training.state import TrainingState, Weights, copy_weights
+from trapline.training.speed import Speed
 from trapline.training.validation import (
+    MAX_PRINTED,
+    class_report,
     is_due,
+    label_report,
     say_target,
     score_test,
     target_epoch,
     thresholds_of,
     validate,
 )
-from trapline.versions import versions
-from trapline.views import read_views
-
-JOB_VARIABLE = "TRAINING_JOB_NAME"  # set in SageMaker's training containers, and by the local backends
+from trapline.workers import available_cores
 
 
 def run_training(
@@ -85,10 +92,10 @@ def run_training(
     """Train, choose the best epoch on validation, and write the artefact to `paths.model`.
 
     `entry_points` is the folder of the scripts that go into the artefact beside `trapline`; None: there is no
-    such folder here, and the artefact gets no code/. An unfinished job
-    with the same code, data and configuration goes on from its last checkpoint unless `fresh`. Started by
-    torchrun, its processes train the one model together, and the first of them writes. Raises UsageError for
-    a configuration that does not fit the data or the machine, TraplineError for a failed run.
+    such folder here, and the artefact gets no code/. An unfinished job with the same code, data and
+    configuration goes on from its last checkpoint unless `fresh`. Started by torchrun, its processes train
+    the one model together, and the first of them writes. Raises UsageError for a configuration that does not
+    fit the data or the machine, TraplineError for a failed run.
     """
     ranks = ranks_from(os.environ)
     with joined(ranks):
@@ -106,9 +113,7 @@ def _train(
         for folder in (paths.model, paths.output, paths.checkpoints):
             ensure_writable(folder)
     log_memory("start", device)
-    check_phase1(config, paths.phase1)
-    if paths.weights is not None and config.weights != IMAGENET:
-        print(f"staged weights: not used, for weights is {config.weights}", flush=True)
+    check_sources(config, paths)
     fetch_data(config, paths, ranks)
     cores = available_cores()
     use_threads(choose_resources(device.type, cores, ranks.local_world_size).threads)
@@ -117,7 +122,8 @@ def _train(
     log_memory("data_loaded", device)
     start = setup_model(sized, data, paths)
     checkpoints = setup_checkpoints(config, paths, data, entry_points, start.report, ranks)
-    begin_anew(checkpoints, ranks, fresh=fresh)
+    if fresh and ranks.is_main:
+        checkpoints.clear()
     speed = settled_speed(sized, start, data, checkpoints, ranks, anew=fresh)
     learner = setup_learner(sized, data, start, speed.execution(device), ranks)
     _print_profile(config, data, learner)
@@ -130,7 +136,7 @@ def _train(
             data, state = _begin_epoch_again(config, learner, data, checkpoints, lack)
             continue
         _heed_plateau(learner, state)
-        random = random_states(device, ranks)
+        random = random_states(learner)
         if ranks.is_main:
             state.write_csv(paths.output / "metrics.csv")
             checkpoints.save(state.epoch, snapshot(learner, state, random))
@@ -140,12 +146,11 @@ def _train(
     if ranks.is_main:  # a job that resumed after its last epoch may find another folder of results
         state.write_csv(paths.output / "metrics.csv")
     state.require_best(config, paths.output)
-    last = copy_weights(learner.model)
+    last = copied_state(learner.model.state_dict())
     tested = score_test(learner, data.test, state, paths.output) if data.test else None
     if ranks.is_main:
         _write_class_report(config, state, data, paths.output)
-        described = _described(config, learner, data, state, start.report, tested)
-        described = described.model_copy(update={"speed": {"training": speed.record()}})
+        described = _described(config, learner, data, state, start.report, speed, tested)
         _write_model(config, described, state, last, paths.model, entry_points)
         checkpoints.clear()
 
@@ -158,14 +163,13 @@ def _begin(
     saved = find_checkpoint(checkpoints, ranks)
     if saved is None:
         state = TrainingState()
-        if (
-            config.batch_size == AUTO and ranks.world_size == 1
-        ):  # from where smaller batches would begin again
-            random = random_states(learner.execution.device, ranks)
-            checkpoints.save(state.epoch, snapshot(learner, state, random))
+        if config.batch_size == AUTO and ranks.world_size == 1:
+            # From where smaller batches would begin again.
+            checkpoints.save(state.epoch, snapshot(learner, state, random_states(learner)))
         return data, state
-    if batch_of(saved) != plan_of(learner.config):
-        data = rebatched(learner, data, batch_of(saved))
+    plan = BatchPlan(*saved["batch"])
+    if plan != plan_of(learner.config):
+        data = rebatched(learner, data, plan)
     state = restore(learner, saved)
     print(f"resumed after epoch {state.epoch} from {checkpoints.folder}", flush=True)
     return data, state
@@ -176,13 +180,14 @@ def _begin_epoch_again(
 ) -> tuple[Data, TrainingState]:
     """Go back to before the epoch in which memory ran out, to smaller batches."""
     plan = plan_of(learner.config)
-    smaller = smaller_plan(config, plan, lack, ranks=learner.ranks, pseudo=data.mixed)
+    smaller = smaller_plan(config, plan, lack, ranks=learner.ranks, pseudo=data.train.batches.pseudo > 0)
     saved = find_checkpoint(checkpoints, learner.ranks)
     if saved is None:
         raise TraplineError(
             f"{checkpoints.folder}: no checkpoint is left to begin the epoch again from ({lack})"
         )
-    drop_step(learner)
+    learner.optimizer.zero_grad(set_to_none=True)  # forget what a step has left that did not end
+    learner.scaler = learner.execution.scaler()
     data = rebatched(learner, data, smaller)
     state = restore(learner, saved)
     print(
@@ -195,10 +200,11 @@ def _begin_epoch_again(
 
 def _write_class_report(config: TrainingConfig, state: TrainingState, data: Data, folder: Path) -> None:
     outcome = {name: tensor.numpy() for name, tensor in state.best_outcome.items()}
-    if "thresholds" in outcome:
-        report = label_report(outcome, data.classes, config.threshold)
-    else:
-        report = class_report(outcome["counts"], data.classes)
+    report = (
+        label_report(outcome, data.classes, config.threshold)
+        if "thresholds" in outcome
+        else class_report(outcome["counts"], data.classes)
+    )
     text = report.write(state.best_epoch, folder)
     if len(data.classes) <= MAX_PRINTED:
         print(text, end="", flush=True)
@@ -213,7 +219,7 @@ def _print_profile(config: TrainingConfig, data: Data, learner: Learner) -> None
         f"[PROFILE] device={execution.device} runs_in={execution.precision} "
         f"channels_last={execution.channels_last} ranks={learner.ranks.world_size} "
         f"threads={torch.get_num_threads()} batch={plan.size} steps_of={plan.size * plan.accumulation} "
-        f"place={environment().place} "
+        f"place={kind_of_place(os.environ)} "
         f"workers={train.num_workers} parameters={count_parameters(learner.model)} "
         f"classes={len(data.classes)} train_images={train.batches.rows} val_images={data.val.batches.rows} "
         f"{guessed}split={data.prepared.description.split.kind} drawn={data.prepared.description.drawn}",
@@ -229,8 +235,9 @@ def _run_epoch(learner: Learner, data: Data, state: TrainingState) -> None:
     batches = data.train.epoch(epoch)
     report = BatchReport(epoch, len(sizes), learner.config.log_every if learner.ranks.is_main else 0)
     if learner.ranks.is_main:
-        name = f"epoch {epoch}/{learner.config.epochs}"
-        batches = progress(batches, name, len(sizes), "batches", report.status)
+        batches = progress(
+            batches, f"epoch {epoch}/{learner.config.epochs}", len(sizes), "batches", report.status
+        )
     tally = train_epoch(learner, batches, sizes, epoch, report.watch)
     average_running_statistics(learner.model, learner.ranks)
     check_same_weights(learner.model, learner.ranks, epoch)
@@ -258,9 +265,8 @@ def _run_epoch(learner: Learner, data: Data, state: TrainingState) -> None:
 def _heed_plateau(learner: Learner, state: TrainingState) -> None:
     config = learner.config
     losses = [row["val_loss"] for row in state.history if "val_loss" in row]
-    if not SCHEDULES[config.schedule].plateau or not is_due(config, state.epoch):
-        return
-    if on_plateau(losses, config.plateau_patience):
+    heeds = SCHEDULES[config.schedule].plateau and is_due(config, state.epoch)
+    if heeds and on_plateau(losses, config.plateau_patience):
         lower(learner.schedule, config.plateau_factor)
         print(
             f"plateau: no better val_loss in {config.plateau_patience} validations; the learning rate is "
@@ -275,6 +281,7 @@ def _described(
     data: Data,
     state: TrainingState,
     report: WeightsReport,
+    speed: Speed,
     tested: dict[str, float] | None,
 ) -> ModelDescription:
     described, plan = data.prepared.description, plan_of(learner.config)
@@ -294,10 +301,11 @@ def _described(
         task=described.task,
         thresholds=thresholds_of(state),
         split=described.split.kind,
-        training_job=os.environ.get(JOB_VARIABLE),
+        training_job=os.environ.get("TRAINING_JOB_NAME"),  # of SageMaker's containers, and the local backends
         pseudo_labels=data.pseudo.identity if data.pseudo else None,
         configuration=config.record(),
         batches={"batch_size": plan.size, "accumulation": plan.accumulation},
+        speed={"training": asdict(speed)},
         data_fingerprint=described.fingerprint,
         versions=versions("torch", "torchvision", "albumentations", "safetensors"),
         metrics=found,

@@ -1,11 +1,11 @@
-"""One pass over the training images."""
+"""One pass over the training images, and what is said of it: beside the progress bar, and in batch lines."""
 
 import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,20 +13,26 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from tqdm import tqdm
 
 from trapline.config import TrainingConfig
 from trapline.data.loader import Batch
 from trapline.errors import TraplineError
+from trapline.metrics import BatchPoint, emit_batch
 from trapline.models.build import Normalisation
-from trapline.scoring.counts import macro_f1
+from trapline.scoring.predictions import macro_f1
 from trapline.training.distributed import ALONE, Ranks, gather_rows, total
 from trapline.training.execution import Execution
-from trapline.training.lookahead import Lookahead
-from trapline.training.mixup import Mixing, draw_mixing, leading_labels, mixed_images, mixed_losses
-from trapline.training.optimisation import Loss, add_l1
-
-Item = TypeVar("Item")
-STEPS_BETWEEN_CHECKS = 50  # looking at the loss makes the host wait for a GPU, so not at every step
+from trapline.training.optimisation import (
+    Lookahead,
+    Loss,
+    Mixing,
+    add_l1,
+    draw_mixing,
+    leading_labels,
+    mixed_images,
+    mixed_losses,
+)
 
 
 @dataclass
@@ -127,35 +133,29 @@ def train_epoch(
     `watch` is told the number of each batch, from 1, and the tally up to it. Raises TraplineError, on every
     rank, when the loss is no longer a number.
     """
+    config, ranks = learner.config, learner.ranks
     learner.model.train()
     tally = Tally(torch.zeros((), device=learner.execution.device))
-    sizes = group_sizes(batch_sizes, learner.config.accumulation)
+    sizes = group_sizes(batch_sizes, config.accumulation)
     for number, batch in enumerate(timed(batches, tally), 1):
-        last_of_step = number % learner.config.accumulation == 0 or number == len(batch_sizes)
-        mixing = mixing_of(learner, batch, batch_sizes[number - 1], epoch, number)
-        with gradients_averaged(learner, last_of_step):
+        last_of_step = number % config.accumulation == 0 or number == len(batch_sizes)
+        own_images = len(range(ranks.rank, batch_sizes[number - 1], ranks.world_size))
+        mixing = draw_mixing(config.mixup, (config.seed, epoch, number), own_images, len(batch.labels))
+        # The ranks average their gradients; accumulated ones need it once a step.
+        waiting = None if last_of_step else learner.parallel
+        with contextlib.nullcontext() if waiting is None else waiting.no_sync():
             backward(learner, batch, sizes[number - 1], tally, mixing)
         if last_of_step:
             step(learner, tally)
         watch(number, tally)
-        if number % STEPS_BETWEEN_CHECKS == 0 or number == len(batch_sizes):
-            check_finite(total(tally.loss, learner.ranks), learner.config, epoch, number)
-    return over_all_ranks(tally, batch_sizes, learner.ranks)
-
-
-def mixing_of(learner: Learner, batch: Batch, batch_images: int, epoch: int, number: int) -> Mixing | None:
-    """The mixup of batch `number`, which has `batch_images` over all ranks; None where it is off."""
-    config, ranks = learner.config, learner.ranks
-    own_images = len(range(ranks.rank, batch_images, ranks.world_size))
-    return draw_mixing(config.mixup, (config.seed, epoch, number), own_images, len(batch.labels))
-
-
-def gradients_averaged(learner: Learner, now: bool) -> contextlib.AbstractContextManager[None]:
-    """Whether the ranks average their gradients in the block; accumulated ones need it once a step."""
-    if now or learner.parallel is None:
-        return contextlib.nullcontext()
-    waiting: contextlib.AbstractContextManager[None] = learner.parallel.no_sync()
-    return waiting
+        # Looking at the loss makes the host wait for a GPU, so not at every step.
+        if number % 50 == 0 or number == len(batch_sizes):
+            loss = float(total(tally.loss, ranks))
+            if not math.isfinite(loss):
+                raise divergence(
+                    f"the training loss became {loss} in epoch {epoch}, by batch {number}", config
+                )
+    return over_all_ranks(tally, batch_sizes, ranks)
 
 
 def backward(
@@ -176,9 +176,11 @@ def backward(
         own = mixed_losses(learner.loss, outputs, labels, weights, mixing)
         losses = losses + learner.config.aux_weight * own
     learner.scaler.scale(losses.sum() / (group_images / learner.ranks.world_size)).backward()
-    labelled = None
-    if batch.labelled is not None:
-        labelled = leading_labels(batch.labelled.to(device, non_blocking=True), mixing)
+    labelled = (
+        None
+        if batch.labelled is None
+        else leading_labels(batch.labelled.to(device, non_blocking=True), mixing)
+    )
     tally.add(losses, logits, leading_labels(labels, mixing), labelled)
 
 
@@ -219,14 +221,6 @@ def step(learner: Learner, tally: Tally) -> None:
         learner.lookahead.after_step(learner.model)
 
 
-def check_finite(loss: Tensor, config: TrainingConfig, epoch: int, number: int) -> None:
-    """Raise TraplineError when the summed loss is NaN or infinite."""
-    if not math.isfinite(loss):
-        raise divergence(
-            f"the training loss became {float(loss)} in epoch {epoch}, by batch {number}", config
-        )
-
-
 def divergence(what: str, config: TrainingConfig) -> TraplineError:
     """The error for a training that has run away, saying what to change."""
     return TraplineError(
@@ -234,14 +228,66 @@ def divergence(what: str, config: TrainingConfig) -> TraplineError:
     )
 
 
-def timed(items: Iterable[Item], tally: Tally) -> Iterator[Item]:
-    """Yield `items`, adding the seconds spent waiting for each to `tally.waited`."""
-    iterator = iter(items)
-    while True:
-        started = time.perf_counter()
-        try:
-            item = next(iterator)
-        except StopIteration:
-            return
+def timed(batches: Iterable[Batch], tally: Tally) -> Iterator[Batch]:
+    """Yield `batches`, adding the seconds spent waiting for each to `tally.waited`."""
+    started = time.perf_counter()
+    for batch in batches:
         tally.waited += time.perf_counter() - started
-        yield item
+        yield batch
+        started = time.perf_counter()
+
+
+@dataclass
+class _Since:
+    """Up to where of a tally something has been said."""
+
+    pieces: int = 0
+    loss: Tensor | None = None
+
+    def recent(self, tally: Tally) -> tuple[float, float]:
+        """Mean loss and accuracy (0 to 1) of the images since the last call, of those with true labels.
+
+        Waits for the device once.
+        """
+        predicted, labels = (torch.cat(rows[self.pieces :]) for rows in (tally.predicted, tally.labels))
+        counted = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
+        if tally.labelled:
+            counted = torch.cat(tally.labelled[self.pieces :]).bool()
+        loss = tally.loss if self.loss is None else tally.loss - self.loss
+        right = correct(predicted, labels) & counted
+        sums = torch.stack([loss.float(), right.sum().float(), counted.sum().float()])
+        self.pieces, self.loss = len(tally.labels), tally.loss.clone()  # the tally adds to its own in place
+        total, hits, images = sums.tolist()
+        return total / max(1.0, images), hits / max(1.0, images)
+
+
+@dataclass
+class BatchReport:
+    """Follows one epoch of the process that prints.
+
+    epoch: from 1; batches: of the epoch; every: batches between two lines of the batch-level log, 0: none.
+    """
+
+    epoch: int
+    batches: int
+    every: int = 0
+    tally: Tally | None = None
+    shown: str = ""
+    _bar: _Since = field(default_factory=_Since)
+    _log: _Since = field(default_factory=_Since)
+
+    def watch(self, number: int, tally: Tally) -> None:
+        """Take note of batch `number`, the last of `tally`; waits for the device only where a line is due."""
+        self.tally = tally
+        if self.every and (number % self.every == 0 or number == self.batches):
+            loss, accuracy = self._log.recent(tally)
+            point = BatchPoint(self.epoch, number, loss, accuracy, self.batches, tally.learning_rate)
+            with tqdm.external_write_mode():  # a bar on the terminal makes room for the line
+                emit_batch(point)
+
+    def status(self) -> str:
+        """Loss, accuracy and learning rate since the last call, for a bar; empty before there are any."""
+        if self.tally is not None and len(self.tally.labels) > self._bar.pieces:
+            loss, accuracy = self._bar.recent(self.tally)
+            self.shown = f"loss {loss:.4f}, accuracy {accuracy:.3f}, lr {self.tally.learning_rate:.3g}"
+        return self.shown

@@ -1,12 +1,16 @@
-"""What AWS refuses, in words that a person can act on: one message for each cause, without a traceback."""
+"""What AWS refuses, in words that a person can act on: one message for each cause, without a traceback.
+
+Text from AWS and from jobs is shown without credentials.
+"""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trapline.errors import TraplineError, UsageError
-from trapline.launching.aws.redaction import without_credentials
+from trapline.launching.checking.findings import redacted
 
 WITHOUT_ACCOUNT = "--backend process runs the same job here, without an account"
 WHO_AM_I = "`aws sts get-caller-identity` shows which identity is in use"
@@ -16,7 +20,6 @@ SLOW_DOWN = "AWS asks to slow down; try again in a minute"
 NOT_FOUND = "AWS finds no such thing; check the name, the region and the account"
 AWS_FAULT = "AWS has a fault of its own; try again in a few minutes"
 NO_BUCKET = "no such bucket; check its name, and whether this account has it (`aws s3 ls`)"
-NO_OBJECT = "no such object in S3; check the URI (`aws s3 ls` with its folder shows what is there)"
 
 # Codes differ between services for the same cause, and S3's HEAD requests give the bare HTTP status.
 REFUSALS: Mapping[str, str] = {
@@ -33,7 +36,9 @@ REFUSALS: Mapping[str, str] = {
     "Throttling ThrottlingException ThrottledException TooManyRequestsException": SLOW_DOWN,
     "RequestLimitExceeded SlowDown 503": SLOW_DOWN,
     "NoSuchBucket": NO_BUCKET,
-    "NoSuchKey NotFound 404": NO_OBJECT,
+    "NoSuchKey NotFound 404": (
+        "no such object in S3; check the URI (`aws s3 ls` with its folder shows what is there)"
+    ),
     "PermanentRedirect AuthorizationHeaderMalformed 301": (
         "it lies in another region; set AWS_DEFAULT_REGION to that one"
     ),
@@ -82,7 +87,15 @@ LOCAL_FAILURES: Mapping[str, str] = {
         "the answer is not one of AWS's ({said}); check the network, its proxy and sign-in page"
     ),
 }
-MAX_DETAIL = 400
+
+OWN_CREDENTIALS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECURITY_TOKEN")
+HIDDEN = "<hidden>"
+# A signed request, as it stands in the messages of connections and of refused signatures.
+SIGNED = re.compile(
+    r"(?i)((?:X-Amz-(?:Credential|Signature|Security-Token)|AWSAccessKeyId|\bSignature)\s*[=:]\s*)[^\s&,;\"']+"
+)
+# Session tokens of AWS's sign-in service, wherever they stand.
+TOKEN = re.compile(r"\b(?:FwoG|IQoJ|FQoG|AQoD)[A-Za-z0-9+/=]{60,}")
 
 
 def explain(error: Exception, doing: str, hint: str = "") -> TraplineError | None:
@@ -115,6 +128,21 @@ def explained(doing: str, hint: str = "") -> Iterator[None]:
         if understood is None:
             raise
         raise understood from error
+
+
+@contextlib.contextmanager
+def suppressed(*codes: str, absent: bool = False) -> Iterator[None]:
+    """End the block without an error where AWS refuses with one of these codes.
+
+    `absent`: also where AWS says that there is no such thing.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in codes and not (absent and is_absent(error)):
+            raise
 
 
 def will_pass(error: Exception) -> bool:
@@ -177,4 +205,13 @@ def _local_failure(error: BaseException) -> str:
 
 
 def _shortened(text: object) -> str:
-    return without_credentials(" ".join(str(text).split()))[:MAX_DETAIL].rstrip(".")
+    return without_credentials(" ".join(str(text).split()))[:400].rstrip(".")
+
+
+def without_credentials(text: str) -> str:
+    """`text` with this process's own AWS credentials, and what looks like others', replaced."""
+    for name in OWN_CREDENTIALS:
+        value = os.environ.get(name, "")
+        if len(value) >= 16:  # a shorter one is a test's, or a placeholder
+            text = text.replace(value, HIDDEN)
+    return redacted(TOKEN.sub(HIDDEN, SIGNED.sub(rf"\1{HIDDEN}", text)))

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from trapline.launching.aws.errors import is_absent
+from trapline.launching.aws.errors import is_absent, suppressed
+from trapline.launching.aws.jobs import paged
 from trapline.metrics import LONGEST, START, read_line
-
-MAX_TAIL = 10_000  # events, of GetLogEvents
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,9 @@ class LogStream:
 
     def page(self) -> list[LogLine]:
         """The next lines; none at the end. On an error nothing is lost: the same page comes again."""
-        events = self._events()
         lines = [
             LogLine(event["timestamp"] / 1000, text.rstrip("\r"), self.machine)
-            for event in events
+            for event in self._events()
             for text in event["message"].rstrip("\n").split("\n")
         ]
         whole = [line for text in lines for line in self._joined(text)]
@@ -82,30 +80,26 @@ class LogStream:
                 raise
             self.token = None  # tokens expire after a day, as while a laptop sleeps
             answer = self.client.get_log_events(**self._request())
-        first_look = self.token is None
-        events: list[dict[str, Any]] = answer["events"]
-        if first_look and self.last is not None:
-            events = events[self.of_last :]  # they begin at the time of the newest that was read
+        # Without a token they begin at the time of the newest that was read, if any.
+        events: list[dict[str, Any]] = answer["events"][self.of_last if self.token is None else 0 :]
+        unwanted = self.token is None and self.last is None and self.tail == 0
         self.more = answer["nextForwardToken"] != self.token  # AWS gives the same one at the end
         self.token = answer["nextForwardToken"]
-        unwanted = first_look and self.tail == 0 and self.last is None
-        self._remember(events)
-        return [] if unwanted else events
-
-    def _request(self) -> dict[str, Any]:
-        where = {"logGroupName": self.group, "logStreamName": self.name}
-        if self.token is not None:
-            return {**where, "startFromHead": True, "nextToken": self.token}
-        if self.last is not None:
-            return {**where, "startFromHead": True, "startTime": self.last}
-        if self.tail is not None:
-            return {**where, "startFromHead": False, "limit": min(max(1, self.tail), MAX_TAIL)}
-        return {**where, "startFromHead": True}
-
-    def _remember(self, events: list[dict[str, Any]]) -> None:
         for event in events:
             self.of_last = self.of_last + 1 if event["timestamp"] == self.last else 1
             self.last = event["timestamp"]
+        return [] if unwanted else events
+
+    def _request(self) -> dict[str, Any]:
+        request = {"logGroupName": self.group, "logStreamName": self.name, "startFromHead": True}
+        if self.token is not None:
+            return {**request, "nextToken": self.token}
+        if self.last is not None:
+            return {**request, "startTime": self.last}
+        if self.tail is not None:
+            # GetLogEvents gives 10,000 at most.
+            return {**request, "startFromHead": False, "limit": min(max(1, self.tail), 10_000)}
+        return request
 
     def _joined(self, line: LogLine) -> Iterator[LogLine]:
         """The lines that are whole, with the pieces of a torn metric line put together."""
@@ -116,16 +110,12 @@ class LogStream:
                 yield LogLine(held.moment, joined, line.machine)
                 return
             yield held
-        if _may_be_torn(line.text):
+        # Where a metric line begins and does not end, it may be torn.
+        begins = START in line.text or any(line.text.endswith(START[:size]) for size in range(1, len(START)))
+        if begins and len(line.text) <= LONGEST and not read_line(line.text):
             self.held = line
         else:
             yield line
-
-
-def _may_be_torn(text: str) -> bool:
-    """Whether a metric line begins in `text` and does not end there."""
-    begins = START in text or any(text.endswith(START[:length]) for length in range(1, len(START)))
-    return begins and len(text) <= LONGEST and not read_line(text)
 
 
 @dataclass
@@ -142,26 +132,23 @@ class JobLog:
 
     def look(self) -> None:
         """Find the streams that there are now; `read` then reads all of them on."""
-        pages = self.client.get_paginator("describe_log_streams")
-        found = pages.paginate(logGroupName=self.group, logStreamNamePrefix=f"{self.job}/")
-        for name in self._names(found):
+        found: list[dict[str, Any]] = []
+        with suppressed(absent=True):  # the account's first job makes the group
+            found = paged(
+                self.client,
+                "describe_log_streams",
+                "logStreams",
+                logGroupName=self.group,
+                logStreamNamePrefix=f"{self.job}/",
+            )
+        for name in (stream["logStreamName"] for stream in found):
             # Streams that come later are new lines as a whole.
-            tail = None if self.looked else self.tail
-            self.streams.setdefault(name, LogStream(self.client, self.group, name, tail))
+            self.streams.setdefault(
+                name, LogStream(self.client, self.group, name, None if self.looked else self.tail)
+            )
         self.looked = True
         for stream in self.streams.values():
             stream.more = True
-
-    @staticmethod
-    def _names(pages: Any) -> list[str]:
-        from botocore.exceptions import ClientError
-
-        try:
-            return [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
-        except ClientError as error:
-            if is_absent(error):
-                return []  # the account's first job makes the group
-            raise
 
     def read(self) -> list[LogLine]:
         """The next lines of all streams, by time; each stream's in its order. Empty at the end."""

@@ -7,26 +7,23 @@ or empty, so that the SDK's file of the account's defaults counts.
 import argparse
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from trapline.errors import UsageError
-from trapline.launching.pairs import read_pairs
+from trapline.errors import UsageError, refuse_any
+from trapline.launching.given_options import read_pairs
 from trapline.s3 import is_s3
 
 HOUR, DAY = 3600, 24 * 3600  # seconds
 MAX_RUN = 28 * DAY  # of a training job, and of its waiting for a machine
-MAX_PROCESSING = 9 * DAY
-MAX_KEEP_ALIVE = 6 * HOUR  # KeepAlivePeriodInSeconds of botocore's service model
 MAX_VOLUME_GB = 16_384
-MAX_SUBNETS, MAX_SECURITY_GROUPS = 16, 5
 MAX_TAGS, TAG_KEY_LENGTH, TAG_VALUE_LENGTH = 50, 128, 256
 INPUT_MODES = ("File", "FastFile")
 UNITS = {"": 1, "s": 1, "m": 60, "h": HOUR, "d": DAY}
-DURATION = re.compile(r"(\d{1,9})([smhd]?)")
-KMS_KEY = re.compile(r"[a-zA-Z0-9:/_-]{1,2048}")
-NETWORK_ID = {"--subnets": re.compile(r"subnet-[0-9a-f]+"), "--security-groups": re.compile(r"sg-[0-9a-f]+")}
+NETWORK = {"subnets": ("subnet", 16), "security_groups": ("sg", 5)}  # what an id begins with; how many
 TAG = re.compile(r"[\w\s.:/=+\-@]*")
+DEFAULTS_FILE = "the SDK's defaults file, EnableNetworkIsolation"
 
 
 @dataclass(frozen=True)
@@ -52,20 +49,44 @@ class AwsOptions:
     code_output: str | None = None
 
     @property
-    def max_run_of_processing(self) -> int:
-        """The longest that a processing job may run, whose limit is lower than that of training."""
-        return min(self.max_run, MAX_PROCESSING)
-
-    @property
     def tag_list(self) -> list[dict[str, str]]:
         """The tags as requests have them."""
         return [{"Key": key, "Value": value} for key, value in self.tags]
 
 
-FLAGS = (
-    "spot", "max_wait", "keep_alive", "max_run", "volume_size", "kms_key", "subnets", "security_groups",
-    "network_isolation", "encrypt_inter_container", "tags", "input_mode", "code_output",
-)  # fmt: skip
+FLAGS: dict[str, dict[str, Any]] = {
+    "spot": {
+        "action": "store_true",
+        "help": "spare capacity at a lower price; an interrupted job goes on",
+    },
+    "max_run": {"metavar": "TIME", "help": "of each job; default: 24h; at most 28d (processing: 9d)"},
+    "max_wait": {
+        "metavar": "TIME",
+        "help": "with --spot: run and waiting together; default: twice --max-run",
+    },
+    "keep_alive": {
+        "metavar": "TIME",
+        "help": "keep the machine for the next training (warm pool); at most 6h",
+    },
+    "volume_size": {"metavar": "GB", "help": "of each machine's disk; default: 100"},
+    "kms_key": {"metavar": "KEY", "help": "encrypts results and disks: id, alias or ARN"},
+    "subnets": {"nargs": "+", "metavar": "ID", "help": "VPC subnets, with --security-groups"},
+    "security_groups": {"nargs": "+", "metavar": "ID", "help": "VPC security groups, with --subnets"},
+    "network_isolation": {
+        "action": "store_true",
+        "help": "jobs reach no network, not even S3, by themselves",
+    },
+    "encrypt_inter_container": {
+        "action": "store_true",
+        "help": "encrypt what a job's machines tell each other",
+    },
+    "tags": {"nargs": "+", "action": "extend", "metavar": "KEY=VALUE", "help": "of all jobs"},
+    "input_mode": {
+        "choices": INPUT_MODES,
+        "help": f"of training channels: copied first, or read on demand; default: {INPUT_MODES[0]}",
+    },
+    "code_output": {"metavar": "URI", "help": "S3 prefix of the code; default: that of --output"},
+}
 
 
 def role_of_environment() -> str | None:
@@ -75,83 +96,80 @@ def role_of_environment() -> str | None:
 
 def add_arguments(arguments: argparse.ArgumentParser) -> None:
     """Add the flags, in a group of their own."""
-    group = arguments.add_argument_group("aws: time, disks, network, encryption; TIME as in 90m, 12h, 2d")
-    add = group.add_argument
-    add("--spot", action="store_true", help="spare capacity at a lower price; an interrupted job goes on")
-    add("--max-run", metavar="TIME", help="of each job; default: 24h; at most 28d (processing: 9d)")
-    add("--max-wait", metavar="TIME", help="with --spot: run and waiting together; default: twice --max-run")
-    add("--keep-alive", metavar="TIME", help="keep the machine for the next training (warm pool); at most 6h")
-    add("--volume-size", metavar="GB", help="of each machine's disk; default: 100")
-    add("--kms-key", metavar="KEY", help="encrypts results and disks: id, alias or ARN")
-    add("--subnets", nargs="+", metavar="ID", help="VPC subnets, with --security-groups")
-    add("--security-groups", nargs="+", metavar="ID", help="VPC security groups, with --subnets")
-    add("--network-isolation", action="store_true", help="jobs reach no network, not even S3, by themselves")
-    add(
-        "--encrypt-inter-container",
-        action="store_true",
-        help="encrypt what a job's machines tell each other",
+    add_flags(
+        arguments.add_argument_group("aws: time, disks, network, encryption; TIME as in 90m, 12h, 2d"), FLAGS
     )
-    add("--tags", nargs="+", action="extend", metavar="KEY=VALUE", help="of all jobs")
-    add("--input-mode", choices=INPUT_MODES, help="of training channels: copied first, or read on demand; "
-        f"default: {INPUT_MODES[0]}")  # fmt: skip
-    add("--code-output", metavar="URI", help="S3 prefix of the code; default: that of --output")
 
 
-def refuse_flags(flags: argparse.Namespace, names: Sequence[str] = FLAGS) -> None:
-    """Raise UsageError for a flag that only aws takes."""
-    for name in names:
-        if getattr(flags, name):
-            shown = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{shown}: only with --backend aws; leave it out with {flags.backend}")
+def add_flags(arguments: argparse._ActionsContainer, flags: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add flags by name, each with what argparse is told of it."""
+    for name, settings in flags.items():
+        arguments.add_argument(f"--{name.replace('_', '-')}", **settings)
+
+
+def refuse(flags: argparse.Namespace, reasons: Mapping[str, str]) -> None:
+    """Raise UsageError for a flag that is given and in `reasons`, with the reason."""
+    refuse_any(
+        (getattr(flags, name), f"--{name.replace('_', '-')}: {reason}") for name, reason in reasons.items()
+    )
 
 
 def read_options(flags: argparse.Namespace) -> AwsOptions:
     """The options of a command line. Raises UsageError naming the flag and what it takes."""
     max_run = _duration("--max-run", flags.max_run, 1, MAX_RUN) or DAY
-    keep_alive = _duration("--keep-alive", flags.keep_alive, 0, MAX_KEEP_ALIVE)
-    if flags.spot and keep_alive is not None:
-        raise UsageError("--keep-alive: a warm pool holds no spot machines; leave out --spot or --keep-alive")
+    max_wait = _duration("--max-wait", flags.max_wait, 1, MAX_RUN)
+    keep_alive = _duration("--keep-alive", flags.keep_alive, 0, 6 * HOUR)
+    key, code_output = flags.kms_key, flags.code_output
+    refuse_any(
+        [
+            (
+                max_wait is not None and not flags.spot,
+                "--max-wait: only with --spot; --max-run limits other jobs",
+            ),
+            (
+                max_wait is not None and max_wait < max_run,
+                f"--max-wait {flags.max_wait}: is shorter than --max-run ({max_run} s), which it includes",
+            ),
+            (
+                flags.spot and keep_alive is not None,
+                "--keep-alive: a warm pool holds no spot machines; leave out --spot or --keep-alive",
+            ),
+            (
+                key is not None and not re.fullmatch(r"[a-zA-Z0-9:/_-]{1,2048}", key),
+                f"--kms-key {key}: must be a key's id, alias or ARN, as in alias/traps",
+            ),
+            (
+                code_output is not None and not is_s3(code_output),
+                f"--code-output {code_output}: must be an s3:// URI",
+            ),
+        ]
+    )
     return AwsOptions(
         spot=flags.spot,
         max_run=max_run,
-        max_wait=_max_wait(flags, max_run),
+        max_wait=(max_wait or min(2 * max_run, MAX_RUN)) if flags.spot else None,
         keep_alive=keep_alive or None,  # 0 keeps nothing, as without the flag
         volume_gb=_volume(flags.volume_size),
-        kms_key=_kms_key(flags.kms_key),
+        kms_key=key,
         **_network(flags),
         network_isolation=flags.network_isolation,
         encrypt_inter_container=flags.encrypt_inter_container,
         tags=_tags(flags.tags or []),
         input_mode=flags.input_mode or INPUT_MODES[0],
-        code_output=_code_output(flags.code_output),
+        code_output=code_output.rstrip("/") if code_output else None,
     )
 
 
 def _duration(flag: str, text: str | None, low: int, high: int) -> int | None:
     if text is None:
         return None
-    found = DURATION.fullmatch(text)
+    found = re.fullmatch(r"(\d{1,9})([smhd]?)", text)
     if not found:
         raise UsageError(f"{flag} {text}: must be a duration, as in 5400, 90m, 12h or 2d")
     seconds = int(found[1]) * UNITS[found[2]]
     if not low <= seconds <= high:
         raise UsageError(f"{flag} {text}: is {seconds} s; must be from {low} to {high} s")
     return seconds
-
-
-def _max_wait(flags: argparse.Namespace, max_run: int) -> int | None:
-    given = _duration("--max-wait", flags.max_wait, 1, MAX_RUN)
-    if not flags.spot:
-        if given is not None:
-            raise UsageError("--max-wait: only with --spot; --max-run limits other jobs")
-        return None
-    if given is None:
-        return min(2 * max_run, MAX_RUN)
-    if given < max_run:
-        raise UsageError(
-            f"--max-wait {flags.max_wait}: is shorter than --max-run ({max_run} s), which it includes"
-        )
-    return given
 
 
 def _volume(text: str | None) -> int:
@@ -162,35 +180,28 @@ def _volume(text: str | None) -> int:
     return int(text)
 
 
-def _kms_key(text: str | None) -> str | None:
-    if text is not None and not KMS_KEY.fullmatch(text):
-        raise UsageError(f"--kms-key {text}: must be a key's id, alias or ARN, as in alias/traps")
-    return text
-
-
 def _network(flags: argparse.Namespace) -> dict[str, tuple[str, ...]]:
-    subnets, groups = tuple(flags.subnets or ()), tuple(flags.security_groups or ())
-    for flag, other, given, missing in (
-        ("--subnets", "--security-groups", subnets, groups),
-        ("--security-groups", "--subnets", groups, subnets),
-    ):
-        if given and not missing:
-            raise UsageError(f"{flag}: a VPC needs {other} as well")
-    for flag, given, most in (
-        ("--subnets", subnets, MAX_SUBNETS),
-        ("--security-groups", groups, MAX_SECURITY_GROUPS),
-    ):
-        _check_ids(flag, given, most)
-    return {"subnets": subnets, "security_groups": groups}
-
-
-def _check_ids(flag: str, given: tuple[str, ...], most: int) -> None:
-    if len(given) > most:
-        raise UsageError(f"{flag}: {len(given)} given, at most {most} are possible")
-    for text in given:
-        if not NETWORK_ID[flag].fullmatch(text) or len(text) > 32:
-            kind = "subnet-0a1b2c3d" if flag == "--subnets" else "sg-0a1b2c3d"
-            raise UsageError(f"{flag} {text}: must be an id, as in {kind}")
+    """Subnets and security groups; the one does not go without the other."""
+    given = {name: tuple(getattr(flags, name) or ()) for name in NETWORK}
+    subnets, groups = given.values()
+    if bool(subnets) != bool(groups):
+        there, missing = ("subnets", "security-groups") if subnets else ("security-groups", "subnets")
+        raise UsageError(f"--{there}: a VPC needs --{missing} as well")
+    for name, (prefix, most) in NETWORK.items():
+        flag = f"--{name.replace('_', '-')}"
+        refuse_any(
+            [
+                (len(given[name]) > most, f"{flag}: {len(given[name])} given, at most {most} are possible"),
+                *(
+                    (
+                        not re.fullmatch(rf"{prefix}-[0-9a-f]+", text) or len(text) > 32,
+                        f"{flag} {text}: must be an id, as in {prefix}-0a1b2c3d",
+                    )
+                    for text in given[name]
+                ),
+            ]
+        )
+    return given
 
 
 def _tags(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -198,27 +209,21 @@ def _tags(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     if len(pairs) > MAX_TAGS:
         raise UsageError(f"--tags: {len(pairs)} given, at most {MAX_TAGS} are possible")
     for key, value in pairs.items():
-        if len(key) > TAG_KEY_LENGTH or len(value) > TAG_VALUE_LENGTH:
-            raise UsageError(
-                f"--tags {key[:TAG_KEY_LENGTH]}: a key has at most {TAG_KEY_LENGTH} characters, "
-                f"a value {TAG_VALUE_LENGTH}"
-            )
-        if not TAG.fullmatch(key) or not TAG.fullmatch(value):
-            raise UsageError(f"--tags {key}={value}: only letters, digits, spaces and _ . : / = + - @")
-        if key.lower().startswith("aws:"):
-            raise UsageError(f"--tags {key}: keys that begin with aws: are AWS's own")
+        refuse_any(
+            [
+                (
+                    len(key) > TAG_KEY_LENGTH or len(value) > TAG_VALUE_LENGTH,
+                    f"--tags {key[:TAG_KEY_LENGTH]}: a key has at most {TAG_KEY_LENGTH} characters, "
+                    f"a value {TAG_VALUE_LENGTH}",
+                ),
+                (
+                    not TAG.fullmatch(key) or not TAG.fullmatch(value),
+                    f"--tags {key}={value}: only letters, digits, spaces and _ . : / = + - @",
+                ),
+                (key.lower().startswith("aws:"), f"--tags {key}: keys that begin with aws: are AWS's own"),
+            ]
+        )
     return tuple(pairs.items())
-
-
-def _code_output(text: str | None) -> str | None:
-    if text is None:
-        return None
-    if not is_s3(text):
-        raise UsageError(f"--code-output {text}: must be an s3:// URI")
-    return text.rstrip("/")
-
-
-DEFAULTS_FILE = "the SDK's defaults file, EnableNetworkIsolation"
 
 
 def check_isolation(weights: str, *, staged: bool, flag: str = "--network-isolation") -> None:
@@ -227,15 +232,17 @@ def check_isolation(weights: str, *, staged: bool, flag: str = "--network-isolat
     `weights`: the hyperparameter. `staged`: a channel with torchvision's weights is given. `flag`: what says
     that there is no network.
     """
-    if staged:
-        return
-    if weights == "imagenet":
-        raise UsageError(
-            f"{flag}: weights=imagenet is downloaded by the job, which reaches no network; copy the weights "
-            "with launch/stage_weights.py and give --weights URI, or --set weights=none"
-        )
-    if is_s3(weights):
-        raise UsageError(
-            f"{flag}: weights={weights} is read by the job, which reaches no network; "
-            "give a model as --phase1 with weights=phase1"
-        )
+    refuse_any(
+        [
+            (
+                weights == "imagenet" and not staged,
+                f"{flag}: weights=imagenet is downloaded by the job, which reaches no network; copy the "
+                "weights with launch/stage_weights.py and give --weights URI, or --set weights=none",
+            ),
+            (
+                is_s3(weights) and not staged,
+                f"{flag}: weights={weights} is read by the job, which reaches no network; "
+                "give a model as --phase1 with weights=phase1",
+            ),
+        ]
+    )

@@ -1,14 +1,18 @@
 """Fetch the model of a run and unpack it, checked: from this machine, from S3, or from a SageMaker job."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trapline.console import ArgumentParser
-from trapline.launching.fetched_models import fetch_model
-from trapline.launching.fetching import FoundRun, add_runs_argument, find_run, require_finished
-from trapline.launching.staging import model_code_digest
-from trapline.launching.unpacked_folder import ensure_free
+from trapline.launching.checkout import model_code_digest
+from trapline.launching.fetching import (
+    FoundRun,
+    add_runs_argument,
+    ensure_free,
+    fetch_model,
+    find_run,
+    require_finished,
+)
 from trapline.trusted_code import code_digest
 
 if TYPE_CHECKING:  # needs torch, which takes seconds
@@ -39,7 +43,7 @@ def parser() -> ArgumentParser:
 
 def main() -> None:
     """Find the run, fetch its model, check it, and say what it is."""
-    flags = parser().parse_args(sys.argv[1:])
+    flags = parser().parse_args()
     ensure_free(flags.to)
     found = require_finished(find_run(flags.run, flags.runs))
     files, description = fetch_model(found, flags.to)
@@ -49,11 +53,10 @@ def main() -> None:
 def report(source: FoundRun, description: "ModelDescription", target: Path, files: int) -> str:
     """What was fetched, one fact a line."""
     best = description.metrics.get("best")
-    row: dict[str, Any] = best if isinstance(best, dict) else {}
     numbers = [
-        f"{label} {row[name]:.4f}"
+        f"{label} {best[name]:.4f}"
         for name, label in SHOWN_METRICS.items()
-        if isinstance(row.get(name), float)
+        if isinstance(best, dict) and isinstance(best.get(name), float)
     ]
     facts = {
         "model": f"{target} ({files} files)",
@@ -65,9 +68,8 @@ def report(source: FoundRun, description: "ModelDescription", target: Path, file
         "best epoch": f"{description.best_epoch} of {description.epochs}",
         "validation": ", ".join(numbers) or "no metrics in model.json",
         "code": _said_of_code(target / "code"),
+        **({"code of the job": source.code} if source.code else {}),
     }
-    if source.code:
-        facts["code of the job"] = source.code
     width = max(map(len, facts))
     return "\n".join(f"{name:<{width}}  {fact}" for name, fact in facts.items())
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trapline.cells import write_table
 from trapline.console import ArgumentParser, table
 from trapline.errors import TraplineError
 from trapline.launching.fetching import add_runs_argument, find_run, local_runs, require_finished
-from trapline.launching.results import Result, read_result
-from trapline.metrics import format_value
+from trapline.launching.results import Result, cell, read_result
+from trapline.storage import write_table
 
-UNKNOWN = "-"
 EPILOG = """RUN is a folder, a model.tar.gz, an s3:// URI, a run in runs/, or the name of a SageMaker job.
 Without any, all runs in --runs are compared. Runs that cannot be are listed below the table with the reason;
 exit code 1 means that none could be. gap: training less validation accuracy, training images augmented."""
@@ -53,14 +51,6 @@ COLUMNS = (
 BY_TITLE = {column.title: column for column in COLUMNS}
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Runs that can be compared, and why others cannot."""
-
-    results: list[Result]
-    problems: list[str]
-
-
 def parser() -> ArgumentParser:
     """The command line."""
     arguments = ArgumentParser(description=__doc__, epilog=EPILOG)
@@ -79,23 +69,23 @@ def parser() -> ArgumentParser:
 
 def main() -> None:
     """Read the runs, print the table, and below it what could not be read."""
-    flags = parser().parse_args(sys.argv[1:])
-    comparison = compare(flags.names, flags.runs)
-    results = ranked(comparison.results, BY_TITLE[flags.sort])
+    flags = parser().parse_args()
+    found, problems = compare(flags.names, flags.runs)
+    results = ranked(found, BY_TITLE[flags.sort])
     if results:
         print(as_text(results))
         if flags.csv:
             write_csv(results, flags.csv)
     notes = [f"{result.run}: {note}" for result in results for note in result.notes]
-    for line in [*notes, *(f"not compared: {problem}" for problem in comparison.problems)]:
+    for line in [*notes, *(f"not compared: {problem}" for problem in problems)]:
         print(line)
     if not results:
         sys.stdout.flush()
-        raise TraplineError(f"none of the {len(comparison.problems)} runs can be compared")
+        raise TraplineError(f"none of the {len(problems)} runs can be compared")
 
 
-def compare(names: Sequence[str], runs: Path) -> Comparison:
-    """The results of the runs that `names` name, or of all runs in the folder `runs` where it is empty.
+def compare(names: Sequence[str], runs: Path) -> tuple[list[Result], list[str]]:
+    """The results of the runs that `names` name, or of all in the folder `runs`, and why others have none.
 
     A run that has not ended well, or cannot be read, becomes a problem. Raises TraplineError when there is no
     run at all.
@@ -115,7 +105,7 @@ def compare(names: Sequence[str], runs: Path) -> Comparison:
         else:
             taken = any(result.run == other.run for other in results)
             results.append(dataclasses.replace(result, run=name) if taken else result)
-    return Comparison(results, problems)
+    return results, problems
 
 
 def ranked(results: Sequence[Result], by: Column) -> list[Result]:
@@ -138,12 +128,11 @@ def as_text(results: Sequence[Result]) -> str:
 
 def _cell(result: Result, column: Column) -> str:
     value = getattr(result, column.title)
-    return UNKNOWN if value is None else column.shown(value)
+    return "-" if value is None else column.shown(value)
 
 
 def write_csv(results: Sequence[Result], path: Path) -> None:
     """Write all columns, with an empty cell for what is not known. Raises OSError."""
-    titles = [column.title for column in COLUMNS]
-    values = ([getattr(result, title) for title in titles] for result in results)
-    rows = ([format_value(value) if isinstance(value, float) else value for value in row] for row in values)
-    write_table(path, titles, rows)
+    write_table(
+        path, list(BY_TITLE), ([cell(getattr(result, title)) for title in BY_TITLE] for result in results)
+    )

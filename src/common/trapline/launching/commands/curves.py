@@ -1,15 +1,14 @@
 """The metrics of one or more trainings as a table, a summary, curves.csv and curves.png."""
 
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 from trapline.console import ArgumentParser
 from trapline.errors import TraplineError
-from trapline.launching.curve_sources import read_curves
 from trapline.launching.fetching import add_runs_argument
-from trapline.reports.curve_table import epoch_table, summary_table, write_long_csv
-from trapline.reports.run_curves import draw_runs
-from trapline.reports.run_logs import Curves
+from trapline.launching.results import read_curves
+from trapline.reports.curves import draw_runs
+from trapline.reports.run_logs import Curves, epoch_table, summary_table, write_long_csv
 
 EPILOG = """RUN is the folder of a run or of a pipeline's run, a metrics.csv, an output.tar.gz, a saved log
 (this project's, CloudWatch's, or one with batch lines as in `Loss=2.13, Accuracy=21.88`), an s3:// URI of one
@@ -36,7 +35,7 @@ def parser() -> ArgumentParser:
 
 def main() -> None:
     """Read the runs, print tables and summary, write the files."""
-    flags = parser().parse_args(sys.argv[1:])
+    flags = parser().parse_args()
     found, problems = collect(flags.names, flags.runs)
     for problem in problems:
         print(f"no curves: {problem}", flush=True)
@@ -61,18 +60,11 @@ def collect(names: list[str], runs: Path) -> tuple[list[Curves], list[str]]:
             read = read_curves(name, runs)
         except TraplineError as error:
             problems.append(str(error))
-            continue
         except OSError as error:
             problems.append(f"{error.filename or name}: {error.strerror or error}")
-            continue
-        taken = {curves.name for curves in found}
-        for curves in read:
-            own = (
-                curves.name
-                if curves.name not in taken
-                else name
-                if len(read) == 1
-                else f"{name}/{curves.name}"
-            )
-            found.append(Curves(own, curves.epochs, curves.batches))
+        else:
+            taken = {curves.name for curves in found}
+            for curves in read:
+                other = name if len(read) == 1 else f"{name}/{curves.name}"
+                found.append(replace(curves, name=other if curves.name in taken else curves.name))
     return found, problems

@@ -1,12 +1,9 @@
 """Average trained models: one artefact that answers with the mean of its members."""
 
-import sys
 from pathlib import Path
 
 from trapline.console import ArgumentParser
-from trapline.launching.fetched_models import average
-from trapline.launching.fetching import add_runs_argument
-from trapline.launching.unpacked_folder import ensure_free
+from trapline.launching.fetching import add_runs_argument, average, ensure_free
 
 EPILOG = """examples:
   python launch/ensemble.py runs/resnet-run runs/swin-run --to models/both
@@ -31,6 +28,6 @@ def parser() -> ArgumentParser:
 
 def main() -> None:
     """Fetch the models, check that they go together, and write their average."""
-    flags = parser().parse_args(sys.argv[1:])
+    flags = parser().parse_args()
     ensure_free(flags.to)
     print(average(flags.models, flags.runs, flags.to))

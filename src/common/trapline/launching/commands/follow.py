@@ -1,23 +1,27 @@
 """Follow a job on AWS to its end: its log, how far it is, and how it ends. Ctrl-C leaves it running."""
 
-import argparse
 import contextlib
 import difflib
-import sys
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from trapline.console import ArgumentParser
 from trapline.errors import TraplineError, UsageError
-from trapline.launching.aws import job_kinds
-from trapline.launching.aws.account import make_session
-from trapline.launching.aws.contact import make_clients
-from trapline.launching.aws.errors import explained, is_absent
-from trapline.launching.aws.executions import wait_for_execution
-from trapline.launching.aws.job_kinds import ARN, JOB_KINDS, PROCESSING, TRAINING, JobKind
-from trapline.launching.aws.redaction import without_credentials
-from trapline.launching.aws.waiting import follow_job, interruptible
+from trapline.launching.aws.account import signed_in
+from trapline.launching.aws.errors import explained, suppressed, without_credentials
+from trapline.launching.aws.jobs import (
+    ARN,
+    JOB_KINDS,
+    PROCESSING,
+    TRAINING,
+    JobKind,
+    make_clients,
+    require_completed,
+)
+from trapline.launching.aws.waiting import follow_job, interruptible, wait_for_execution
 from trapline.launching.fetching import JOB_NAME
+from trapline.launching.given_options import whole
 from trapline.launching.settings import use_region
 
 RECENT = 50  # jobs of each kind that a mistyped name is compared with
@@ -40,39 +44,28 @@ def parser() -> ArgumentParser:
     arguments.add_argument(
         "--tail",
         metavar="N",
-        type=_lines,
+        type=whole(0, math.inf, "number of lines"),
         help="begin with the last N lines of each stream of the log (default: the whole log)",
     )
     return arguments
 
 
-def _lines(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
-    return int(text)
-
-
 def main() -> None:
     """Find the job, show it to its end, say what it left. Raises TraplineError unless it has completed."""
-    flags = parser().parse_args(sys.argv[1:])
+    flags = parser().parse_args()
     use_region()
     region, resource, name = _parts(flags.job)
     with explained(flags.job):
-        session = make_session()
-        if session.get_credentials() is None:
-            raise UsageError(
-                "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
-        clients = make_clients(session, region)
+        clients = make_clients(signed_in(hint=""), region)
         if resource == "pipeline":
             wait_for_execution(clients, flags.job, flags.tail)
             return
         kind = find_kind(clients.sagemaker, name, resource)
-        with interruptible(kind.name, name) as sending:
-            sending.sent = True
+        with interruptible(kind.name, name) as sent:
+            sent.set()
             print(f"{kind.name} job: {name}", flush=True)
             described = follow_job(clients, kind.name, name, flags.tail)
-    job_kinds.require_completed(kind, name, described)
+    require_completed(kind, name, described)
     for line in results(kind, name, described):
         print(line, flush=True)
 
@@ -96,16 +89,10 @@ def find_kind(client: Any, name: str, resource: str | None = None) -> JobKind:
 
     Raises TraplineError where there is none, with names that are like it.
     """
-    from botocore.exceptions import ClientError
-
     for kind in JOB_KINDS.values():
         if resource in (None, kind.resource):
-            try:
+            with suppressed(absent=True):
                 kind.describe(client, name)
-            except ClientError as error:
-                if not is_absent(error):
-                    raise
-            else:
                 return kind
     like = difflib.get_close_matches(name, _recent(client), n=3)
     known = f"; names like it: {', '.join(like)}" if like else ""

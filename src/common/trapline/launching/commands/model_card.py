@@ -6,7 +6,6 @@ python launch/model_card.py MODEL_PACKAGE_ARN --print
 """
 
 import json
-import sys
 
 from trapline.console import ArgumentParser
 
@@ -26,7 +25,7 @@ def parser() -> ArgumentParser:
 
 def main() -> None:
     """Find the model, read its evaluation, write its card."""
-    flags = parser().parse_args(sys.argv[1:])
+    flags = parser().parse_args()
     from trapline.launching.aws.account import signed_in
     from trapline.launching.aws.registry import describe, find_package, write_card
 
@@ -34,6 +33,6 @@ def main() -> None:
     described = describe(session, find_package(session.client("sagemaker"), flags.model))
     if flags.print:
         print(json.dumps(described.card, indent=2, ensure_ascii=False))
-        return
-    write_card(session, described)
-    print(f"model: {described.arn}\ncard: written from {described.evaluation}")
+    else:
+        write_card(session, described)
+        print(f"model: {described.arn}\ncard: written from {described.evaluation}")

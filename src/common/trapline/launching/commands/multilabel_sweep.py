@@ -21,24 +21,27 @@ micro-F1 of 0.453 on the test part, its best epoch being the 28th. From ImageNet
 """
 
 import argparse
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NoReturn
 
-from trapline.config import make_config
-from trapline.console import ArgumentParser, table
-from trapline.errors import UsageError
+from trapline.config import TrainingConfig, make_config
+from trapline.console import table
+from trapline.errors import refuse_any
+from trapline.launching.aws.options import refuse
+from trapline.launching.checkout import find_experiment
 from trapline.launching.dispatch import backend_of
-from trapline.launching.experiments import find_experiment
-from trapline.launching.flags import parser, positive, read_plan, refuse_with_many
-from trapline.launching.many.job_list import LabelledPlan, Many
-from trapline.launching.many.outcomes import Outcome, require_all
-from trapline.launching.many.ranking import PRINTED, Limits, Row, cells, ranked, row_of, winner, write_table
-from trapline.launching.many.running import run_many
-from trapline.launching.pairs import read_pairs
+from trapline.launching.flags import NOT_WITH_MANY, positive, read_beside, read_plan
+from trapline.launching.given_options import read_pairs
+from trapline.launching.many.jobs import LabelledPlan, Many, Outcome, require_all, run_many
 from trapline.launching.plan import Plan
+from trapline.launching.pricing.prices import HOURLY, gpus_of
+from trapline.launching.results import cell, finite
 from trapline.metrics import format_value
+from trapline.storage import write_table as write_cells
 
 NAME, WHAT = "multilabel-sweep", "sweep"
 EXPERIMENT = "multilabel_transfer"  # what the sweep varies
@@ -63,34 +66,84 @@ FP32 = "fp32"
 # What the job that measures fp32 has of its own: one epoch, and nothing that needs more.
 MEASURING = {"precision": FP32, "epochs": 1, "warmup_epochs": 0.0, "score_test": False}
 TABLE, PICTURE = "sweep.csv", "sweep.png"
+HOUR, MEGABYTE = 3600, 1_000_000
+COLUMNS = (
+    "arch", "optimizer", "lr", "val_macro_f1", "val_micro_f1", "test_micro_f1", "parameters", "size_mb",
+    "best_epoch", "epochs", "s_per_epoch", "gpu_hours", "device_hours", "cost_usd", "speed_over_fp32",
+    "meets", "status",
+)  # fmt: skip
+PRINTED = tuple(name for name in COLUMNS if name not in ("lr", "best_epoch", "epochs", "status"))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model must keep to. MB are 10^6 bytes, F1 is micro-F1 on validation, hours are of one job."""
+
+    max_size_mb: float
+    min_val_f1: float
+    max_gpu_hours: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job of a sweep; None where a value is not known.
+
+    speed_over_fp32: images a second of the first epoch, over those of the same architecture in fp32.
+    gpu_hours: time on GPUs, on AWS as it is charged. device_hours: the same of whatever the job ran on.
+    """
+
+    arch: str
+    optimizer: str
+    lr: float
+    status: str
+    val_macro_f1: float | None = None
+    val_micro_f1: float | None = None
+    test_micro_f1: float | None = None
+    parameters: int | None = None
+    size_mb: float | None = None
+    best_epoch: int | None = None
+    epochs: int | None = None
+    s_per_epoch: float | None = None
+    gpu_hours: float | None = None
+    device_hours: float | None = None
+    cost_usd: float | None = None
+    speed_over_fp32: float | None = None
+
+    def missed(self, limits: Limits) -> list[str]:
+        """The limits that are not met, in words; what is not known is not met."""
+        bounds = (
+            ("size_mb", self.size_mb, limits.max_size_mb, False),
+            ("val_micro_f1", self.val_micro_f1, limits.min_val_f1, True),
+            ("gpu_hours", self.gpu_hours, limits.max_gpu_hours, False),
+        )
+        return [
+            f"{name} {'unknown' if value is None else format_value(value)}, not {word} {format_value(bound)}"
+            for name, value, bound, at_least in bounds
+            for word in ["at least" if at_least else "at most"]
+            if value is None or (value < bound if at_least else value > bound)
+        ]
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The jobs, what their models must keep to, and which job measures fp32 for which architecture."""
+    """The jobs, and what their models must keep to."""
 
     many: Many
     limits: Limits
-    measuring: dict[str, str]  # architecture -> label
 
     def rows(self, outcomes: Sequence[Outcome]) -> list[Row]:
         """A row for each job that is no measurement of fp32."""
         by_label = {outcome.label: outcome for outcome in outcomes}
-        configs = {job.label: job.plan.config for job in self.many.jobs}
         return [
-            row_of(by_label[label], config, by_label.get(self.measuring.get(config.arch, "")))
-            for label, config in configs.items()
-            if label not in self.measuring.values()
+            row_of(by_label[job.label], job.plan.config, by_label.get(label(job.plan.config.arch, FP32)))
+            for job in self.many.jobs
+            if not job.label.endswith(f"-{FP32}")
         ]
 
 
-def sweep_parser() -> ArgumentParser:
-    """The command line: the launcher's, and the sweep's."""
-    arguments = parser(find_experiment(EXPERIMENT))
-    arguments.description, arguments.usage = __doc__, "multilabel_sweep.py --data ... [flags]"
-    arguments.conflict_handler = "resolve"  # the launcher's --parallel is that of --folds
-    _add_sweep(arguments)
-    return arguments
+def label(arch: str, variant: str) -> str:
+    """The name of a job, which is that of its folder; `variant`: the optimizer, or fp32."""
+    return f"{arch.replace('_', '-')}-{variant}"
 
 
 def _add_sweep(arguments: argparse.ArgumentParser) -> None:
@@ -130,52 +183,47 @@ def _chosen_by_test(text: str) -> NoReturn:
 
 def read_sweep(words: Sequence[str]) -> Sweep:
     """The sweep of a command line. Raises UsageError naming the flag or the hyperparameter."""
-    given = sweep_parser().parse_args(words)  # --help, and what neither of the two below would know
-    own = ArgumentParser(add_help=False)
-    _add_sweep(own)
-    flags, rest = own.parse_known_args(words)
-    if given.folds:
-        raise UsageError("--folds: a sweep has one split; cross-validate its winner by the launcher itself")
-    refuse_with_many(given)
-    plan = read_plan(find_experiment(EXPERIMENT), rest)
-    if flags.parallel and plan.backend != "aws":
-        raise UsageError("--parallel: only with --backend aws; here one job runs after the other")
-    plan = replace(plan, job_name=given.job_name or NAME, parallel=flags.parallel)
-    unknown = [optimizer for optimizer in flags.optimizers if optimizer not in LEARNING_RATES]
-    if unknown:
-        raise UsageError(f"--optimizers {unknown[0]}: must be of {', '.join(LEARNING_RATES)}")
-    return _sweep(plan, flags, set(read_pairs("--set", given.set)))
+    experiment = find_experiment(EXPERIMENT)
+    flags, rest = read_beside(
+        experiment, _add_sweep, words, "multilabel_sweep.py --data ... [flags]", __doc__
+    )
+    refuse(flags, NOT_WITH_MANY)
+    plan = read_plan(experiment, rest)
+    fixed = set(read_pairs("--set", flags.set))
+    refuse_any([
+        (flags.folds, "--folds: a sweep has one split; cross-validate its winner by the launcher itself"),
+        (flags.parallel and plan.backend != "aws",
+         "--parallel: only with --backend aws; here one job runs after the other"),
+        *((name not in LEARNING_RATES, f"--optimizers {name}: must be of {', '.join(LEARNING_RATES)}")
+          for name in flags.optimizers),
+        *((name in fixed, f"--set {name}: is what the sweep varies; use --{name}s")
+          for name in ("arch", "optimizer")),
+    ])  # fmt: skip
+    return _sweep(replace(plan, job_name=flags.job_name or NAME, parallel=flags.parallel), flags, fixed)
 
 
 def _sweep(plan: Plan, flags: argparse.Namespace, fixed: set[str]) -> Sweep:
-    for name in ("arch", "optimizer"):
-        if name in fixed:
-            raise UsageError(f"--set {name}: is what the sweep varies; use --{name}s")
-    jobs = [_job(plan, arch, optimizer, fixed, {}) for arch in flags.archs for optimizer in flags.optimizers]
-    measuring = {}
+    jobs = [_job(plan, arch, optimizer, fixed) for arch in flags.archs for optimizer in flags.optimizers]
     if not flags.no_fp32:
-        for arch in flags.archs:
-            job = _job(plan, arch, flags.optimizers[0], fixed, MEASURING, label=FP32)
-            measuring[arch] = job.label
-            jobs.append(job)
-    limits = Limits(flags.max_size_mb, flags.min_val_f1, flags.max_gpu_hours)
-    return Sweep(Many(plan.job_name, WHAT, plan, jobs), limits, measuring)
+        jobs += [_job(plan, arch, flags.optimizers[0], fixed, measures=True) for arch in flags.archs]
+    return Sweep(
+        Many(plan.job_name, WHAT, plan, jobs),
+        Limits(flags.max_size_mb, flags.min_val_f1, flags.max_gpu_hours),
+    )
 
 
-def _job(
-    plan: Plan, arch: str, optimizer: str, fixed: set[str], more: dict[str, Any], label: str = ""
-) -> LabelledPlan:
-    """One job. What is `fixed` by --set stays as it is."""
+def _job(plan: Plan, arch: str, optimizer: str, fixed: set[str], *, measures: bool = False) -> LabelledPlan:
+    """One job, or the one that measures fp32. What is `fixed` by --set stays as it is."""
     scratch = plan.config.weights == "none"
     rates = RATES_OF_ARCH.get(arch, {}).get(optimizer, LEARNING_RATES[optimizer])
     own = {"lr": rates[scratch], **OF_ARCH.get(arch, {})}
-    chosen = {name: value for name, value in own.items() if name not in fixed}
-    config = make_config({**plan.config.record(), "arch": arch, "optimizer": optimizer, **chosen, **more})
+    chosen = {"arch": arch, "optimizer": optimizer} | {name: own[name] for name in own.keys() - fixed}
+    config = make_config({**plan.config.record(), **chosen, **(MEASURING if measures else {})})
     shown = f"arch={arch} optimizer={optimizer} lr={format_value(config.lr)}"
     return LabelledPlan(
-        label=f"{arch.replace('_', '-')}-{label or optimizer}",
+        label=label(arch, FP32 if measures else optimizer),
         plan=replace(plan, config=config),
-        shown=f"{shown}, one epoch in {FP32}" if more else shown,
+        shown=f"{shown}, one epoch in {FP32}" if measures else shown,
     )
 
 
@@ -205,7 +253,7 @@ def _draw(sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
     """Draw what there is, if anything."""
     rows = [row for row in ranked(sweep.rows(outcomes) if outcomes else []) if row.val_macro_f1 is not None]
     if rows:
-        from trapline.reports.sweep_picture import draw_sweep
+        from trapline.reports.figures import draw_sweep
 
         draw_sweep(
             [vars(row) for row in rows],
@@ -216,13 +264,93 @@ def _draw(sweep: Sweep, outcomes: Sequence[Outcome]) -> None:
 
 
 def _say(sweep: Sweep, rows: Sequence[Row]) -> None:
-    shown = [cells(row, sweep.limits, PRINTED) for row in ranked(rows)]
-    print(f"\n{table(list(PRINTED), shown)}")
+    print(f"\n{table(list(PRINTED), [cells(row, sweep.limits, PRINTED) for row in ranked(rows)])}")
     print(f"table: {sweep.many.folder / TABLE}, picture: {sweep.many.folder / PICTURE}")
     best = winner(rows, sweep.limits)
     if best is None:
         print("winner: none; no model keeps to all limits, and `meets` says what each lacks", flush=True)
         return
-    label = f"{best.arch.replace('_', '-')}-{best.optimizer}"
-    print(f"winner: {label} (validation macro-F1 {format_value(best.val_macro_f1 or 0.0)}), the best that "
-          f"keeps to the limits; it lies in {sweep.many.folder / label}", flush=True)  # fmt: skip
+    name = label(best.arch, best.optimizer)
+    print(f"winner: {name} (validation macro-F1 {format_value(best.val_macro_f1 or 0.0)}), the best that "
+          f"keeps to the limits; it lies in {sweep.many.folder / name}", flush=True)  # fmt: skip
+
+
+# --- what came of the jobs ----------------------------------------------------------------------------------
+
+
+def row_of(outcome: Outcome, config: TrainingConfig, fp32: Outcome | None) -> Row:
+    """The row of a job; `fp32`: the job that measures its architecture without mixed precision."""
+    if not outcome.complete:
+        return Row(config.arch, config.optimizer, config.lr, outcome.status)
+    seconds = [row["epoch_s"] for row in outcome.history if "epoch_s" in row]
+    size = outcome.description.get("size")
+    gpu_hours, device_hours, cost = _bill(outcome)
+    reported = outcome.record.get("metrics") or {}
+    speed, speed_of_fp32 = _first_speed(outcome), _first_speed(fp32)
+    return Row(
+        arch=config.arch,
+        optimizer=config.optimizer,
+        lr=config.lr,
+        status=outcome.status,
+        val_macro_f1=finite(outcome.best.get("val_macro_f1")),
+        val_micro_f1=finite(outcome.best.get("val_micro_f1")),
+        test_micro_f1=finite(outcome.test.get("test_micro_f1", reported.get("test_micro_f1"))),
+        parameters=outcome.description.get("parameters"),
+        size_mb=None if size is None else size / MEGABYTE,
+        best_epoch=outcome.description.get("best_epoch"),
+        epochs=outcome.description.get("epochs"),
+        s_per_epoch=statistics.median(seconds) if seconds else None,
+        gpu_hours=gpu_hours,
+        device_hours=device_hours,
+        cost_usd=cost,
+        speed_over_fp32=speed / speed_of_fp32 if speed and speed_of_fp32 else None,
+    )
+
+
+def _bill(outcome: Outcome) -> tuple[float | None, float | None, float | None]:
+    """GPU hours, hours of any device, and USD: what AWS charges; here the time that the epochs took."""
+    record = outcome.record
+    if record.get("backend") != "aws":
+        hours = sum(row.get("epoch_s", 0.0) for row in outcome.history) / HOUR
+        on_gpu = any(row.get("gpu_mb", 0.0) > 0 for row in outcome.history)
+        return (hours if on_gpu else 0.0), hours, None
+    billable, kind = record.get("billable_s"), str(record.get("instance_type"))
+    if billable is None:
+        return None, None, None
+    hours = billable * record.get("instance_count", 1) / HOUR
+    gpus, price = gpus_of(kind), HOURLY.get(kind)
+    return (
+        None if gpus is None else hours * gpus,
+        hours,
+        None if price is None else round(hours * price, 4),
+    )
+
+
+def _first_speed(outcome: Outcome | None) -> float | None:
+    """Images a second of the first epoch, in which all jobs also start their loader processes."""
+    return outcome.history[0].get("images_per_s") if outcome and outcome.history else None
+
+
+def ranked(rows: Sequence[Row]) -> list[Row]:
+    """The rows, best validation macro-F1 first; equals stay in order, those without one come last."""
+    return sorted(rows, key=lambda row: (row.val_macro_f1 is None, -(row.val_macro_f1 or 0.0)))
+
+
+def winner(rows: Sequence[Row], limits: Limits) -> Row | None:
+    """The best on validation of the rows that meet the limits; None where none does."""
+    return next(
+        (row for row in ranked(rows) if row.val_macro_f1 is not None and not row.missed(limits)), None
+    )
+
+
+def cells(row: Row, limits: Limits, columns: Sequence[str] = COLUMNS) -> list[str]:
+    """The values of a row as text; nothing where one is not known."""
+    missed = "; ".join(row.missed(limits))
+    meets = f"no: {missed}" if missed else "yes"
+    values: dict[str, Any] = {**vars(row), "meets": meets if row.val_macro_f1 is not None else ""}
+    return [cell(values[name]) for name in columns]
+
+
+def write_table(rows: Sequence[Row], limits: Limits, path: Path) -> None:
+    """Write the ranked rows as CSV, atomically."""
+    write_cells(path, COLUMNS, (cells(row, limits) for row in ranked(rows)), line_end="\n")

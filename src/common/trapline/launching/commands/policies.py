@@ -10,13 +10,12 @@ do all that a pipeline may.
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from trapline.console import ArgumentParser
-from trapline.errors import UsageError
+from trapline.errors import refuse_any
 from trapline.storage import read_json, write_json
 
 FOLDER = Path(__file__).parents[1] / "iam"
@@ -34,7 +33,6 @@ FORMS = {
     "key": (r"[A-Za-z0-9-]{1,128}", "the id of a KMS key, without alias/"),
 }
 PLACEHOLDERS = re.compile(rf"\b({'|'.join(name.upper() for name in FORMS)})\b")
-OPTIONAL = {"key": ("-kms",)}  # value -> endings of the policies that are left out without it
 
 
 def parser() -> ArgumentParser:
@@ -56,15 +54,14 @@ def parser() -> ArgumentParser:
 
 def main() -> None:
     """Check the values, fill them in, print or write."""
-    flags = parser().parse_args(sys.argv[1:])
-    values = read_values(vars(flags))
-    policies = filled(values)
+    flags = parser().parse_args()
+    policies = filled(read_values(vars(flags)))
     if flags.to is None:
         print(json.dumps(policies, indent=2))
-        return
-    for name, policy in policies.items():
-        write_json(flags.to / f"{name}.json", policy)
-        print(flags.to / f"{name}.json")
+    else:
+        for name, policy in policies.items():
+            write_json(flags.to / f"{name}.json", policy)
+            print(flags.to / f"{name}.json")
 
 
 def read_values(given: Mapping[str, Any]) -> dict[str, str]:
@@ -72,18 +69,23 @@ def read_values(given: Mapping[str, Any]) -> dict[str, str]:
     values = {name: str(given[name]) for name in FORMS if given.get(name)}
     values.setdefault("job_role", values["role"])
     values.setdefault("schedule_role", f"{values['role'].rpartition('/')[2]}-schedule")
-    for name, value in values.items():
-        form, meaning = FORMS[name]
-        if not re.fullmatch(form, value):
-            raise UsageError(f"--{name.replace('_', '-')} {value}: must be {meaning}")
+    refuse_any(
+        (
+            not re.fullmatch(FORMS[name][0], value),
+            f"--{name.replace('_', '-')} {value}: must be {FORMS[name][1]}",
+        )
+        for name, value in values.items()
+    )
     return values
 
 
 def filled(values: Mapping[str, str]) -> dict[str, Any]:
     """The policies by name, with values in the place of ACCOUNT, REGION, BUCKET and the others."""
-    endings = tuple(end for name, ends in OPTIONAL.items() if name not in values for end in ends)
-    paths = [path for path in sorted(FOLDER.glob("*.json")) if not path.stem.endswith(endings or ("\0",))]
-    return {path.stem: _filled(read_json(path), values) for path in paths}
+    return {
+        path.stem: _filled(read_json(path), values)
+        for path in sorted(FOLDER.glob("*.json"))
+        if "key" in values or not path.stem.endswith("-kms")
+    }
 
 
 def _filled(content: Any, values: Mapping[str, str]) -> Any:
@@ -93,12 +95,6 @@ def _filled(content: Any, values: Mapping[str, str]) -> Any:
         items = [_filled(item, values) for item in content]
         return [item for place, item in enumerate(items) if item not in items[:place]]
     text = PLACEHOLDERS.sub(lambda found: values[found[1].lower()], str(content))
-    return _in_partition(text, values["region"])
-
-
-def _in_partition(text: str, region: str) -> str:
-    """ARNs of China and of the government's regions begin otherwise."""
-    for start, arn in PARTITIONS.items():
-        if region.startswith(start) and text.startswith(ARN):
-            return arn + text.removeprefix(ARN)
-    return text
+    # ARNs of China and of the government's regions begin otherwise.
+    own = next((arn for start, arn in PARTITIONS.items() if values["region"].startswith(start)), ARN)
+    return own + text.removeprefix(ARN) if text.startswith(ARN) else text

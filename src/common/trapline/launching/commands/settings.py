@@ -17,7 +17,7 @@ from pathlib import Path
 
 from trapline.console import ArgumentParser, table
 from trapline.errors import UsageError
-from trapline.launching.pairs import read_pairs
+from trapline.launching.given_options import read_pairs
 from trapline.launching.settings import (
     FILE,
     VARIABLE,
@@ -42,7 +42,7 @@ def parser() -> ArgumentParser:
 
 def main() -> None:
     """Write what is given or answered, and show what counts."""
-    given = parser().parse_args(sys.argv[1:]).settings
+    given = parser().parse_args().settings
     path = settings_file() or Path.cwd() / FILE
     changes = read_pairs("settings.py", given) if given else _asked(path)
     for name, value in changes.items():

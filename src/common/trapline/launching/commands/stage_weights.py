@@ -4,21 +4,21 @@ Each file is checked against the hash in its name; weights.json beside the files
 which a job checks what it loads. What is there already is not copied again. Jobs take the place as --weights.
 """
 
-import sys
+import shutil
 import tempfile
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trapline.console import ArgumentParser
-from trapline.errors import TraplineError, UsageError
+from trapline.errors import TraplineError, refuse_any
+from trapline.launching.aws.errors import explained, suppressed
 from trapline.s3 import is_s3, split_uri
 from trapline.storage import atomic_file, write_json
 
 if TYPE_CHECKING:  # needs torch, which takes seconds
-    from trapline.models.staged import Published, StagedFile
+    from trapline.models.weights import Published, StagedFile
 
-WITHOUT_ACCOUNT = "--to DIR stages into a folder, without an account"
 MANIFEST = "weights.json"
 EXAMPLES = """examples:
   python launch/stage_weights.py swin_t resnet18 --to s3://BUCKET/weights
@@ -40,33 +40,36 @@ def parser() -> ArgumentParser:
 
 def main() -> None:
     """Fetch what is missing, check it, put it there."""
-    flags = parser().parse_args(sys.argv[1:])
+    flags = parser().parse_args()
     architectures = list(dict.fromkeys(flags.arch))
-    if flags.source is not None:
-        if len(architectures) > 1:
-            raise UsageError("--from: is the file of one architecture; give one ARCH")
-        if not flags.source.is_file():
-            raise UsageError(f"--from {flags.source}: no such file")
-    if not is_s3(flags.to):
+    given = flags.source is not None
+    refuse_any([
+        (given and len(architectures) > 1, "--from: is the file of one architecture; give one ARCH"),
+        (given and not flags.source.is_file(), f"--from {flags.source}: no such file"),
+    ])  # fmt: skip
+    if is_s3(flags.to):
+        with explained(
+            f"staging weights to {flags.to}", hint="--to DIR stages into a folder, without an account"
+        ):
+            stage(architectures, Bucket(flags.to), flags.source)
+    else:
         stage(architectures, Folder(Path(flags.to)), flags.source)
-        return
-    from trapline.launching.aws.errors import explained
-
-    with explained(f"staging weights to {flags.to}", WITHOUT_ACCOUNT):
-        stage(architectures, Bucket(flags.to), flags.source)
 
 
+@dataclass(frozen=True)
 class Folder:
     """A folder as the place of staged weights."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.shown = str(path)
+    path: Path
+
+    @property
+    def shown(self) -> str:
+        """The place as messages call it."""
+        return str(self.path)
 
     def manifest(self) -> Path | None:
         """Where weights.json can be read; None where there is none yet."""
-        path = self.path / MANIFEST
-        return path if path.is_file() else None
+        return None if self.size(MANIFEST) is None else self.path / MANIFEST
 
     def size(self, name: str) -> int | None:
         """The bytes of a file; None where it is not there."""
@@ -76,8 +79,7 @@ class Folder:
     def put(self, source: Path, name: str) -> None:
         """Copy a file there, whole or not at all."""
         with source.open("rb") as reading, atomic_file(self.path / name) as writing:
-            while chunk := reading.read(1 << 20):
-                writing.write(chunk)
+            shutil.copyfileobj(reading, writing)
 
 
 class Bucket:
@@ -104,19 +106,15 @@ class Bucket:
 
     def size(self, name: str) -> int | None:
         """The bytes of an object; None where it is not there."""
-        from botocore.exceptions import ClientError
-
-        try:
+        with suppressed("404", "NoSuchKey"):
             return int(self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)["ContentLength"])
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
-                return None
-            raise
+        return None
 
     def put(self, source: Path, name: str) -> None:
         """Upload a file; S3 checks what it gets."""
-        extra = {"ChecksumAlgorithm": "SHA256"}
-        self.client.upload_file(str(source), self.bucket, self.prefix + name, ExtraArgs=extra)
+        self.client.upload_file(
+            str(source), self.bucket, self.prefix + name, ExtraArgs={"ChecksumAlgorithm": "SHA256"}
+        )
 
 
 def stage(architectures: list[str], place: Folder | Bucket, given: Path | None) -> None:
@@ -124,41 +122,36 @@ def stage(architectures: list[str], place: Folder | Bucket, given: Path | None) 
 
     Raises UsageError for an unknown architecture, TraplineError where a file cannot be had or is damaged.
     """
-    from trapline.models.staged import published, read_manifest
+    from trapline.models.weights import describe, manifest, published, read_manifest
 
     sources = [published(arch) for arch in architectures]  # a typing error before any download
     there = place.manifest()
     files = read_manifest(there, f"{place.shown}/{MANIFEST}") if there else {}
     for source in sources:
         known = files.get(source.arch)
-        if given is None and known and known.weights == source.weights and _is_there(place, known):
-            print(f"{source.arch}: {place.shown}/{known.file} is there (sha256 {known.sha256})", flush=True)
+        if given is None and known and known.weights == source.weights and _is_there(known, place):
             continue
-        files[source.arch] = _stage_one(source, place, given, known)
-        _write_manifest(place, files)
+        path = given or downloaded(source)
+        entry = describe(source.arch, path, source)
+        _check_fits(source.arch, path)
+        if known != entry or not _is_there(entry, place):
+            place.put(path, entry.file)
+            said = f"({entry.bytes / 1e6:.1f} MB, sha256 {entry.sha256})"
+            print(f"{source.arch}: {place.shown}/{entry.file} {said}")
+            print(f"{source.arch}: licence: {entry.licence}", flush=True)
+        files[source.arch] = entry
+        with tempfile.TemporaryDirectory() as folder:
+            write_json(Path(folder) / MANIFEST, manifest(files))
+            place.put(Path(folder) / MANIFEST, MANIFEST)
     print(f"staged weights: {place.shown} (--weights takes it)", flush=True)
 
 
-def _is_there(place: Folder | Bucket, entry: "StagedFile") -> bool:
-    return place.size(entry.file) == entry.bytes
-
-
-def _stage_one(
-    source: "Published", place: Folder | Bucket, given: Path | None, known: "StagedFile | None"
-) -> "StagedFile":
-    from trapline.models.staged import describe
-
-    path = given or downloaded(source)
-    entry = describe(source.arch, path, source)
-    _check_fits(source.arch, path)
-    if known == entry and _is_there(place, entry):
-        print(f"{source.arch}: {place.shown}/{entry.file} is there (sha256 {entry.sha256})", flush=True)
-        return entry
-    place.put(path, entry.file)
-    megabytes = entry.bytes / 1e6
-    print(f"{source.arch}: {place.shown}/{entry.file} ({megabytes:.1f} MB, sha256 {entry.sha256})")
-    print(f"{source.arch}: licence: {entry.licence}", flush=True)
-    return entry
+def _is_there(entry: "StagedFile", place: Folder | Bucket) -> bool:
+    """Whether a file need not be copied again; says so."""
+    there = place.size(entry.file) == entry.bytes
+    if there:
+        print(f"{entry.arch}: {place.shown}/{entry.file} is there (sha256 {entry.sha256})", flush=True)
+    return there
 
 
 def downloaded(source: "Published") -> Path:
@@ -188,17 +181,11 @@ def _check_fits(arch: str, path: Path) -> None:
     from trapline.models.build import build_on_meta, head_parameters
     from trapline.models.weights import name_some, read_tensors
 
-    tensors, head = read_tensors(path), head_parameters(arch)
-    missing = [name for name in build_on_meta(arch, 1000).state_dict() if name not in tensors]
-    missing = [name for name in missing if name not in head and not name.endswith("num_batches_tracked")]
+    there = {*read_tensors(path), *head_parameters(arch)}
+    missing = [
+        name
+        for name in build_on_meta(arch, 1000).state_dict()
+        if name not in there and not name.endswith("num_batches_tracked")
+    ]
     if missing:
         raise TraplineError(f"{path}: lacks tensors of {arch} ({name_some(missing)}); is it another model's?")
-
-
-def _write_manifest(place: Folder | Bucket, files: Mapping[str, "StagedFile"]) -> None:
-    from trapline.models.staged import manifest
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / MANIFEST
-        write_json(path, manifest(files))
-        place.put(path, MANIFEST)

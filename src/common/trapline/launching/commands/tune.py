@@ -17,20 +17,14 @@ from trapline.console import ArgumentParser
 
 def main() -> None:
     """Read the search, run it."""
-    from trapline.launching.experiments import find_experiment
-
     words = sys.argv[1:]
     if not words or words[0].startswith("-"):
-        _general_parser().parse_args(words)
+        arguments = ArgumentParser(description=__doc__)
+        arguments.add_argument("experiment", metavar="EXPERIMENT", help="of launch/; comes first")
+        arguments.add_argument("flags", nargs="*", help="EXPERIMENT --help lists them")
+        arguments.parse_args(words)
+    from trapline.launching.checkout import find_experiment  # late: --help alone needs none of it
     from trapline.launching.dispatch import run_search
-    from trapline.launching.tuning.search import read_search
+    from trapline.launching.many.studies import read_search
 
     run_search(*read_search(find_experiment(words[0]), words[1:]))
-
-
-def _general_parser() -> ArgumentParser:
-
-    arguments = ArgumentParser(description=__doc__)
-    arguments.add_argument("experiment", metavar="EXPERIMENT", help="of launch/; comes first")
-    arguments.add_argument("flags", nargs="*", help="EXPERIMENT --help lists them")
-    return arguments

@@ -50,16 +50,14 @@ def find_engine(image: str) -> Engine:
             f"with Compose (Debian, Ubuntu: apt-get install docker.io docker-compose), {INSTEAD}"
         )
     information = _information(docker)
-    compose = _find_compose(docker)
-    image_id = _image_id(docker, image)
     rootless = any("rootless" in option for option in information.get("SecurityOptions") or [])
     return Engine(
         docker=docker,
-        compose=compose,
+        compose=_find_compose(docker),
         user=None if rootless else f"{os.getuid()}:{os.getgid()}",
-        gpu=_gpu_for_containers(information),
         image=image,
-        image_id=image_id,
+        image_id=_image_id(docker, image),
+        gpu=_gpu_for_containers(information),
     )
 
 
@@ -104,11 +102,11 @@ def _information(docker: str) -> Mapping[str, Any]:
         done = ask([docker, "info", "--format", "{{json .}}"])
         with contextlib.suppress(ValueError):  # an answer that is none is told below
             return dict(json.loads(done.stdout))
-    said = _last_line(done.stderr or done.stdout)
+    lines = (done.stderr or done.stdout).strip().splitlines()
+    said = lines[-1].strip() if lines else "it says nothing"
+    remedy = "start it: sudo systemctl start docker (without systemd: sudo dockerd)"
     if "permission denied" in said.lower():
         remedy = 'you may not use it; run: sudo usermod -aG docker "$USER", and log in again'
-    else:
-        remedy = "start it: sudo systemctl start docker (without systemd: sudo dockerd)"
     raise TraplineError(f"the Docker engine does not answer ({said}); {remedy}, {INSTEAD}")
 
 
@@ -148,35 +146,20 @@ def _gpu_for_containers(information: Mapping[str, Any]) -> bool:
     return False
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it says nothing"
-
-
 def remove_what_is_left(docker: str, identity: str) -> bool:
     """Remove the containers and networks of a workspace, running ones too. Returns whether none is left.
 
     Asked twice, as what a killed client had ordered may appear after it.
     """
+    wanted = ["--quiet", "--filter", f"label={LABEL}={identity}"]
     deadline, clean = time.monotonic() + REMOVAL, 0
     while clean < 2 and time.monotonic() < deadline:
-        found = _labelled(docker, identity)
-        if found is None:
-            return False
-        clean = 0 if any(found) else clean + 1
-        containers, networks = found
-        if containers:
-            ask([docker, "rm", "--force", "--volumes", *containers], REMOVAL)
-        if networks:
-            ask([docker, "network", "rm", *networks], REMOVAL)
+        containers = ask([docker, "ps", "--all", *wanted])
+        networks = ask([docker, "network", "ls", *wanted])
+        if containers.returncode or networks.returncode:
+            return False  # the engine does not answer
+        clean = 0 if containers.stdout.split() or networks.stdout.split() else clean + 1
+        for found, remove in ((containers, ["rm", "--force", "--volumes"]), (networks, ["network", "rm"])):
+            if names := found.stdout.split():
+                ask([docker, *remove, *names], REMOVAL)
     return clean == 2
-
-
-def _labelled(docker: str, identity: str) -> tuple[list[str], list[str]] | None:
-    """Containers and networks of a workspace; None where the engine does not answer."""
-    wanted = ["--quiet", "--filter", f"label={LABEL}={identity}"]
-    containers = ask([docker, "ps", "--all", *wanted])
-    networks = ask([docker, "network", "ls", *wanted])
-    if containers.returncode or networks.returncode:
-        return None
-    return containers.stdout.split(), networks.stdout.split()

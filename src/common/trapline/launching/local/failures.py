@@ -23,10 +23,9 @@ def failure_of(folders: Iterable[Path], code: int, log: Path | None, shown_as: s
     returned. `log`: of its output. The nodes' own words come first, then the toolkit's, then the log's.
     """
     written = [said for folder in folders if (said := _written(folder, shown_as))]
-    of_toolkit = [found for said in written if (found := TOOLKIT.match(said))]
     if own := [said for said in written if not TOOLKIT.match(said)]:
         return own[0]
-    for found in of_toolkit:
+    for found in filter(None, map(TOOLKIT.match, written)):
         code = int(found["code"])
         if said := found["said"].strip():
             return f"the job's command {_ended(code)}: {said}"
@@ -38,9 +37,8 @@ def _written(folder: Path, shown_as: str) -> str:
         path = folder / "output" / name
         if path.is_file():
             with path.open(encoding="utf-8", errors="replace") as file:
-                text = file.read(TAIL).strip()
-            if text:
-                return text.replace(str(folder), shown_as)
+                if text := file.read(TAIL).strip():
+                    return text.replace(str(folder), shown_as)
     return ""
 
 
@@ -55,7 +53,10 @@ def _ended(code: int) -> str:
 def _from_log(log: Path | None) -> str:
     if log is None or not log.is_file():
         return "its log says more"
-    lines = [line.rstrip() for line in _tail(log).splitlines() if line.strip()]
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - TAIL))
+        tail = file.read().decode(errors="replace")
+    lines = [line.rstrip() for line in tail.splitlines() if line.strip()]
     if not lines:
         return f"its log {log} is empty"
     for pattern in (OWN_LINE, EXCEPTION_LINE):
@@ -63,9 +64,3 @@ def _from_log(log: Path | None) -> str:
             if found := pattern.fullmatch(line):
                 return f"its log {log} says: {(found['node'] or '') + found['said'][:SHOWN]}"
     return f"its log {log} ends with: {lines[-1][:SHOWN]}"
-
-
-def _tail(path: Path) -> str:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL))
-        return file.read().decode(errors="replace")

@@ -76,19 +76,15 @@ def _start(node: dict[str, Any], *, piped: bool) -> subprocess.Popen[bytes]:
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         Path(source).mkdir(parents=True, exist_ok=True)
         Path(target).symlink_to(source)
+    inherited = {name: os.environ[name] for name in node["inherits"] if name in os.environ}
     return subprocess.Popen(
         node["command"],
-        env=_environment(node),
+        env={**inherited, **node["environment"]},
         cwd=node["folder"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if piped else None,
         stderr=subprocess.STDOUT,
     )
-
-
-def _environment(node: dict[str, Any]) -> dict[str, str]:
-    inherited = {name: os.environ[name] for name in node["inherits"] if name in os.environ}
-    return {**inherited, **node["environment"]}
 
 
 def _forward(process: subprocess.Popen[bytes], name: str) -> threading.Thread:
@@ -104,16 +100,13 @@ def _forward(process: subprocess.Popen[bytes], name: str) -> threading.Thread:
 
 
 def _wait(running: list[subprocess.Popen[bytes]]) -> int:
-    waiting = list(running)
-    while waiting:
-        for process in list(waiting):
-            code = process.poll()
-            if code is not None:
-                waiting.remove(process)
-            if code:
-                return code if code > 0 else 128 - code
+    while True:
+        codes = [process.poll() for process in running]
+        for code in filter(None, codes):
+            return code if code > 0 else 128 - code
+        if None not in codes:
+            return 0
         time.sleep(POLL)
-    return 0
 
 
 def _end_all() -> None:

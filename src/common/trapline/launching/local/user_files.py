@@ -57,37 +57,24 @@ def walk(
         state = root.stat()
         yield Found(str(root), root.name, "file", "", state.st_size, state.st_mtime_ns)
     top = os.path.realpath(root)
-    waiting = [_Folder(str(root), "", top, frozenset())] if root.is_dir() else []
+    # Folders to look into, each with the real folders above and itself, and whether a link led there.
+    waiting: list[tuple[Found, tuple[str, ...], bool]] = (
+        [(Found(str(root), "", "folder"), (top,), False)] if root.is_dir() else []
+    )
     while waiting:
-        folder = waiting.pop()
+        folder, within, linked = waiting.pop()
         inner = []
         for entry in _entries(folder.place):
-            found, leads_to = _look(entry, folder, top, follow_links)
+            found, leads_to = _look(entry, folder.name, within[-1], top, follow_links)
             if found.kind != "folder":
                 yield found
             elif not skips(entry.name):
                 yield from [found] if found.link else []
-                inner += [folder.inner(found, leads_to)] if folder.enters(found, leads_to, top) else []
+                # Never in a circle, nor from link to link: folders that link each other had no end of paths.
+                again = linked and found.link and _is_in(leads_to, top)
+                if not again and leads_to not in within:
+                    inner.append((found, (*within, leads_to), linked or bool(found.link)))
         waiting += reversed(inner)
-
-
-class _Folder(NamedTuple):
-    """A folder that is to be looked into. real: without links. above: the real folders that it lies in."""
-
-    place: str
-    prefix: str
-    real: str
-    above: frozenset[str]
-    linked: bool = False  # a link led here, or to a folder above
-
-    def inner(self, found: Found, leads_to: str) -> "_Folder":
-        linked = self.linked or bool(found.link)
-        return _Folder(found.place, f"{found.name}/", leads_to, self.above | {self.real}, linked)
-
-    def enters(self, found: Found, leads_to: str, top: str) -> bool:
-        """Never in a circle, nor from link to link where folders that link each other had no end of paths."""
-        again = self.linked and found.link and _is_in(leads_to, top)
-        return not again and leads_to not in self.above and leads_to != self.real
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -98,10 +85,10 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         raise _unopened(folder, error) from None
 
 
-def _look(entry: os.DirEntry[str], folder: _Folder, top: str, follow_links: bool) -> tuple[Found, str]:
-    """What an entry of a folder is, and where it leads, without links."""
-    place, name, link = entry.path, folder.prefix + entry.name, ""
-    leads_to = f"{folder.real.rstrip('/')}/{entry.name}"
+def _look(entry: os.DirEntry[str], above: str, real: str, top: str, follow_links: bool) -> tuple[Found, str]:
+    """What an entry of the folder `above` is, and where it leads, without links, as `real` is that folder."""
+    place, name, link = entry.path, f"{above}/{entry.name}" if above else entry.name, ""
+    leads_to = f"{real.rstrip('/')}/{entry.name}"
     try:
         if entry.is_symlink():
             link, leads_to = os.readlink(place), os.path.realpath(place)  # noqa: PTH115
@@ -112,17 +99,14 @@ def _look(entry: os.DirEntry[str], folder: _Folder, top: str, follow_links: bool
         if error.errno in NOWHERE:
             return Found(place, name, "nowhere", link), leads_to
         raise _unopened(place, error) from None
-    return Found(place, name, _kind(state.st_mode), link, state.st_size, state.st_mtime_ns), leads_to
+    kind: EntryKind = "file" if stat.S_ISREG(state.st_mode) else "special"
+    if stat.S_ISDIR(state.st_mode):
+        kind = "folder"
+    return Found(place, name, kind, link, state.st_size, state.st_mtime_ns), leads_to
 
 
 def _is_in(place: str, top: str) -> bool:
     return place == top or place.startswith(f"{top.rstrip('/')}/")
-
-
-def _kind(mode: int) -> EntryKind:
-    if stat.S_ISDIR(mode):
-        return "folder"
-    return "file" if stat.S_ISREG(mode) else "special"
 
 
 def _unopened(place: str, error: OSError) -> TraplineError:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import stat
 import tempfile
 import time
@@ -19,8 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from trapline.errors import TraplineError
-from trapline.locking import held, hold, remove_empty
+from trapline.errors import TraplineError, UsageError
+from trapline.storage import held, hold, remove_empty
 
 MARKER = "TRAPLINE_WORKSPACE"  # the environment variable that every process of a job carries
 DOCKER = "docker"  # the file in an entry that names the client of Docker's engine
@@ -84,22 +85,17 @@ def open_workspace(folder: Path | None) -> Iterator[Workspace]:
         sweep(registry)
         entry = Path(tempfile.mkdtemp(prefix="job-", dir=registry))
         lock = hold(entry)
-    assert lock is not None  # nobody else knows of it
     try:
-        _make_root(entry / "work", folder)
+        if folder is None:
+            (entry / "work").mkdir()
+        else:
+            folder.mkdir(parents=True)
+            (entry / "work").symlink_to(folder.resolve(), target_is_directory=True)
         yield Workspace(entry)
     finally:
         with _registry(registry):
             _clear(entry)
             os.close(lock)
-
-
-def _make_root(root: Path, folder: Path | None) -> None:
-    if folder is None:
-        root.mkdir()
-    else:
-        folder.mkdir(parents=True)
-        root.symlink_to(folder.resolve(), target_is_directory=True)
 
 
 @contextlib.contextmanager
@@ -126,39 +122,31 @@ def _refuse_foreign(path: Path) -> None:
 def sweep(registry: Path) -> None:
     """End and delete what killed launchers left behind."""
     for entry in filter(Path.is_dir, list(registry.iterdir())):
-        lock = hold(entry, wait=False)
-        if lock is not None:
-            _clear(entry)
-            os.close(lock)
+        try:
+            lock = hold(entry, wait=False)
+        except BlockingIOError:
+            continue
+        _clear(entry)
+        os.close(lock)
 
 
 def _clear(entry: Path) -> None:
     end_processes(entry.name)
-    if not _end_containers(entry):
-        return  # the entry stays, and with it the task for the next command
-    work = entry / "work"
-    if work.is_symlink():
-        shutil.rmtree(work.resolve(), ignore_errors=True)
-    shutil.rmtree(entry, ignore_errors=True)
-
-
-def _end_containers(entry: Path) -> bool:
-    """Remove the containers of a job that has used Docker. Returns whether none is left."""
     client = entry / DOCKER
-    if not client.is_file():
-        return True
-    from trapline.launching.local.docker_engine import remove_what_is_left
+    if client.is_file():
+        from trapline.launching.local.docker_engine import remove_what_is_left
 
-    return remove_what_is_left(client.read_text(encoding="utf-8"), entry.name)
+        if not remove_what_is_left(client.read_text(encoding="utf-8"), entry.name):
+            return  # the entry stays, and with it the task for the next command
+    for folder in ((entry / "work").resolve(), entry):  # the first may lie elsewhere
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def end_processes(identity: str) -> None:
     """Kill this user's processes that carry `identity` in their environment, and wait until they are gone."""
     deadline, quiet = time.monotonic() + PATIENCE, 0
-    while (
-        quiet < 2 and time.monotonic() < deadline
-    ):  # twice: one that is just starting has no environment yet
-        found = _processes(identity)
+    while quiet < 2 and time.monotonic() < deadline:  # twice: one just starting has no environment yet
+        found = list(_processes(identity))
         quiet = 0 if found else quiet + 1
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
@@ -166,15 +154,23 @@ def end_processes(identity: str) -> None:
         time.sleep(0.02)
 
 
-def _processes(identity: str) -> list[int]:
+def _processes(identity: str) -> Iterator[int]:
     mark = f"{MARKER}={identity}".encode()
-    found = []
     for entry in os.scandir("/proc"):
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(*OUT_OF_SIGHT):  # a zombie's environment is empty
                 if mark in Path(entry.path, "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
+                    yield int(entry.name)
+
+
+def new_folder(folder: Path, taken: str) -> None:
+    """Make the folder of a run. Raises UsageError saying `taken` where there is one already."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise UsageError(taken) from None
+    except OSError as error:
+        raise TraplineError(f"{folder}: cannot be made ({error.strerror}); choose another --output") from None
 
 
 @contextlib.contextmanager
@@ -183,8 +179,9 @@ def locked_folder(folder: Path) -> Iterator[Path | None]:
 
     An empty folder is removed at the end.
     """
-    lock = hold(folder, wait=False)
-    if lock is None:
+    try:
+        lock = hold(folder, wait=False)
+    except BlockingIOError:
         yield None
         return
     try:
@@ -192,3 +189,28 @@ def locked_folder(folder: Path) -> Iterator[Path | None]:
     finally:
         remove_empty(folder)
         os.close(lock)
+
+
+def reserve_port() -> socket.socket:
+    """A socket that keeps a free port of all addresses for a server that is yet to start, until it is closed.
+
+    The socket is bound and does not listen. So the system gives its port to nobody who asks for any port, nor
+    for this one, but for servers that allow an address to be used again (SO_REUSEADDR), as torchrun's does:
+    between the choice and the server's start there is no moment at which another job could take it.
+    """
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    kept = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_INET6:
+            kept.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("", 0))
+    except OSError:
+        kept.close()
+        raise
+    return kept
+
+
+def port_of(kept: socket.socket) -> int:
+    """The port that a socket is bound to."""
+    return int(kept.getsockname()[1])

@@ -7,27 +7,36 @@ and tries again what has failed.
 import calendar
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trapline.errors import TraplineError, UsageError
 from trapline.launching.aws.account import Account, signed_in
-from trapline.launching.aws.backend import training_job
-from trapline.launching.aws.contact import NEW_FOR, Clients, Contact, ask_until_known, make_clients
-from trapline.launching.aws.errors import WITHOUT_ACCOUNT, explain, explained, is_absent
-from trapline.launching.aws.job_kinds import COMPLETED, PROCESSING, TRAINING, has_ended, reason
-from trapline.launching.aws.recording import show_requests
-from trapline.launching.aws.sending import launch, run_job
+from trapline.launching.aws.backend import launch, run_job, show_requests, training_job
+from trapline.launching.aws.errors import WITHOUT_ACCOUNT, explain, explained, suppressed
+from trapline.launching.aws.jobs import (
+    COMPLETED,
+    NEW_FOR,
+    PROCESSING,
+    TRAINING,
+    Clients,
+    Contact,
+    ask_until_known,
+    bill,
+    has_ended,
+    make_clients,
+    reason,
+)
 from trapline.launching.aws.waiting import POLL, Interrupted, follow_job
-from trapline.launching.job_requests import NAME_LENGTH, Job, PrepareJob, TrainingJob, prepare_job_name
-from trapline.launching.many.job_list import STATE, LabelledPlan, Many
-from trapline.launching.many.kept import keep_end
-from trapline.launching.many.one_by_one import is_complete, with_set
-from trapline.launching.plan import Plan
+from trapline.launching.fetching import DESCRIPTION, METRICS, RECORD, opened, run_of_job
+from trapline.launching.many.jobs import STATE, TEST, LabelledPlan, Many, is_complete, with_set
+from trapline.launching.plan import NAME_LENGTH, Job, Plan, PrepareJob, TrainingJob, prepare_job_name
 from trapline.launching.terminal import Screen
-from trapline.storage import read_json, write_json
+from trapline.storage import atomic_file, read_json, write_json
+from trapline.unpacking import read_text
 
 if TYPE_CHECKING:
     import boto3
@@ -35,7 +44,6 @@ if TYPE_CHECKING:
 STAMP = "%y%m%d%H%M%S"  # UTC; makes the name of a job one that the account has not had
 STAMP_LENGTH = 12
 STAMPED = re.compile(rf"-(\d{{{STAMP_LENGTH}}})(-[a-z]+)?$")  # the end of the name of a job, prepare jobs too
-NO_ROOM = "ResourceLimitExceeded"
 
 
 class State:
@@ -51,23 +59,13 @@ class State:
         self.content |= changes
         write_json(self.path, self.content)
 
-    def name_of(self, label: str) -> str | None:
-        """The name under which the job was sent last."""
-        name = self.content["jobs"].get(label)
-        return str(name) if name else None
-
-    def sent_as(self, label: str, name: str) -> None:
-        """Remember the name of a job that is about to be sent."""
-        self.note(jobs={**self.content["jobs"], label: name})
-
 
 class InParallel:
     """Runs many jobs on AWS, `many.parallel` at a time."""
 
     def check(self, many: Many) -> None:
         """Raise UsageError where the jobs would have names that SageMaker does not take."""
-        longest = max(len(job.label) for job in many.jobs)
-        room = NAME_LENGTH - longest - STAMP_LENGTH - 2
+        room = NAME_LENGTH - max(len(job.label) for job in many.jobs) - STAMP_LENGTH - 2
         if len(many.name) > room:
             raise UsageError(
                 f"--job-name {many.name}: with the names of its jobs it is too long for SageMaker; give one "
@@ -81,8 +79,7 @@ class InParallel:
         """
         state = State(many)
 
-        def send(plan: Plan, account: Account, jobs: Sequence[Job]) -> None:
-            del plan
+        def send(_plan: Plan, account: Account, jobs: Sequence[Job]) -> None:
             if isinstance(jobs[0], PrepareJob):
                 run_job(jobs[0], account)
             lead = jobs[-1]
@@ -98,15 +95,13 @@ class InParallel:
         show_requests(many.lead, partial(training_jobs, many))
 
 
-def training_jobs(many: Many, plan: Plan, account: Account, lead: TrainingJob) -> list[TrainingJob]:
+def training_jobs(many: Many, _plan: Plan, account: Account, lead: TrainingJob) -> list[TrainingJob]:
     """All jobs, in the place of the training `lead`, under the names that they have in a dry run."""
-    del plan
     return [_training_job(job, f"{many.name}-{job.label}", account, lead) for job in many.jobs]
 
 
 def _training_job(job: LabelledPlan, name: str, account: Account, lead: TrainingJob) -> TrainingJob:
-    own = replace(with_set(job.plan, lead.prepared), job_name=name)
-    return training_job(own, account, lead.code)
+    return training_job(replace(with_set(job.plan, lead.prepared), job_name=name), account, lead.code)
 
 
 def _lead(many: Many, state: State) -> Plan:
@@ -125,23 +120,26 @@ def _lead(many: Many, state: State) -> Plan:
 def _earlier_set(session: "boto3.Session", name: str) -> str | None:
     """The set that the prepare job has made, waited for where it runs; None where there is none."""
     clients = make_clients(session)
-    try:
-        ask_until_known(
-            lambda: PROCESSING.describe(clients.sagemaker, name),
-            f"processing job {name}",
-            patience=_patience(name),
+    subject, patience = f"processing job {name}", _patience(name)
+    if not _there(
+        lambda: ask_until_known(
+            lambda: PROCESSING.describe(clients.sagemaker, name), subject, patience=patience
         )
-    except Exception as error:
-        if is_absent(error):
-            return None  # it was never sent
-        raise
+    ):
+        return None  # it was never sent
     print(f"processing job: {name} (of the earlier call)", flush=True)
     described = follow_job(clients, PROCESSING.name, name)
     if PROCESSING.status(described) != COMPLETED:
         print(f"{name}: {reason(PROCESSING, described)}; the data are prepared again", flush=True)
         return None
-    outputs = described["ProcessingOutputConfig"]["Outputs"]
-    return str(outputs[0]["S3Output"]["S3Uri"])
+    return str(described["ProcessingOutputConfig"]["Outputs"][0]["S3Output"]["S3Uri"])
+
+
+def _there(asked: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """What AWS says of a job; None where it says that there is none."""
+    with suppressed(absent=True):
+        return asked()
+    return None
 
 
 def _stamp() -> str:
@@ -167,7 +165,7 @@ class Fleet:
         self.many, self.state, self.account, self.lead, self.watch = many, state, account, lead, watch
         self.screen = Screen()
         self.contact = Contact(f"the jobs of {many.name}", self.screen.line)
-        self.clients: Clients = make_clients(account.boto_session)
+        self.clients: Clients = make_clients(account.session.boto_session)
         self.jobs = {job.label: job for job in many.jobs}
         self.waiting: list[str] = []
         self.running: dict[str, str] = {}  # label -> name of the job
@@ -179,7 +177,10 @@ class Fleet:
             self._find()
             while self.waiting or self.running:
                 self._fill()
-                self.screen.progress(self._how_far())
+                ended = len(self.jobs) - len(self.waiting) - len(self.running)
+                self.screen.progress(
+                    f"progress: {ended} of {len(self.jobs)} jobs ended, {len(self.running)} running"
+                )
                 if self.running:
                     time.sleep(POLL)
                 self._look()
@@ -195,7 +196,7 @@ class Fleet:
 
     def _find(self) -> None:
         for label in self.jobs:
-            name = self.state.name_of(label)
+            name = self.state.content["jobs"].get(label)
             described = self._described(name, _patience(name)) if name else None
             if name and described and not has_ended(TRAINING, described):
                 self.running[label] = name
@@ -207,29 +208,24 @@ class Fleet:
 
     def _described(self, name: str, patience: float = NEW_FOR) -> dict[str, Any] | None:
         """What AWS says of a job; None where there is none of this name, also after `patience` seconds."""
-        try:
-            found: dict[str, Any] = self.contact.ask(
-                lambda: TRAINING.describe(self.clients.sagemaker, name), patience
-            )
-        except Exception as error:
-            if is_absent(error):
-                return None
-            raise
-        return found
+        return _there(
+            lambda: self.contact.ask(lambda: TRAINING.describe(self.clients.sagemaker, name), patience)
+        )
 
     def _fill(self) -> None:
         """Send jobs as long as there is a place for one, here and in the account's quota."""
         while self.waiting and len(self.running) < self.many.parallel:
             label = self.waiting[0]
             name = f"{self.many.name}-{label}-{_stamp()}"
-            self.state.sent_as(label, name)
+            self.state.note(jobs={**self.state.content["jobs"], label: name})
             self.running[label] = name  # before it is sent: Ctrl-C may come when AWS has taken it
             try:
                 self.account.start(_training_job(self.jobs[label], name, self.account, self.lead))
             except TraplineError as error:
                 del self.running[label]
-                if not self.running or not _no_room(error):
-                    raise
+                code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+                if not self.running or code != "ResourceLimitExceeded":
+                    raise  # else the account may have no more of its machines at a time
                 self._say_once(label, f"waits until another job has ended ({error})")
                 return
             self.waiting.pop(0)
@@ -257,10 +253,6 @@ class Fleet:
             self.screen.line(f"{label}: {keep_end(self.jobs[label], folder, described)}")
         self.watch(label)
 
-    def _how_far(self) -> str:
-        ended = len(self.jobs) - len(self.waiting) - len(self.running)
-        return f"progress: {ended} of {len(self.jobs)} jobs ended, {len(self.running)} running"
-
     def _left(self, said: str) -> str:
         """What happened, and what becomes of the jobs."""
         if not self.running:
@@ -272,7 +264,49 @@ class Fleet:
         )
 
 
-def _no_room(error: TraplineError) -> bool:
-    """Whether AWS refused a job because the account may have no more of its machines at a time."""
-    answer = getattr(error.__cause__, "response", {})
-    return bool(answer.get("Error", {}).get("Code") == NO_ROOM)
+def keep_end(job: LabelledPlan, folder: Path, described: Mapping[str, Any]) -> str:
+    """Write into `folder` how a job has ended, and what it has left. Returns that in a line.
+
+    A job whose results cannot be read counts as failed until they can.
+    """
+    status = TRAINING.status(described)
+    said = bill(described) or "the time it took is not known"
+    failure = None if status == COMPLETED else reason(TRAINING, described)
+    if failure is None:
+        try:
+            _keep_results(folder, described)
+        except TraplineError as error:
+            failure, status = f"its results cannot be read ({error})", "Failed"
+    write_json(folder / RECORD, {**_record(job, described), "status": status, "failure_reason": failure})
+    return f"{status}; {said}" if failure is None else f"{status} ({failure}); {said}"
+
+
+def _keep_results(folder: Path, described: Mapping[str, Any]) -> None:
+    run = run_of_job(described)
+    for place, name in ((run.model, DESCRIPTION), (run.history, METRICS), (run.history, TEST)):
+        if place is None:
+            raise TraplineError(f"training job {run.name}: AWS does not say where its {name} lies")
+        with opened(place) as stream:
+            text = read_text(stream, str(place), (name, f"data/{name}"))
+        if text is None and name != TEST:
+            raise TraplineError(f"{place}: holds no {name}")
+        if text is not None:
+            with atomic_file(folder / name, "w", encoding="utf-8") as file:
+                file.write(text)
+
+
+def _record(job: LabelledPlan, described: Mapping[str, Any]) -> dict[str, Any]:
+    """job.json, as a launch here writes it, and what the machines cost."""
+    machines = described.get("ResourceConfig") or {}
+    return {
+        "job_name": described["TrainingJobName"],
+        "experiment": job.plan.experiment.name,
+        "backend": "aws",
+        "hyperparameters": job.plan.config.record(),
+        "instance_type": machines.get("InstanceType"),
+        "instance_count": machines.get("InstanceCount", 1),
+        "billable_s": described.get("BillableTimeInSeconds"),
+        "training_s": described.get("TrainingTimeInSeconds"),
+        "metrics": dict(run_of_job(described).metrics),
+        "model": (described.get("ModelArtifacts") or {}).get("S3ModelArtifacts"),
+    }

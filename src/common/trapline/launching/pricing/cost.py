@@ -1,13 +1,16 @@
-"""What a launch can cost at most: an estimate from its requests and `trapline.launching.pricing.prices`.
+"""What a launch, or an execution of a pipeline, can cost at most: an estimate from its requests and `prices`.
 
 A ceiling, not a forecast: every job is taken to run until AWS would stop it. Most end long before.
 """
 
+import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from trapline.launching.checking.pipeline_steps import Step, all_steps, is_cached, waits_for
 from trapline.launching.pricing.prices import (
     AS_OF,
     HOURLY,
@@ -20,7 +23,6 @@ from trapline.launching.pricing.prices import (
 
 HOUR = 3600
 DAY = 24 * HOUR
-TRANSFORM_LIMIT = 5 * DAY  # assumed: a transform job's request has no limit, an account's quota has
 EXCLUDED = "S3 storage and requests, data transfer, logs, tax, and any discount of the account"
 Request = Mapping[str, Mapping[str, Any]]  # one operation, and its body
 
@@ -84,9 +86,15 @@ class JobCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """The ceiling of a launch or of a pipeline's execution."""
+    """The ceiling of a launch or of a pipeline's execution.
+
+    cases: of a pipeline, what the three kinds of execution cost. One in which every job runs; one that a
+    schedule starts and that finds nothing new, so that what waits for a condition does not run; and one that
+    a person starts while nothing is new, in which every step that has a cache takes what it made before.
+    """
 
     jobs: Sequence[JobCost]
+    cases: Mapping[str, "Cost"] = field(default_factory=dict)
 
     @property
     def once_usd(self) -> float:
@@ -113,8 +121,16 @@ class Cost:
         return sorted({job.instance_type for job in self.jobs if job.usd_per_hour is None})
 
     def record(self) -> dict[str, Any]:
-        """The key `cost` in the JSON of a dry run."""
+        """The key `cost` in JSON, with the jobs and the ceiling of each case; money in USD."""
         spot = self.spot_usd
+        cases = {
+            name: {
+                "ceiling_usd": round(cost.ceiling_usd, 2),
+                "each_job_once_usd": round(cost.once_usd, 2),
+                "jobs": [job.job for job in cost.jobs],
+            }
+            for name, cost in self.cases.items()
+        }
         return {
             "what": "an estimate of the most that can be charged; not a bill",
             "currency": "USD",
@@ -125,33 +141,53 @@ class Cost:
             "jobs": [job.record() for job in self.jobs],
             "prices": {"as_of": AS_OF, "region": REGION, "source": SOURCE},
             "not_included": EXCLUDED,
+            **({"cases": cases} if cases else {}),
         }
 
     def sentence(self) -> str:
         """One line for a person."""
-        parts = [f"estimate: at most {self.once_usd:.2f} USD if every job runs to its limit"]
         unlimited = [job for job in self.jobs if not job.limited]
-        if unlimited:
-            usd, names = sum(job.usd for job in unlimited), ", ".join(job.job for job in unlimited)
-            parts.append(f"{usd:.2f} USD of it for {names}, which its request does not limit")
-        if self.ceiling_usd > self.once_usd:
-            parts.append(f"{self.ceiling_usd:.2f} USD with every retry")
-        if self.spot_usd:
-            low, high = self.spot_usd
-            parts.append(f"with spot usually {low:.2f} to {high:.2f} USD")
-        if self.without_price:
-            parts.append(f"no price known for {', '.join(self.without_price)}, which comes on top")
-        return f"{'; '.join(parts)} (prices of {AS_OF} in {REGION}; not included: {EXCLUDED})"
+        low, high = self.spot_usd or (0.0, 0.0)
+        parts = [
+            (True, f"estimate: at most {self.once_usd:.2f} USD if every job runs to its limit"),
+            (
+                unlimited,
+                f"{sum(job.usd for job in unlimited):.2f} USD of it for "
+                f"{', '.join(job.job for job in unlimited)}, which its request does not limit",
+            ),
+            (self.ceiling_usd > self.once_usd, f"{self.ceiling_usd:.2f} USD with every retry"),
+            (self.spot_usd, f"with spot usually {low:.2f} to {high:.2f} USD"),
+            (
+                self.without_price,
+                f"no price known for {', '.join(self.without_price)}, which comes on top",
+            ),
+        ]
+        said = "; ".join(text for applies, text in parts if applies)
+        said = f"{said} (prices of {AS_OF} in {REGION}; not included: {EXCLUDED})"
+        if not self.cases:
+            return said
+        ended, reused = self.cases["scheduled_nothing_new"], self.cases["started_nothing_new"]
+        return (
+            f"{said}; where nothing is new: at most {ended.once_usd:.2f} USD when a schedule "
+            f"starts it ({_names(ended)}), {reused.once_usd:.2f} USD when you do ({_names(reused)}; the rest "
+            "is taken from the last 30 days)"
+        )
+
+
+def _names(cost: Cost) -> str:
+    return ", ".join(job.job for job in cost.jobs) or "no job"
 
 
 def estimate(requests: Iterable[Request]) -> Cost:
     """The cost of requests as botocore takes them; those that start no machine cost nothing here."""
-    found = []
-    for request in requests:
-        for operation, body in request.items():
-            if operation in _READERS:
-                found.append(_READERS[operation](body))
-    return Cost(found)
+    return Cost(
+        [
+            READERS[operation](body)
+            for request in requests
+            for operation, body in request.items()
+            if operation in READERS
+        ]
+    )
 
 
 def say(cost: Cost) -> None:
@@ -161,52 +197,28 @@ def say(cost: Cost) -> None:
 
 def _training(body: Mapping[str, Any]) -> JobCost:
     machines = body.get("ResourceConfig") or body["HyperParameterTuningResourceConfig"]
-    limit = body.get("StoppingCondition", {})
-    run, by = _limit(limit, "--max-run")
+    run, by = _limit(body)
     kept = int(machines.get("KeepAlivePeriodInSeconds", 0))
-    return JobCost(
-        job=str(body.get("TrainingJobName", "training")),
-        instance_type=str(machines["InstanceType"]),
-        instance_count=int(machines["InstanceCount"]),
-        seconds=run + kept,
-        bounded_by=f"{by}{f', and {kept} s that the machine is kept' if kept else ''}",
-        usd_per_hour=HOURLY.get(machines["InstanceType"]),
-        volume_gb=int(machines.get("VolumeSizeInGB", 0)),
+    by += f", and {kept} s that the machine is kept" if kept else ""
+    return replace(
+        _job_cost("Training", body, machines, run + kept, by),
         spot=bool(body.get("EnableManagedSpotTraining")),
     )
 
 
-def _limit(stopping: Mapping[str, Any], flag: str) -> tuple[int, str]:
-    given = stopping.get("MaxRuntimeInSeconds")
-    if given is None:
-        return DAY, "SageMaker's default of one day"
-    return int(given), f"MaxRuntimeInSeconds {int(given)} ({flag})"
-
-
 def _processing(body: Mapping[str, Any]) -> JobCost:
-    machines = body["ProcessingResources"]["ClusterConfig"]
-    run, by = _limit(body.get("StoppingCondition", {}), "--max-run")
-    return JobCost(
-        job=str(body.get("ProcessingJobName", "processing")),
-        instance_type=str(machines["InstanceType"]),
-        instance_count=int(machines["InstanceCount"]),
-        seconds=run,
-        bounded_by=by,
-        usd_per_hour=HOURLY.get(machines["InstanceType"]),
-        volume_gb=int(machines.get("VolumeSizeInGB", 0)),
-    )
+    return _job_cost("Processing", body, body["ProcessingResources"]["ClusterConfig"], *_limit(body))
 
 
 def _transform(body: Mapping[str, Any]) -> JobCost:
-    machines = body["TransformResources"]
-    return JobCost(
-        job=str(body.get("TransformJobName", "transform")),
-        instance_type=str(machines["InstanceType"]),
-        instance_count=int(machines["InstanceCount"]),
-        seconds=TRANSFORM_LIMIT,
-        bounded_by="nothing in the request; five days are assumed, look at the account's quota",
-        usd_per_hour=HOURLY.get(machines["InstanceType"]),
-        volume_gb=0,
+    return replace(
+        _job_cost(
+            "Transform",
+            body,
+            body["TransformResources"],
+            5 * DAY,
+            "nothing in the request; five days are assumed, look at the account's quota",
+        ),
         limited=False,
     )
 
@@ -220,22 +232,138 @@ def _tuning(body: Mapping[str, Any]) -> JobCost:
     whole = limits.get("MaxRuntimeInSeconds")
     if whole is not None and int(whole) * parallel < seconds * jobs:
         seconds, by = -(-int(whole) * parallel // jobs), f"MaxRuntimeInSeconds {whole} of the whole search"
-    return JobCost(
+    return replace(
+        one,
         job=str(body.get("HyperParameterTuningJobName", "tuning")),
-        instance_type=one.instance_type,
-        instance_count=one.instance_count,
         seconds=seconds,
         bounded_by=f"{by}, for each of {jobs} jobs",
-        usd_per_hour=one.usd_per_hour,
-        volume_gb=one.volume_gb,
         jobs=jobs,
-        spot=one.spot,
     )
 
 
-_READERS = {
+def _limit(body: Mapping[str, Any]) -> tuple[int, str]:
+    """The seconds after which a job is stopped, and what says so."""
+    given = body.get("StoppingCondition", {}).get("MaxRuntimeInSeconds")
+    if given is None:
+        return DAY, "SageMaker's default of one day"
+    return int(given), f"MaxRuntimeInSeconds {int(given)} (--max-run)"
+
+
+def _job_cost(
+    kind: str, body: Mapping[str, Any], machines: Mapping[str, Any], seconds: int, bounded_by: str
+) -> JobCost:
+    return JobCost(
+        job=str(body.get(f"{kind}JobName", kind.lower())),
+        instance_type=str(machines["InstanceType"]),
+        instance_count=int(machines["InstanceCount"]),
+        seconds=seconds,
+        bounded_by=bounded_by,
+        usd_per_hour=HOURLY.get(machines["InstanceType"]),
+        volume_gb=int(machines.get("VolumeSizeInGB", 0)),
+    )
+
+
+READERS = {
     "CreateTrainingJob": _training,
     "CreateProcessingJob": _processing,
     "CreateTransformJob": _transform,
     "CreateHyperParameterTuningJob": _tuning,
 }
+
+
+# --- a dry run ----------------------------------------------------------------------------------------------
+
+
+def print_requests(
+    requests: Sequence[Request], uploads: Mapping[str, int] | None = None, cost: Cost | None = None
+) -> None:
+    """Print as one JSON object what would be copied, the requests in their order, and what they may cost.
+
+    `uploads`: the number of files in each folder of S3.
+    """
+    content: dict[str, Any] = {"uploads": outermost(uploads or {}), "requests": requests}
+    if cost is not None:
+        content["cost"] = cost.record()
+    print(json.dumps(content, indent=2, default=str))
+    if cost is not None:
+        say(cost)
+
+
+def outermost(folders: Mapping[str, int]) -> dict[str, int]:
+    """The folders that lie in no other one, each with the number of files in it and below it."""
+    found: dict[str, int] = {}
+    for folder in sorted(folders):
+        above = next((name for name in found if folder.startswith(name)), folder)
+        found[above] = found.get(above, 0) + folders[folder]
+    return found
+
+
+# --- a pipeline ---------------------------------------------------------------------------------------------
+
+OPERATIONS = {
+    "Training": "CreateTrainingJob",
+    "Processing": "CreateProcessingJob",
+    "Transform": "CreateTransformJob",
+    "Tuning": "CreateHyperParameterTuningJob",
+}
+PARAMETER = re.compile(r"Parameters\.(\w+)")
+# Where a retry follows an attempt that has started no machine.
+UNPAID = {"SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT", "Step.SERVICE_FAULT", "Step.THROTTLING"}
+
+
+def estimate_pipeline(definition: Mapping[str, Any], values: Mapping[str, Any]) -> Cost:
+    """The cost of an execution with the parameters `values`, by the defaults where one is not given.
+
+    Every step counts, those behind a condition too: a ceiling supposes that it is met.
+    """
+    defaults = {item["Name"]: item.get("DefaultValue") for item in definition.get("Parameters", [])}
+    steps = {step.name: step for step in all_steps(definition["Steps"])}
+    costs = {
+        name: _cost_of_step(step.body, {**defaults, **values})
+        for name, step in steps.items()
+        if step.kind in OPERATIONS
+    }
+    return Cost(
+        list(costs.values()),
+        {
+            "everything_new": Cost(list(costs.values())),
+            "scheduled_nothing_new": Cost(
+                [cost for name, cost in costs.items() if not _waits_for_condition(steps[name], steps)]
+            ),
+            "started_nothing_new": Cost([cost for name, cost in costs.items() if not is_cached(steps[name])]),
+        },
+    )
+
+
+def _waits_for_condition(step: Step, steps: Mapping[str, Step]) -> bool:
+    """Whether a step waits for a condition, or for a step that does."""
+    return any(
+        steps[name].kind == "Condition" or _waits_for_condition(steps[name], steps)
+        for name in waits_for(step)
+        if name in steps
+    )
+
+
+def _cost_of_step(step: Mapping[str, Any], values: Mapping[str, Any]) -> JobCost:
+    cost = READERS[OPERATIONS[step["Type"]]](_resolved(step["Arguments"], values))
+    attempts = 1 + sum(
+        int(policy.get("MaxAttempts", 1))
+        for policy in step.get("RetryPolicies", [])
+        if set(policy.get("ExceptionType", [])) - UNPAID
+    )
+    return replace(
+        cost,
+        job=str(step["Name"]),
+        attempts=attempts,
+        bounded_by=f"{cost.bounded_by}{f'; {attempts} attempts' if attempts > 1 else ''}",
+    )
+
+
+def _resolved(value: Any, values: Mapping[str, Any]) -> Any:
+    """The value with its references to parameters replaced; others stay, for nothing here depends on them."""
+    if isinstance(value, Mapping):
+        named = PARAMETER.fullmatch(str(value.get("Get", ""))) if len(value) == 1 else None
+        if named and values.get(named[1]) is not None:
+            return values[named[1]]
+        return {key: _resolved(item, values) for key, item in value.items()}
+    return [_resolved(item, values) for item in value] if isinstance(value, list) else value

@@ -58,3 +58,28 @@ HOURLY: dict[str, float] = {
 STORAGE_GB_MONTH = 0.14  # USD for a GB of a job's volume, for a month
 HOURS_PER_MONTH = 730.0
 SPOT_SAVING = (0.3, 0.7)  # least and most of the hourly price that spot usually saves; no promise of AWS's
+
+
+# Machines of these families have one GPU each, but for those below.
+FAMILIES = ("g4dn", "g5", "g6", "g6e", "p3", "p4d", "p5")
+SEVERAL = {
+    "ml.g4dn.12xlarge": 4,
+    "ml.g5.12xlarge": 4,
+    "ml.g5.24xlarge": 4,
+    "ml.g5.48xlarge": 8,
+    "ml.g6.12xlarge": 4,
+    "ml.g6.24xlarge": 4,
+    "ml.g6.48xlarge": 8,
+    "ml.g6e.12xlarge": 4,
+    "ml.p3.8xlarge": 4,
+    "ml.p3.16xlarge": 8,
+    "ml.p4d.24xlarge": 8,
+    "ml.p5.48xlarge": 8,
+}
+
+
+def gpus_of(instance_type: str) -> int | None:
+    """The GPUs of one machine; None where the table of prices does not know the type."""
+    if instance_type not in HOURLY:
+        return None
+    return SEVERAL.get(instance_type, 1) if instance_type.split(".")[1] in FAMILIES else 0

@@ -14,7 +14,6 @@ import json
 import os
 import random
 import string
-import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +28,7 @@ from trapline.launching.sdk.internals import (
     NodeJob,
     NodeProcesses,
     hide_values,
+    mapped,
     without_endpoint,
 )
 
@@ -39,10 +39,8 @@ S3_SETTINGS = (
     "AWS_REGION",
 )
 PROXIES = ("all_proxy", "http_proxy", "https_proxy", "no_proxy")
-PREFIXES_PASSED_ON = ("MKL_", "OMP_")
 TORCH_CACHE = "/cache/torch"  # in a container: torchvision's downloads, where a job gets the user's
 ANONYMOUS = {"HOME": "/tmp", "USER": "user", "LOGNAME": "user"}  # a container knows its user by number alone
-COMPOSE_PATIENCE = 120.0  # seconds to make the containers
 
 
 class NodeContainers(NodeJob):
@@ -100,9 +98,11 @@ class NodeContainers(NodeJob):
 
     def _names_s3(self, host: str) -> bool:
         """Whether a job's own settings name something in S3, so that it needs credentials."""
-        base = self._nodes_file.parent / host
-        settings = [*base.glob("config/*.json"), *base.glob("input/config/*.json")]
-        return any("s3://" in path.read_text(encoding="utf-8") for path in settings)
+        return any(
+            "s3://" in path.read_text(encoding="utf-8")
+            for pattern in ("config/*.json", "input/config/*.json")
+            for path in (self._nodes_file.parent / host).glob(pattern)
+        )
 
     def _environment(self, *, wants_s3: bool) -> list[str]:
         """NAME=VALUE for what is Trapline's own, names alone for the rest: Compose knows their values."""
@@ -110,18 +110,18 @@ class NodeContainers(NodeJob):
             name
             for name, value in os.environ.items()
             if name.lower() in PROXIES
-            or name.startswith(PREFIXES_PASSED_ON)
+            or name.startswith(("MKL_", "OMP_"))
             or (wants_s3 and name in S3_SETTINGS and value)
         ]
-        distributed = {**TORCHRUN, "GLOO_SOCKET_IFNAME": "eth0"} if len(self.hosts) > 1 else {}
-        cache = (
-            {"TORCH_HOME": TORCH_CACHE} if any(there == TORCH_CACHE for _, there in self.job.mounts) else {}
-        )
-        values = {**ANONYMOUS, "PYTHONUNBUFFERED": "1", **distributed, **cache}
-        secrets = [*self._secrets()] if wants_s3 else []
-        names = dict.fromkeys([*passed_on, *self.given, *secrets])
-        own = [f"{name}={value}" for name, value in values.items() if name not in self.given]
-        return own + list(names)
+        sees_cache = any(there == TORCH_CACHE for _, there in self.job.mounts)
+        values = {
+            **ANONYMOUS,
+            "PYTHONUNBUFFERED": "1",
+            **({**TORCHRUN, "GLOO_SOCKET_IFNAME": "eth0"} if len(self.hosts) > 1 else {}),
+            **({"TORCH_HOME": TORCH_CACHE} if sees_cache else {}),
+        }
+        names = dict.fromkeys([*passed_on, *self.given, *(self._secrets() if wants_s3 else [])])
+        return [f"{name}={value}" for name, value in values.items() if name not in self.given] + list(names)
 
     def _secrets(self) -> dict[str, str]:
         """The credentials at hand, from wherever boto3 has them."""
@@ -155,36 +155,40 @@ class NodeContainers(NodeJob):
             }
             for number, host in enumerate(self.hosts, 1)
         ]
-        for path, text in ((self._compose_file, _escaped(content)), (self._nodes_file, nodes)):
+        # Compose would put variables in the place of what follows a `$`.
+        escaped = mapped(content, lambda leaf: leaf.replace("$", "$$") if isinstance(leaf, str) else leaf)
+        for path, described in ((self._compose_file, escaped), (self._nodes_file, nodes)):
             path.touch(mode=0o600)
-            path.write_text(json.dumps(text), encoding="utf-8")
+            path.write_text(json.dumps(described), encoding="utf-8")
 
     def _compose(self, detached: bool = False) -> list[str]:
         """Make the containers; the command that starts them and follows them to their end."""
         self.job.workspace.will_use_docker(self._engine.docker)
         identity = self.job.workspace.identity
-        project = ["--project-name", f"trapline-{identity}", "--file", str(self._compose_file)]
-        command = [*self._engine.compose, *project, "up", "--no-start"]
         try:
             secrets = self._secrets() if any(map(self._names_s3, self.hosts)) else {}
-            done = ask(command, COMPOSE_PATIENCE, **{**self.given, **secrets, MARKER: identity})
+            done = ask(
+                [
+                    *self._engine.compose,
+                    *("--project-name", f"trapline-{identity}"),
+                    *("--file", str(self._compose_file)),
+                    *("up", "--no-start"),
+                ],
+                120.0,  # seconds
+                **{**self.given, **secrets, MARKER: identity},
+            )
             if done.returncode:
                 said = " ".join((done.stderr or done.stdout).split())[-500:]
                 raise JobFailed(f"the container cannot be made: {said}")
         except BaseException as error:
-            self._remove()
+            self.remove()
             if isinstance(error, KeyboardInterrupt):
                 raise TraplineError("interrupted") from None  # the SDK would swallow a KeyboardInterrupt
             raise
         return super()._compose(detached)
 
-    def _follow(self, process: "subprocess.Popen[bytes]") -> int:
-        try:
-            return super()._follow(process)
-        finally:
-            self._remove()
-
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Remove the containers and their network."""
         self._compose_file.unlink(missing_ok=True)
         if remove_what_is_left(self._engine.docker, self.job.workspace.identity):
             self.job.workspace.has_used_docker()
@@ -197,23 +201,13 @@ def node_class(engine: Engine | None) -> type[NodeJob]:
 
 def _mount(volume: str) -> dict[str, Any]:
     """A volume of the SDK's in the long form, in which a colon is one and a missing folder an error."""
-    labelled = volume.endswith(":z")  # for SELinux
     here, there = volume.removesuffix(":z").rsplit(":", 1)
     return {
         "type": "bind",
         "source": here,
         "target": there,
-        **({"bind": {"selinux": "z"}} if labelled else {}),
+        **({"bind": {"selinux": "z"}} if volume.endswith(":z") else {}),
     }
-
-
-def _escaped(value: Any) -> Any:
-    """`value` with every `$` doubled: Compose would put variables in their place."""
-    if isinstance(value, dict):
-        return {key: _escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_escaped(item) for item in value]
-    return value.replace("$", "$$") if isinstance(value, str) else value
 
 
 def _endpoint() -> str:

@@ -18,6 +18,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -28,12 +29,11 @@ from sagemaker.local import LocalSession
 from sagemaker.local.image import _SageMakerContainer, _Volume
 from sagemaker.local.local_session import LocalSagemakerClient, LocalSagemakerRuntimeClient
 
-from trapline.archive_names import STORED
 from trapline.errors import TraplineError
 from trapline.launching.local.docker_engine import Engine
 from trapline.launching.local.failures import failure_of
-from trapline.launching.local.ports import port_of, reserve_port
-from trapline.launching.local.workspace import MARKER, Workspace
+from trapline.launching.local.workspace import MARKER, Workspace, port_of, reserve_port
+from trapline.storage import STORED
 
 OPT_ML = "/opt/ml"
 PROCESSING = f"{OPT_ML}/processing/"  # below it lies all that a processing job's own words name
@@ -76,12 +76,17 @@ class JobSession(LocalSession):
     """A local session whose jobs run below `job.workspace`, as processes or in containers."""
 
     def __init__(self, job: LocalJob) -> None:
-        region = boto3.Session().region_name or REGION
-        super().__init__(boto_session=boto3.Session(region_name=region))
+        super().__init__(boto_session=boto3.Session(region_name=boto3.Session().region_name or REGION))
         self.job = job
-        local = {"container_root": str(job.workspace.root), "local_code": True}
-        # Workers hand over batches through shared memory, of which Docker gives 64 MB where nothing is said.
-        self.config = {"local": {**local, "container_config": {"shm_size": SHARED_MEMORY}}}
+        self.config = {
+            "local": {
+                "container_root": str(job.workspace.root),
+                "local_code": True,
+                # Workers hand over batches through shared memory, of which Docker gives 64 MB where nothing
+                # is said.
+                "container_config": {"shm_size": SHARED_MEMORY},
+            }
+        }
 
     def _initialize(self, boto_session: Any, *_: Any, **__: Any) -> None:
         """What the base class does, without the S3 clients, which take a third of a second to make.
@@ -103,29 +108,41 @@ class JobSession(LocalSession):
         """Nothing is uploaded: a folder stays where it is."""
         return path if path.startswith("file:") else f"file://{path}"
 
+    def read_s3_file(self, bucket: str, key_prefix: str) -> str:
+        """The text of a pipeline's property file, which lies on this machine."""
+        return Path(bucket, key_prefix).read_text(encoding="utf-8")
+
     def process(self, *arguments: Any, **settings: Any) -> None:
         """Run a processing job; a parameter stands for its default value."""
-        super().process(*arguments, **_resolved(settings))
+        super().process(*arguments, **mapped(settings, lambda leaf: getattr(leaf, "default_value", leaf)))
 
 
-def _resolved(value: Any) -> Any:
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """`value` with whatever is neither a dictionary nor a list in it changed."""
     if isinstance(value, dict):
-        return {key: _resolved(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_resolved(item) for item in value]
-    return getattr(value, "default_value", value)
+        return {key: mapped(item, change) for key, item in value.items()}
+    return [mapped(item, change) for item in value] if isinstance(value, list) else change(value)
 
 
 @contextlib.contextmanager
 def local_jobs(nodes: type["NodeJob"]) -> Iterator[None]:
     """While the block runs, the SDK's local jobs are of the class `nodes`."""
-    replacements = [
+    with replaced(
         (sagemaker.local.local_session, "_SageMakerContainer", nodes),
-        (sagemaker.local.image, "_stream_output", _stream),
-        (sagemaker.local.image, "subprocess", _Subprocess()),
+        # The SDK's own loses the last lines of a process that ends quickly, and swallows Ctrl-C.
+        (
+            sagemaker.local.image,
+            "_stream_output",
+            lambda process: _jobs.pop(process.args[-1]).follow(process),
+        ),
+        # The module, as the SDK uses it, but for the start of a supervisor.
+        (
+            sagemaker.local.image,
+            "subprocess",
+            SimpleNamespace(**{**vars(subprocess), "Popen": start_supervisor}),
+        ),
         (sagemaker.utils, "create_tar_file", _pack),
-    ]
-    with replaced(*replacements):
+    ):
         yield
 
 
@@ -155,27 +172,11 @@ def start_supervisor(command: list[str], **options: Any) -> "subprocess.Popen[by
 
     It is inherited, as credentials are: values are written nowhere.
     """
-    given = _environments.pop(command[-1], {})
-    return subprocess.Popen(command, env={**os.environ, **given}, **options)
+    job = _jobs.get(command[-1])
+    return subprocess.Popen(command, env={**os.environ, **(job.given if job else {})}, **options)
 
 
-class _Subprocess:
-    """The module `subprocess`, as the SDK uses it, but for the start of a supervisor."""
-
-    Popen = staticmethod(start_supervisor)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(subprocess, name)
-
-
-_environments: dict[str, dict[str, str]] = {}  # of a job's nodes file: what its request asks for
-_streams: dict[str, Callable[["subprocess.Popen[bytes]"], int]] = {}
-
-
-def _stream(process: "subprocess.Popen[bytes]") -> int:
-    """The SDK's own loses the last lines of a process that ends quickly, and swallows Ctrl-C."""
-    nodes_file = str(process.args[-1])  # type: ignore[index]
-    return _streams[nodes_file](process)
+_jobs: dict[str, "NodeJob"] = {}  # by their nodes files, the last word of a supervisor's command
 
 
 class NodeJob(_SageMakerContainer):
@@ -191,12 +192,9 @@ class NodeJob(_SageMakerContainer):
         container_arguments: list[str] | None = None,
     ) -> None:
         """The arguments are those of the class that this replaces, which would look for docker."""
-        self.instance_type = instance_type
-        self.instance_count = instance_count
-        self.image = image
+        self.instance_type, self.instance_count, self.image = instance_type, instance_count, image
+        self.container_entrypoint, self.container_arguments = container_entrypoint, container_arguments
         self.sagemaker_session = sagemaker_session
-        self.container_entrypoint = container_entrypoint
-        self.container_arguments = container_arguments
         self.is_studio = False
         self.hosts = self._host_names()
         self.container_root: str | None = None
@@ -220,21 +218,22 @@ class NodeJob(_SageMakerContainer):
         return list(volumes)
 
     def _compose(self, detached: bool = False) -> list[str]:
-        _streams[str(self._nodes_file)] = self._follow
-        _environments[str(self._nodes_file)] = self.given
+        _jobs[str(self._nodes_file)] = self
         return [sys.executable, "-IS", str(SUPERVISOR), str(self._nodes_file)]
 
-    def _follow(self, process: "subprocess.Popen[bytes]") -> int:
-        del _streams[str(self._nodes_file)]
-        self.exit_code = self.job.stream(process, [self._nodes_file.parent / host for host in self.hosts])
+    def follow(self, process: "subprocess.Popen[bytes]") -> int:
+        """Show the output to its end. Raises JobFailed with what the job wrote of its failure, or its log."""
+        folders = [self._nodes_file.parent / host for host in self.hosts]
+        try:
+            self.exit_code = self.job.stream(process, folders)
+        finally:
+            self.remove()
         if self.exit_code:
-            raise JobFailed(self._failure(self.exit_code))
+            raise JobFailed(failure_of(folders, self.exit_code, self.job.log, OPT_ML))
         return 0
 
-    def _failure(self, code: int) -> str:
-        """What the job wrote about its failure for the platform, or what its log says."""
-        folders = [self._nodes_file.parent / host for host in self.hosts]
-        return failure_of(folders, code, self.job.log, OPT_ML)
+    def remove(self) -> None:
+        """Leave nothing of what ran."""
 
     def retrieve_artifacts(self, compose_data: Any, output_data_config: Any, job_name: str) -> str | None:
         """Keep output/data, and pack the model of a job that succeeded; a failed one has none."""
@@ -271,16 +270,16 @@ class NodeProcesses(NodeJob):
         additional_volumes: list[Any] | None = None,
         additional_env_vars: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        services, nodes = {}, []
         self.given = without_endpoint(additional_env_vars or {})
         if command == "train" and self.instance_count > 1:
             self.meeting = reserve_port()
-        for host in self.hosts:
-            volumes = [*self._build_optml_volumes(host, FOLDERS[command]), *(additional_volumes or [])]
-            services[host] = {"volumes": [volume.map for volume in volumes]}
-            nodes.append(self._node(host, command, volumes))
+        volumes = {
+            host: [*self._build_optml_volumes(host, FOLDERS[command]), *(additional_volumes or [])]
+            for host in self.hosts
+        }
+        nodes = [self._node(host, command, seen) for host, seen in volumes.items()]
         self._nodes_file.write_text(json.dumps(nodes), encoding="utf-8")
-        return {"services": services}
+        return {"services": {host: {"volumes": [one.map for one in seen]} for host, seen in volumes.items()}}
 
     def _node(self, host: str, command: str, volumes: list[Any]) -> dict[str, Any]:
         base = self._nodes_file.parent / host
@@ -302,24 +301,23 @@ class NodeProcesses(NodeJob):
             return [sys.executable, "-m", "sagemaker_training.cli.train"]
         return [sys.executable, "-P", str(ON_PORT), str(port_of(self.meeting))]
 
-    def _follow(self, process: "subprocess.Popen[bytes]") -> int:
-        try:
-            return super()._follow(process)
-        finally:
-            if self.meeting is not None:
-                self.meeting.close()
+    def remove(self) -> None:
+        """Give up the port of the meeting."""
+        if self.meeting is not None:
+            self.meeting.close()
 
     def _command(self, base: Path) -> list[str]:
         """A processing job's command line; the words of a user, who may name /opt/ml, stay as they are."""
         program = [sys.executable if word == "python3" else word for word in self.container_entrypoint or []]
-        words = [*program, *(self.container_arguments or [])]
         return [
-            str(base) + word.removeprefix(OPT_ML) if word.startswith(PROCESSING) else word for word in words
+            str(base) + word.removeprefix(OPT_ML) if word.startswith(PROCESSING) else word
+            for word in [*program, *(self.container_arguments or [])]
         ]
 
     def _inherited(self) -> list[str]:
         """The names of what the nodes get of the supervisor's environment."""
-        return sorted({*inherited_names(), *self.given})
+        here = (name for name in os.environ if name in INHERITED or name.startswith(INHERITED_PREFIXES))
+        return sorted({*here, *self.given})
 
     def _environment(self, base: Path) -> dict[str, str]:
         """What is Trapline's own, and no secret: it lies in a file while the job runs."""
@@ -336,14 +334,11 @@ class NodeProcesses(NodeJob):
 
 def _links(base: Path, volumes: list[Any]) -> dict[str, str]:
     """What stands for mounts: a place below `base` for each place below /opt/ml."""
-    links = {}
-    for volume in volumes:
-        target = str(base) + volume.container_dir.removeprefix(OPT_ML)
-        if target == volume.host_dir:
-            continue
+    places = {str(base) + volume.container_dir.removeprefix(OPT_ML): volume.host_dir for volume in volumes}
+    links = {target: here for target, here in places.items() if target != here}
+    for target in links:
         with contextlib.suppress(FileNotFoundError):
             Path(target).rmdir()  # local mode makes an empty folder where a container would have its mount
-        links[target] = volume.host_dir
     return links
 
 
@@ -353,11 +348,6 @@ def loopback_addresses(count: int) -> list[str]:
         return ["127.0.0.1"]
     network = f"127.{random.randint(1, 254)}.{random.randint(0, 255)}"
     return [f"{network}.{number}" for number in range(1, count + 1)]
-
-
-def inherited_names() -> list[str]:
-    """The names of the variables of this process's environment that jobs get."""
-    return [name for name in os.environ if name in INHERITED or name.startswith(INHERITED_PREFIXES)]
 
 
 def without_endpoint(given: dict[str, str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,6 @@ from trapline.launching.sdk.docker_internals import NodeContainers
 from trapline.launching.sdk.internals import (
     OPT_ML,
     JobFailed,
-    JobSession,
     NodeJob,
     NodeProcesses,
     local_jobs,
@@ -47,11 +47,7 @@ from trapline.trusted_code import SCRIPT, serving_script
 from trapline.unpacking import unpack
 
 SERVER_STARTS = 300.0  # seconds for a server to load its model
-ANSWER = 600.0  # seconds for one answer
-SERVING_PORT = 8080  # in a container
 STOP_PATIENCE = 15.0  # seconds for the supervisor to end the server
-POLL = 0.05
-SHOWN = 300  # characters of a server's refusal
 
 
 class DefinitionSession(PipelineSession):
@@ -77,19 +73,6 @@ class DefinitionSession(PipelineSession):
         return "unused"
 
 
-class PipelineJobSession(JobSession):
-    """The session of a pipeline whose steps run here."""
-
-    def read_s3_file(self, bucket: str, key_prefix: str) -> str:
-        """The text of a property file, which lies on this machine."""
-        return Path(bucket, key_prefix).read_text(encoding="utf-8")
-
-
-def _split_file_uri(uri: str) -> tuple[str, str]:
-    """In the place of the SDK's function for S3: what `read_s3_file` gets."""
-    return "/", uri.removeprefix("file://").lstrip("/")
-
-
 @contextlib.contextmanager
 def local_steps(engine: Engine | None, watcher: "Watcher", execution: str) -> Iterator[None]:
     """While the block runs, a local pipeline's jobs are processes, or containers where there is an engine.
@@ -97,15 +80,19 @@ def local_steps(engine: Engine | None, watcher: "Watcher", execution: str) -> It
     `watcher` hears of each step. `execution` becomes the execution's id.
     """
 
-    class Watched(_WatchedExecution):
-        watcher_of_run, identity = watcher, execution
-
-    replacements: list[tuple[Any, str, Any]] = [
-        (sagemaker.local.local_session, "_LocalTransformJob", BatchTransform),
-        (sagemaker.local.entities, "_LocalPipelineExecution", Watched),
-        (sagemaker.local.pipeline, "parse_s3_url", _split_file_uri),
-    ]
-    with local_jobs(step_class(engine)), replaced(*replacements):
+    with (
+        local_jobs(step_class(engine)),
+        replaced(
+            (sagemaker.local.local_session, "_LocalTransformJob", BatchTransform),
+            (sagemaker.local.entities, "_LocalPipelineExecution", partial(_Execution, watcher, execution)),
+            # What `read_s3_file` gets.
+            (
+                sagemaker.local.pipeline,
+                "parse_s3_url",
+                lambda uri: ("/", uri.removeprefix("file://").lstrip("/")),
+            ),
+        ),
+    ):
         yield
 
 
@@ -122,24 +109,26 @@ class Watcher:
         """A step failed."""
 
 
-class _WatchedExecution(_LocalPipelineExecution):
-    watcher_of_run: Watcher
-    identity: str
-
-    def __init__(self, execution_id: str, *arguments: Any, **settings: Any) -> None:
-        super().__init__(self.identity, *arguments, **settings)
+class _Execution(_LocalPipelineExecution):
+    def __init__(
+        self, watcher: Watcher, identity: str, execution_id: str, *arguments: Any, **settings: Any
+    ) -> None:
+        """`identity` takes the place of `execution_id`, which the SDK draws."""
+        del execution_id
+        self.watcher = watcher
+        super().__init__(identity, *arguments, **settings)
 
     def mark_step_executing(self, step_name: str) -> None:
-        self.watcher_of_run.began(step_name)
+        self.watcher.began(step_name)
         super().mark_step_executing(step_name)
 
     def update_step_properties(self, step_name: str, step_properties: dict[str, Any]) -> None:
         super().update_step_properties(step_name, step_properties)
         if "ErrorMessage" not in step_properties:  # a Fail step is about to say that it failed
-            self.watcher_of_run.ended(step_name, step_properties)
+            self.watcher.ended(step_name, step_properties)
 
     def update_step_failure(self, step_name: str, failure_message: str) -> None:
-        self.watcher_of_run.failed(step_name, failure_message)
+        self.watcher.failed(step_name, failure_message)
         super().update_step_failure(step_name, failure_message)
 
 
@@ -153,9 +142,14 @@ class StepJob(NodeJob):
 
     def retrieve_artifacts(self, compose_data: Any, output_data_config: Any, job_name: str) -> str | None:
         """Model and output lie as on AWS: <output>/<job>/output/{model,output}.tar.gz."""
-        path = f"{output_data_config['S3OutputPath']}/{job_name}/output"
-        place = {**output_data_config, "S3OutputPath": path}
-        return super().retrieve_artifacts(compose_data, place, job_name)
+        return super().retrieve_artifacts(
+            compose_data,
+            {
+                **output_data_config,
+                "S3OutputPath": f"{output_data_config['S3OutputPath']}/{job_name}/output",
+            },
+            job_name,
+        )
 
     def _upload_processing_outputs(self, data_dir: str, processing_output_config: Any) -> None:
         """Results are moved, not copied: a prepared set may be large. What lies there already stays."""
@@ -180,76 +174,57 @@ class StepJob(NodeJob):
         (base / "model").mkdir(parents=True)
         with Path(archive.removeprefix("file://")).open("rb") as file:
             unpack(file, "the champion's model.tar.gz", base / "model")
-        address = _free_address()
-        url = f"http://{address[0]}:{address[1]}"
-        with (
-            self._server(base, environment, address),
-            _running(self._compose(), lambda process: self.job.stream(process, [base])) as process,
-        ):
-            _wait_until_ready(process, url)
-            yield url
+        # An address that no other server has: each run has a loopback address of its own, and a free port.
+        host = loopback_addresses(2)[0]
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            port = int(probe.getsockname()[1])
+        self._write_server(base, environment, host, port)
+        try:
+            with _running(self._compose(), lambda process: self.job.stream(process, [base])) as process:
+                _wait_until_ready(process, f"http://{host}:{port}")
+                yield f"http://{host}:{port}"
+        finally:
+            self.remove()
 
-    @contextlib.contextmanager
-    def _server(self, base: Path, environment: dict[str, str], address: tuple[str, int]) -> Iterator[None]:
-        """Write down the node that serves base/model at `address`; at the end nothing is left of it."""
+    def _write_server(self, base: Path, environment: dict[str, str], host: str, port: int) -> None:
+        """Write down the node that serves base/model at this address."""
         raise NotImplementedError
 
 
 class StepProcesses(StepJob, NodeProcesses):
     """The container of a pipeline's job, as processes."""
 
-    @contextlib.contextmanager
-    def _server(self, base: Path, environment: dict[str, str], address: tuple[str, int]) -> Iterator[None]:
+    def _write_server(self, base: Path, environment: dict[str, str], host: str, port: int) -> None:
+        """The script is the model's own where the step trusts it, else that of the checkout."""
         self.given = without_endpoint(environment)
+        try:
+            script = serving_script(base / "model", checkout.entry_points() / SCRIPT, environment)[0]
+        except ValueError as error:
+            raise JobFailed(str(error)) from None
         node = {
             "name": "server",
-            "command": [
-                sys.executable,
-                str(_serving_script(base / "model", environment)),
-                "--host",
-                address[0],
-            ],
+            "command": [sys.executable, str(script), "--host", host],
             "inherits": self._inherited(),
             "environment": {
                 **self._environment(base),
                 "SM_MODEL_DIR": str(base / "model"),
-                "SAGEMAKER_BIND_TO_PORT": str(address[1]),
+                "SAGEMAKER_BIND_TO_PORT": str(port),
             },
             "folder": str(base),
             "links": {},
         }
         self._nodes_file.write_text(json.dumps([node]), encoding="utf-8")
-        yield
-
-
-def _serving_script(model: Path, environment: dict[str, str]) -> Path:
-    """The script that serves a model: its own where the step trusts it, else that of the checkout."""
-    try:
-        return serving_script(model, checkout.entry_points() / SCRIPT, environment)[0]
-    except ValueError as error:
-        raise JobFailed(str(error)) from None
 
 
 class StepContainers(StepJob, NodeContainers):
     """The containers of a pipeline's job."""
 
-    @contextlib.contextmanager
-    def _server(self, base: Path, environment: dict[str, str], address: tuple[str, int]) -> Iterator[None]:
-        model = _Volume(str(base / "model"), f"{OPT_ML}/model")
-        service = self._service(self.hosts[0], "serve", [model], environment)
-        self._write({self.hosts[0]: {**service, "ports": [f"{address[0]}:{address[1]}:{SERVING_PORT}"]}})
-        try:
-            yield
-        finally:
-            self._remove()
-
-
-def _free_address() -> tuple[str, int]:
-    """An address that no other server has: each run has a loopback address of its own, and a free port."""
-    host = loopback_addresses(2)[0]
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return host, int(probe.getsockname()[1])
+    def _write_server(self, base: Path, environment: dict[str, str], host: str, port: int) -> None:
+        service = self._service(
+            self.hosts[0], "serve", [_Volume(str(base / "model"), f"{OPT_ML}/model")], environment
+        )
+        self._write({self.hosts[0]: {**service, "ports": [f"{host}:{port}:8080"]}})
 
 
 @contextlib.contextmanager
@@ -280,7 +255,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str) -> None:
             with contextlib.suppress(urllib3.exceptions.HTTPError):
                 if http.request("GET", f"{url}/ping", timeout=2.0).status == 200:
                     return
-            time.sleep(POLL)
+            time.sleep(0.05)
     raise JobFailed(f"the server was not ready after {SERVER_STARTS:.0f} s")
 
 
@@ -314,17 +289,16 @@ def _ask_for_all(url: str, headers: dict[str, str], files: list[Path], target: P
 
         def ask(path: Path) -> None:
             answer = http.request(
-                "POST", f"{url}/invocations", body=path.read_bytes(), headers=headers, timeout=ANSWER
+                "POST", f"{url}/invocations", body=path.read_bytes(), headers=headers, timeout=600.0
             )
             if answer.status != 200:
-                said = " ".join(answer.data.decode(errors="replace").split())[:SHOWN]
+                said = " ".join(answer.data.decode(errors="replace").split())[:300]
                 raise JobFailed(f"{path.name}: the model answered {answer.status}: {said}")
             (target / f"{path.name}.out").write_bytes(answer.data)
 
         pool = ThreadPoolExecutor(at_once)
         try:
-            for done in [pool.submit(ask, path) for path in files]:
-                done.result()
+            list(pool.map(ask, files))  # raises what the first of them does that fails
         except urllib3.exceptions.HTTPError as error:
             raise JobFailed(f"the server does not answer ({error})") from None
         finally:

@@ -1,1 +1,0 @@
-"""Searches for hyperparameters, here and on AWS."""
