@@ -8,12 +8,11 @@ import pytest
 from trapline.errors import UsageError
 from trapline.launching.checkout import Experiment
 from trapline.launching.flags import read_plan
-from trapline.launching.local.backend import PROCESSES, Runtime, put_channel
+from trapline.launching.local.backend import PROCESSES, Runtime, find_runtime, put_channel
 from trapline.launching.local.docker_engine import Engine
 from trapline.launching.local.workspace import open_workspace
 from trapline.launching.plan import Image
 from trapline.pipeline.command_line import read_command
-from trapline.pipeline.running import _runtime
 
 EXPERIMENT = Experiment("trial", "a trial", {"arch": "resnet18"})
 ENGINE = Engine("/bin/docker", ("/bin/docker", "compose"), "1000:1000", False, "image:1", "sha256:1")
@@ -33,8 +32,9 @@ def here(tmp_path, monkeypatch):
 
 def mounted(*words):
     """What the containers of a pipeline see beside its own folders."""
-    given = ["run", "--backend", "local", "--data", "raw", "--recipe", "small", *words]
-    return [here for here, _ in _runtime(read_command(given)).mounts]
+    command = read_command(["run", "--backend", "local", "--data", "raw", "--recipe", "small", *words])
+    phases = [config.weights for config in command.design.recipe.phases]
+    return [here for here, _ in find_runtime(command.backend, "image:1", phases, 1).mounts]
 
 
 @pytest.mark.parametrize("first", ["none", "s3://bucket/w.pth"])
