@@ -14,15 +14,15 @@ from tests.support.entry_jobs import QUICK, deterministic, history, same, tensor
 EXTENDED = f"""
 import sys
 sys.path.insert(0, {str(ENTRY_POINTS)!r})
-from trapline import losses, schedules
+from trapline import learning
 
 def squared_error(outputs, labels, settings):
     from torch.nn import functional
     wanted = functional.one_hot(labels, outputs.shape[1])
     return (outputs.softmax(dim=1) - wanted).square().sum(dim=1)
 
-losses.LOSSES["squared_error"] = losses.Loss(squared_error)
-schedules.SCHEDULES["linear"] = schedules.Schedule(schedules.shaped(lambda done: 1 - done))
+learning.LOSSES["squared_error"] = learning.Loss(squared_error)
+learning.SCHEDULES["linear"] = learning.Schedule(learning.shaped(lambda done: 1 - done))
 
 from torch import nn
 from trapline.models import own

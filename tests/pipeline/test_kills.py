@@ -66,7 +66,7 @@ def test_a_run_disturbed_at_random_moments_ends_with_the_same_submission(undistu
         assert process.wait(300) in (0, 1, 130, -9), output.read_text()
         started = (tmp_path / "runs" / "disturbed" / "pipeline.json").exists()
         words = ["run", "--resume", "runs/disturbed"] if started else words
-    last = place.pipeline("run", "--resume", "runs/disturbed", script=REAL)
+    last = place.pipeline(*words, script=REAL)  # also where it was killed before it wrote down anything
     assert last.returncode == 0, last.stderr
     assert place.leftovers() == []
     collected = tmp_path / "runs" / "disturbed" / "Collect"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tarfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +15,12 @@ from tests.support.pipeline_runs import PipelinePlace, run_words
 
 pytest.importorskip("sagemaker_training")
 
-from trapline.launching.local import running
+from trapline.errors import UsageError
+from trapline.launching.local import pipeline_runs, running
 from trapline.launching.local.backend import PROCESSES
 from trapline.launching.terminal import JobOutput
+from trapline.pipeline.command_line import read_command
+from trapline.pipeline.running import run
 
 STEPS = ["Prepare", "TrainPhase1", "PseudoLabel", "TrainPhase2", "Evaluate"]
 CONDITIONS = {"NothingNew": "No", "QualityGate": "Passed"}
@@ -227,6 +231,21 @@ def test_what_is_not_there_is_said_before_anything_starts(place):
         assert done.returncode == 2
         assert done.stderr.startswith(f"error: {message}")
     assert not (place.folder / "runs").exists()
+
+
+def test_a_run_that_was_killed_before_it_wrote_down_anything_is_given_again(tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(pipeline_runs, "run_pipeline", lambda make, folder, *_, **__: begun.append(folder))
+    monkeypatch.chdir(tmp_path)
+    folder = Path("runs", "night")
+    (folder / ".lock").mkdir(parents=True)
+    command = read_command(["run", "--backend", "process", "--data", "demo", "--name", "night"])
+    run(command)
+    assert begun == [folder]
+    (folder / "pipeline.json").touch()
+    with pytest.raises(UsageError, match="--name night: runs/night exists; run --resume runs/night goes on"):
+        run(command)
+    assert begun == [folder]
 
 
 @pytest.mark.slow

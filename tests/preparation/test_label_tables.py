@@ -106,6 +106,11 @@ def test_a_table_of_which_no_image_is_found_is_an_error_that_says_where_they_may
         read_source(folder, NO_RULE)
 
 
+def test_tables_of_which_every_row_is_contradicted_are_an_error(table):
+    with pytest.raises(TraplineError, match="the column Labels of its tables holds no label"):
+        read_source(table("1.jpg,1,a", "1.jpg,2,a"), NO_RULE)
+
+
 def test_tables_without_a_single_label_are_an_error(table):
     with pytest.raises(TraplineError, match="the column Labels of its tables holds no label"):
         read_source(table("1.jpg,,a"), NO_RULE)

@@ -65,7 +65,11 @@ def run(command: Command) -> None:
     folder = command.resume
     if folder is None:
         folder = Path(command.output or "runs") / command.run_name
-        new_folder(folder, f"--name {folder.name}: {folder} exists; run --resume {folder} goes on with it")
+        # A run that was killed before it wrote down anything leaves hidden entries at most.
+        if not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir()):
+            new_folder(
+                folder, f"--name {folder.name}: {folder} exists; run --resume {folder} goes on with it"
+            )
     from trapline.launching.local.pipeline_runs import Inputs, run_pipeline
     from trapline.pipeline.definition import make_pipeline, quiet_sdk
     from trapline.pipeline.frame import ARCHIVE, SOURCE

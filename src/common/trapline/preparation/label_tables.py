@@ -325,7 +325,7 @@ def _with_sound_labels(listed: pd.DataFrame, quarantined: list[Quarantined]) -> 
         for row, (image, word) in enumerate(zip(named_rows(listed), wrong, strict=True))
         if word is not None
     ]
-    return listed[[word is None for word in wrong]]
+    return listed.iloc[[row for row, word in enumerate(wrong) if word is None]]
 
 
 # --- the labels in a cell -----------------------------------------------------------------------------------
