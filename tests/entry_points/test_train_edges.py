@@ -83,7 +83,7 @@ def test_an_epoch_that_is_no_number_is_passed_over_and_every_row_says_which_is_k
     assert done.stdout.count(" best_epoch=2 ") == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_mnasnet_that_was_stopped_goes_on_and_ends_like_one_that_was_not(train, monkeypatch):
     whole, undisturbed = train("--epochs", "2", "--dropout", "0.3", folder="whole")
     assert whole.returncode == 0, whole.stderr

@@ -131,7 +131,7 @@ def test_one_label_an_image_has_test_scores_too(small_demo, tmp_path, call_scrip
     assert "target: val_acc 0.001 reached after 1 epochs" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_multi_label_job_ends_like_one_never_killed(mosaics, tmp_path, call_script):
     flags = [*TWO_EPOCHS, "--epochs", 4, "--validate-every", 2, "--schedule", "plateau"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -107,7 +107,7 @@ def test_such_a_job_measures_nothing_and_runs_in_fp32_with_row_major_tensors(
 
 
 @on_cpu
-@pytest.mark.slow
+@pytest.mark.long  # as with two ranks, below
 def test_a_job_that_is_killed_goes_on_with_what_it_has_measured(small_demo, tmp_path, measuring):
     folders = {name: tmp_path / name for name in ("whole", "killed", "plain")}
     run(measuring, folders["whole"], small_demo, 3)

@@ -27,12 +27,13 @@ LIGHT = (
     "mnasnet0_75", "mnasnet1_0", "mnasnet1_3", "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf",
     "regnet_y_400mf", "resnet18", "resnet18_32px", "shufflenet_v2_x0_5", "squeezenet1_1",
 )  # fmt: skip
-HEAVY = (
-    "alexnet", "convnext_tiny", "densenet121", "efficientnet_v2_s", "inception_v3", "maxvit_t",
-    "resnet50_64px", "resnet50_imagenet", "resnext50_32x4d", "swin_t", "swin_v2_t", "vgg11", "vgg11_bn",
-    "vit_b_32", "wide_resnet50_2",
+HEAVY = ("inception_v3", "resnet50_64px", "swin_t")
+HEAVIEST = (  # of the kinds of those before
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_v2_s", "maxvit_t", "resnet50_imagenet",
+    "resnext50_32x4d", "swin_v2_t", "vgg11", "vgg11_bn", "vit_b_32", "wide_resnet50_2",
 )  # fmt: skip
-EVERY = [*LIGHT, *(pytest.param(arch, marks=pytest.mark.slow) for arch in HEAVY)]
+EVERY = [*LIGHT, *(pytest.param(arch, marks=pytest.mark.slow) for arch in HEAVY),
+         *(pytest.param(arch, marks=pytest.mark.long) for arch in HEAVIEST)]  # fmt: skip
 
 
 def family(arch):

@@ -13,9 +13,8 @@ from tests.support.launching import Place, only_run, record, repeatable, rows, s
 pytest.importorskip("sagemaker_training")
 pytestmark = pytest.mark.slow
 
-MOMENTS = {"Ctrl-C": 10, "SIGKILL of the launcher": 5}
+MOMENTS = 8
 LONGEST = 9.0  # seconds: from loading Python to packing the artefact
-SIGNALS = {"Ctrl-C": signal.SIGINT, "SIGKILL of the launcher": signal.SIGKILL}
 LONG = tiny(epochs=25, arch="shufflenet_v2_x0_5")  # more than a job ends while it is being killed
 
 
@@ -33,18 +32,18 @@ def undisturbed(tmp_path_factory, small_demo):
     return weights(only_run(place.folder), place.folder / "model")
 
 
-@pytest.mark.parametrize("how", SIGNALS)
-def test_at_random_moments_nothing_is_left_after_the_next_command(place, small_demo, how):
-    moments = random.Random(how)
+def test_ended_at_random_moments_nothing_is_left_after_the_next_command(place, small_demo):
+    moments = random.Random(0)
     arguments = ["--backend", "process", "--prepared", small_demo, *tiny(epochs=2)]
-    for number in range(MOMENTS[how]):
+    for number in range(MOMENTS):
+        sent = (signal.SIGINT, signal.SIGKILL)[number % 2]
         output = place.folder / f"output-{number}.txt"
         launcher = place.start("resnet18_baseline", *arguments, output=output)
         time.sleep(moments.uniform(0, LONGEST))
-        launcher.send_signal(SIGNALS[how])
+        launcher.send_signal(sent)
         code = launcher.wait(60)
         said = output.read_text()
-        if SIGNALS[how] == signal.SIGINT:
+        if sent == signal.SIGINT:
             assert code in (0, 130), said  # 0: it had ended before
             assert "Traceback" not in said, said
             assert place.leftovers() == []
@@ -54,9 +53,9 @@ def test_at_random_moments_nothing_is_left_after_the_next_command(place, small_d
     finished = [run for run in (place.folder / "runs").glob("resnet18-*") if (run / "model.tar.gz").exists()]
     histories = [repeatable(run) for run in finished]
     assert all(history == histories[0] for history in histories)
-    if SIGNALS[how] == signal.SIGINT:
-        states = {record(run)["status"] for run in (place.folder / "runs").glob("resnet18-*")}
-        assert states <= {"Stopped", "Completed"}
+    states = {record(run)["status"] for run in (place.folder / "runs").glob("resnet18-*")}
+    assert "Completed" in states
+    assert states <= {"Stopped", "Completed", "InProgress"}  # the last: of a launcher that was killed
 
 
 @pytest.mark.parametrize("name", ["train.py", "sagemaker_training", "supervisor.py"])
@@ -77,25 +76,27 @@ def test_a_killed_part_of_the_job_ends_it_with_a_message(place, small_demo, name
     assert place.leftovers() == []
 
 
-@pytest.mark.parametrize("grace", [2.0, 0.0], ids=["after a warning", "at once"])
-def test_a_spot_interruption_is_gone_on_from_to_the_same_weights(place, small_demo, undisturbed, grace):
-    output = place.folder / "output.txt"
+def test_spot_interruptions_with_a_warning_and_without_are_gone_on_from_to_the_same_weights(
+    place, small_demo, undisturbed
+):
     arguments = ["--backend", "process", "--prepared", small_demo, *LONG]
-    launcher = place.start("resnet18_baseline", *arguments, output=output)
-    wait_for("epoch_2_start", output, launcher)
-    job = [
-        process
-        for process in psutil.Process(launcher.pid).children(recursive=True)
-        if any(name in " ".join(process.cmdline()) for name in ("train.py", "sagemaker_training"))
-    ]
-    for number, pause in ((signal.SIGTERM, grace), (signal.SIGKILL, 0.0)):
-        for process in job:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-        time.sleep(pause)
-    assert launcher.wait(60) == 1
-    assert record(only_run(place.folder))["status"] == "Failed"
-    assert place.leftovers() == []
+    for line, grace in (("epoch_2_start", 2.0), ("resumed after epoch ", 0.0)):
+        output = place.folder / f"output with {grace} s.txt"
+        launcher = place.start("resnet18_baseline", *arguments, output=output)
+        wait_for(line, output, launcher)
+        job = [
+            process
+            for process in psutil.Process(launcher.pid).children(recursive=True)
+            if any(name in " ".join(process.cmdline()) for name in ("train.py", "sagemaker_training"))
+        ]
+        for number, pause in ((signal.SIGTERM, grace), (signal.SIGKILL, 0.0)):
+            for process in job:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+            time.sleep(pause)
+        assert launcher.wait(60) == 1
+        assert record(max((place.folder / "runs").glob("resnet18-*")))["status"] == "Failed"
+        assert place.leftovers() == []
     again = place.run("resnet18_baseline", *arguments)
     assert again.returncode == 0, again.stderr
     assert "resumed after epoch " in again.stdout
