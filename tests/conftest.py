@@ -23,17 +23,23 @@ from trapline import console
 gc.disable()  # until all tests are collected, which makes millions of objects and no garbage
 ROOT = Path(__file__).parents[1]
 ENTRY_POINTS = ROOT / "entry_points"
-HEAVY_ROOMS = ("pipeline", "entry_points", "launching")  # the heaviest first
+HEAVIEST_FIRST = (
+    "pipeline/test_kills.py", "launching/local/test_interruptions.py", "launching/local/test_processes.py",
+    "entry_points/test_train_distributed.py", "launching/local/test_many_jobs.py",
+    "pipeline/", "entry_points/", "launching/",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    """Rooms whose files take long come first, so that no process is left with one of them at the end."""
-    rooms = (*HEAVY_ROOMS, "")
-    items.sort(key=lambda item: rooms.index(_room(item) if _room(item) in rooms else ""))
+    """Files that take long come first, so that no process is left with one of them at the end."""
+    items.sort(key=_turn)
 
 
-def _room(item):
-    return item.path.relative_to(ROOT / "tests").parts[0]
+def _turn(item):
+    path = item.path.relative_to(ROOT / "tests").as_posix()
+    return next(
+        (turn for turn, place in enumerate(HEAVIEST_FIRST) if path.startswith(place)), len(HEAVIEST_FIRST)
+    )
 
 
 def pytest_collection_finish():

@@ -93,6 +93,19 @@ def test_options_that_cannot_be_are_a_usage_error(options, named, tmp_path):
         trapline.prepare("demo", tmp_path, **options)
 
 
+def test_several_inputs_and_paths_of_any_kind_are_taken(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("trapline.preparation.preparing.prepare", seen.append)
+    monkeypatch.setattr(jobs, "open_prepared", lambda folder: folder)
+    for given in ([tmp_path / "a", "b"], tmp_path / "a"):
+        trapline.prepare(given, tmp_path, classes=tmp_path / "classes.csv", columns=["path=file name"])
+    assert [options.input for options in seen] == [(str(tmp_path / "a"), "b"), (str(tmp_path / "a"),)]
+    assert {options.classes for options in seen} == {str(tmp_path / "classes.csv")}
+    assert seen[0].columns == ("path=file name",)
+    with pytest.raises(trapline.UsageError, match="input"):
+        trapline.prepare([], tmp_path)
+
+
 def test_what_cannot_be_read_is_an_error_of_trapline(tmp_path):
     for wrong in (
         lambda: trapline.open_prepared(tmp_path),

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_on_another_system_they_are_skipped_with_the_reason(machine):
 
 # --- .ci/run ------------------------------------------------------------------------------------------------
 
-README = "## Tests\n\n```bash\necho the tests of the README ran\n```\n"
+README = "## Tests\n\n```bash\necho the tests of the README ran && touch .pytest_cache\n```\n"
 
 
 @pytest.fixture
@@ -143,6 +144,32 @@ def test_with_an_engine_and_an_image_the_docker_tests_run(machine, project):
     assert "pytest -m docker required" in done.stdout
 
 
+def test_where_a_docker_test_fails_the_run_fails_and_shows_it_after_the_other_tests(machine, project):
+    write(project / ".venv" / "bin", pytest="echo 1 failed; exit 1")
+    done = ci(machine, project)
+    assert done.returncode == 1
+    assert "the tests of the README ran" in done.stdout
+    assert done.stderr.splitlines()[-1] == "1 failed"
+
+
+def test_where_the_image_cannot_be_built_the_run_fails_and_shows_why(machine, project):
+    write(project / "docker", **{"build.sh": "echo no space left; exit 1"})
+    done = ci(machine, project)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "no space left"
+    assert "-m docker" not in done.stdout
+
+
+def test_where_another_test_fails_what_runs_beside_it_is_ended(machine, project):
+    write(project / "docker", **{"build.sh": f"echo $$ > {machine}/builds; exec sleep 100"})
+    (project / "README.md").write_text(
+        f"## Tests\n\n```bash\nuntil [ -s {machine}/builds ]; do sleep 0.1; done; false\n```\n"
+    )
+    done = ci(machine, project)
+    assert done.returncode == 1
+    assert not Path("/proc", (machine / "builds").read_text().strip()).exists()
+
+
 @pytest.mark.parametrize(("harm", "reason"), [(no_engine, "no memory"), (no_base, "no mirror answers")])
 def test_where_an_engine_could_have_run_but_did_not_the_run_fails_after_the_other_tests(
     machine, project, harm, reason
@@ -151,7 +178,7 @@ def test_where_an_engine_could_have_run_but_did_not_the_run_fails_after_the_othe
     done = ci(machine, project)
     assert done.returncode == 1
     assert "the tests of the README ran" in done.stdout
-    assert "pytest" not in done.stdout
+    assert "-m docker" not in done.stdout
     assert done.stderr.splitlines()[-1].startswith("Docker tests: FAILED")
     assert reason in done.stderr.splitlines()[-1]
 

@@ -266,6 +266,7 @@ def train_options(folder, host="algo-1"):
 
 def test_the_toolkit_trains_what_the_job_brings_and_leaves_the_artefact(docker, image, tmp_path, small_demo):
     values = {
+        "arch": "shufflenet_v2_x0_5",
         "weights": "none",
         "image_size": 32,
         "epochs": 1,

@@ -22,7 +22,6 @@ pytest.importorskip("sagemaker_training")
 pytestmark = pytest.mark.docker
 
 LOCAL, PROCESS = ["--backend", "local"], ["--backend", "process"]
-ARCH = "shufflenet_v2_x0_5"
 EPOCHS = 25  # more than a job ends while the next command starts
 SECRETS = {
     "AWS_ACCESS_KEY_ID": "AKIAPLANTED0000000001",
@@ -56,7 +55,7 @@ def finished(tmp_path_factory, small_demo, engine):
     done = {}
     for backend in (PROCESS, LOCAL):
         place = Place(tmp_path_factory.mktemp(backend[1]))
-        words = [*backend, "--prepared", small_demo, *tiny(epochs=EPOCHS, arch=ARCH)]
+        words = [*backend, "--prepared", small_demo, *tiny(epochs=EPOCHS)]
         completed = place.run("resnet18_baseline", *words, **SECRETS)
         assert completed.returncode == 0, completed.stdout + completed.stderr
         done[backend[1]] = place, completed, only_run(place.folder)
@@ -156,7 +155,7 @@ def test_a_failing_job_shows_its_own_message_and_leaves_nothing(place, small_dem
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_launcher_stops_its_containers_and_exits_130(place, small_demo, engine, number):
     output = place.folder / "output.txt"
-    words = [*LOCAL, "--prepared", small_demo, *tiny(epochs=5000, arch=ARCH)]
+    words = [*LOCAL, "--prepared", small_demo, *tiny(epochs=5000)]
     launcher = place.start("resnet18_baseline", *words, output=output)
     wait_for("epoch=1 ", output, launcher)
     assert left_in_docker(engine)
@@ -171,7 +170,7 @@ def test_after_a_killed_launcher_the_next_command_sweeps_and_goes_on_to_the_same
     place, small_demo, finished, engine, tmp_path
 ):
     output = place.folder / "output.txt"
-    words = [*LOCAL, "--prepared", small_demo, *tiny(epochs=EPOCHS, arch=ARCH)]
+    words = [*LOCAL, "--prepared", small_demo, *tiny(epochs=EPOCHS)]
     launcher = place.start("resnet18_baseline", *words, output=output)
     wait_for("epoch_2_start", output, launcher)
     kill_family(launcher)
@@ -196,21 +195,21 @@ def kill_family(launcher):
     launcher.wait()
 
 
-@pytest.mark.parametrize("grace", [2.0, 0.0], ids=["a warning that is heeded", "no time"])
-def test_a_spot_interruption_of_the_container_is_gone_on_from_to_the_same_weights(
-    place, small_demo, finished, engine, tmp_path, grace
+def test_spot_interruptions_with_a_warning_and_without_are_gone_on_from_to_the_same_weights(
+    place, small_demo, finished, engine, tmp_path
 ):
-    output = place.folder / "output.txt"
-    words = [*LOCAL, "--prepared", small_demo, *tiny(epochs=EPOCHS, arch=ARCH)]
-    launcher = place.start("resnet18_baseline", *words, output=output)
-    wait_for("epoch_2_start", output, launcher)
-    (container,) = ask(engine, "ps", "-q", "--filter", f"label={LABEL}").split()
-    subprocess.run([engine.docker, "kill", "--signal", "TERM", container], capture_output=True)
-    time.sleep(grace)
-    subprocess.run([engine.docker, "kill", container], capture_output=True)
-    assert launcher.wait(60) == 1
-    assert record(only_run(place.folder))["status"] == "Failed"
-    assert nothing_is_left(place, engine)
+    words = [*LOCAL, "--prepared", small_demo, *tiny(epochs=EPOCHS)]
+    for line, grace in (("epoch_2_start", 2.0), ("resumed after epoch ", 0.0)):
+        output = place.folder / f"output with {grace} s.txt"
+        launcher = place.start("resnet18_baseline", *words, output=output)
+        wait_for(line, output, launcher)
+        (container,) = ask(engine, "ps", "-q", "--filter", f"label={LABEL}").split()
+        subprocess.run([engine.docker, "kill", "--signal", "TERM", container], capture_output=True)
+        time.sleep(grace)
+        subprocess.run([engine.docker, "kill", container], capture_output=True)
+        assert launcher.wait(60) == 1
+        assert record(newest(place))["status"] == "Failed"
+        assert nothing_is_left(place, engine)
     again = place.run("resnet18_baseline", *words)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "resumed after epoch " in again.stdout
@@ -222,7 +221,7 @@ def test_two_instances_train_as_two_processes_do_and_leave_one_artefact(place, s
     runs = {}
     for backend in (PROCESS, LOCAL):
         words = [*backend, "--prepared", small_demo, "--instance-count", 2, "--job-name", backend[1],
-                 *tiny(arch=ARCH)]  # fmt: skip
+                 *tiny()]  # fmt: skip
         done = place.run("resnet18_baseline", *words, OMP_NUM_THREADS="1")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "ranks=2" in done.stdout
@@ -240,7 +239,7 @@ def test_raw_images_in_s3_are_read_with_credentials_that_no_file_holds(place, cl
         store.upload(class_folders, "raw")
         environment = store.environment | SECRETS
         words = [*LOCAL, "--data", f"s3://{BUCKET}/raw", "--prepare", "short-side=32", "split=random",
-                 "shares=0.5,0.25,0.25", *tiny(batch_size=4, arch=ARCH)]  # fmt: skip
+                 "shares=0.5,0.25,0.25", *tiny(batch_size=4)]  # fmt: skip
         with output.open("w") as file:
             launcher = subprocess.Popen(
                 place.command("resnet18_baseline", *words), cwd=place.folder,
@@ -282,7 +281,7 @@ def test_what_containers_write_belongs_to_the_user(place, small_demo, engine):
                 f"--inh-caps={caps}", f"--ambient-caps={caps}"]  # fmt: skip
         for folder in (*place.folder.parents[:2], place.folder, place.temporary, shown):
             folder.chmod(0o777)
-    words = [*LOCAL, *DEMO, *tiny(arch=ARCH)]
+    words = [*LOCAL, *DEMO, *tiny()]
     environment = place.environment | {"HOME": str(place.folder)}
     done = subprocess.run(
         [*user, *place.command("resnet18_baseline", *words)], cwd=place.folder, env=environment,
@@ -301,8 +300,8 @@ def test_an_interrupted_pipeline_that_read_its_images_from_s3_leaves_nothing_run
 
     output = place.folder / "output.txt"
     words = ["run", *LOCAL, "--data", class_folders, "--trial-s3", "--prepare", "short-side=32",
-             "split=random", "shares=0.5,0.25,0.25", "--set", "image_size=32", "batch_size=4", "weights=none",
-             "--name", "stopped"]  # fmt: skip
+             "split=random", "shares=0.5,0.25,0.25", "--set", "arch=shufflenet_v2_x0_5", "image_size=32",
+             "batch_size=4", "weights=none", "--name", "stopped"]  # fmt: skip
     with output.open("w") as file:
         pipeline = subprocess.Popen(
             [*REAL, *map(str, words)], cwd=place.folder, env=place.environment, stdout=file,
@@ -323,8 +322,9 @@ def test_the_whole_pipeline_ends_as_it_does_in_processes(place, engine):
     from tests.support.pipeline_runs import REAL
 
     words = ["run", "--data", "demo", "--prepare", "demo-images=160", "demo-unlabeled=24", "demo-sites=12",
-             "max-quarantine=0.2", "--set", "image_size=32", "num_workers=0", "deterministic=true",
-             "--param", "EpochsPhase1=1", "EpochsPhase2=1", "QualityGate=100"]  # fmt: skip
+             "max-quarantine=0.2", "short-side=64", "--set", "arch=shufflenet_v2_x0_5", "image_size=32",
+             "num_workers=0", "deterministic=true", "--param", "EpochsPhase1=1", "EpochsPhase2=1",
+             "QualityGate=100"]  # fmt: skip
     for backend in ("process", "local"):
         done = subprocess.run(
             [*REAL, *words, "--backend", backend, "--name", backend], cwd=place.folder,

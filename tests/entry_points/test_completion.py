@@ -1,6 +1,8 @@
 """Whether data are those that an execution has completed with: Prepare says it, Collect records it."""
 
+import functools
 import json
+import shutil
 
 import pytest
 
@@ -12,10 +14,8 @@ from trapline.storage import write_json
 NEW = {"data": "", "settings": ""}
 
 
-@pytest.fixture
-def raw(tmp_path):
+def draw(folder):
     """Images of two classes at six sites, and two unlabelled ones, one of them damaged."""
-    folder = tmp_path / "raw"
     for number in range(24):
         write_jpeg(folder / "ab"[number % 2] / f"cam{number % 6}_{number}.jpg", number)
     write_jpeg(folder / "unlabeled" / "cam0_90.jpg", 90)
@@ -23,22 +23,42 @@ def raw(tmp_path):
     return folder
 
 
+def prepared(call_script, source, place, *flags):
+    """Prepare as the pipeline does, into a new folder of `place`: the folder, version.json, the log."""
+    output = place / f"out{len(list(place.iterdir()))}"
+    (place / "completed").mkdir(exist_ok=True)
+    done = call_script(
+        "prepare.py", "--input", source, "--output", output, "--processes", "1", "--split", "random",
+        "--max-quarantine", "0.5", "--source-name", "s3://traps/raw/", "--shares", "0.5,0.25,0.25",
+        "--completed", place / "completed", *flags,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return output, json.loads((output / "version.json").read_text()), done.stdout
+
+
+@pytest.fixture
+def raw(tmp_path):
+    return draw(tmp_path / "raw")
+
+
 @pytest.fixture
 def prepare(raw, tmp_path, call_script):
-    """Prepare the images as the pipeline does: (*flags) -> the folder, what version.json says, the log."""
+    """Prepare the images: (*flags) -> as `prepared`."""
+    return functools.partial(prepared, call_script, raw, tmp_path)
 
-    def run(*flags, source=raw):
-        output = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
-        (tmp_path / "completed").mkdir(exist_ok=True)
-        done = call_script(
-            "prepare.py", "--input", source, "--output", output, "--processes", "1", "--split", "random",
-            "--max-quarantine", "0.5", "--source-name", "s3://traps/raw/", "--shares", "0.5,0.25,0.25",
-            "--completed", tmp_path / "completed", *flags,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return output, json.loads((output / "version.json").read_text()), done.stdout
 
-    return run
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, call_script):
+    """The folder of the images as they were drawn, prepared without further flags. Read it only."""
+    place = tmp_path_factory.mktemp("plain")
+    return prepared(call_script, draw(place / "raw"), place)[0]
+
+
+@pytest.fixture
+def copied(plain, tmp_path):
+    """A copy of it, beside the empty folder for a record."""
+    (tmp_path / "completed").mkdir()
+    return shutil.copytree(plain, tmp_path / "copied")
 
 
 def test_the_first_execution_finds_no_record_and_the_next_the_settings_of_the_first(prepare, tmp_path):
@@ -80,13 +100,17 @@ CHANGES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
-def test_every_change_of_the_data_is_something_new(prepare, raw, tmp_path, change):
-    output, _, _ = prepare()
-    write_record(output, ["code=1"], tmp_path / "completed")
+def test_every_change_of_the_data_is_something_new(plain, prepare, raw, tmp_path, change):
+    write_record(plain, ["code=1"], tmp_path / "completed")
     CHANGES[change](raw)
     _, state, log = prepare()
     assert state["completed_with"] == ""
     assert "not those of the last completed execution" in log
+
+
+@pytest.mark.slow
+def test_the_same_images_in_another_folder_are_nothing_new(plain, prepare):
+    assert data_digest(prepare()[0]) == data_digest(plain)
 
 
 @pytest.mark.slow
@@ -96,8 +120,7 @@ def test_every_change_of_the_data_is_something_new(prepare, raw, tmp_path, chang
      ["--site-regex", "(?P<site>cam[0-9])_"], ["--site-regex", "(?P<site>cam[0-9])(?P<sequence>_[0-9])"]],
     ids=lambda flags: flags[-1],
 )  # fmt: skip
-def test_every_option_of_the_preparation_is_something_new(prepare, flags):
-    plain, _, _ = prepare()
+def test_every_option_of_the_preparation_is_something_new(plain, prepare, flags):
     other, _, _ = prepare(*flags)
     assert data_digest(plain) != data_digest(other)
 
@@ -128,18 +151,17 @@ def test_other_weights_at_the_same_place_are_something_new(prepare, tmp_path):
         ("{}", "is damaged"),
     ],
 )  # fmt: skip
-def test_a_record_that_says_nothing_is_none_and_that_is_said(prepare, tmp_path, content, said):
-    output, _, _ = prepare()
+def test_a_record_that_says_nothing_is_none_and_that_is_said(copied, tmp_path, content, said):
     (tmp_path / "completed" / "last.json").write_text(content)
-    assert said in write_state(output, tmp_path / "completed")
-    assert json.loads((output / "version.json").read_text())["completed_with"] == ""
+    assert said in write_state(copied, tmp_path / "completed")
+    assert json.loads((copied / "version.json").read_text())["completed_with"] == ""
 
 
-def test_an_empty_record_is_not_taken_for_that_of_empty_settings(prepare, tmp_path):
-    output, state, _ = prepare()
-    write_json(tmp_path / "completed" / "last.json", {"data": state["data"], "settings": ""})
-    write_state(output, tmp_path / "completed")
-    assert json.loads((output / "version.json").read_text())["completed_with"] == ""
+def test_an_empty_record_is_not_taken_for_that_of_empty_settings(copied, tmp_path):
+    data = json.loads((copied / "version.json").read_text())["data"]
+    write_json(tmp_path / "completed" / "last.json", {"data": data, "settings": ""})
+    write_state(copied, tmp_path / "completed")
+    assert json.loads((copied / "version.json").read_text())["completed_with"] == ""
 
 
 def test_outside_of_a_pipeline_nothing_is_said_or_recorded(raw, tmp_path, call_script):

@@ -13,9 +13,13 @@ from trapline.augmentation import VIEWS
 from trapline.data.prepared import open_prepared
 from trapline.evaluation import evaluating as evaluation
 from trapline.evaluation.choices import ViewLogits
+from trapline.evaluation.sequences import sequences_of
 from trapline.images.canonical import decode_packed
+from trapline.inference import predictor as prediction
 from trapline.inference.predictor import load_predictor
 from trapline.models.artefact import opened_artefact
+from trapline.scoring.pooling import pooled_logits
+from trapline.training.speed import Speed
 
 FAST = ["--precision", "fp32", "--resamples", "200"]
 
@@ -61,6 +65,27 @@ def test_a_better_phase_2_is_the_champion_and_its_artefact_is_written(evaluate, 
     assert {name: description[name] for name in ("temperature", "views", "training_job")} == {
         name: champion[name] for name in ("temperature", "views", "training_job")
     }
+
+
+def test_precision_and_format_are_chosen_once_and_both_phases_and_the_test_part_run_so(
+    evaluate, models, monkeypatch
+):
+    choices, used, view_logits = iter([True, False, False]), [], evaluation.view_logits
+
+    def choose(ways, *_, **__):
+        return Speed("this machine", "fp32", next(choices), "measured")
+
+    def outputs(predictor, part, doing):
+        used.append((doing, predictor.execution.channels_last))
+        return view_logits(predictor, part, doing)
+
+    monkeypatch.setattr(prediction, "choose_speed", choose)
+    monkeypatch.setattr(evaluation, "view_logits", outputs)
+    evaluate(models["plain"], models["better"], "--views", "none")
+    assert used == [
+        ("phase1 on validation", True), ("phase2 on validation", True), ("champion on test", True),
+    ]  # fmt: skip
+    assert list(choices) == [False, False]
 
 
 @pytest.mark.slow
@@ -147,10 +172,13 @@ def test_the_test_predictions_are_those_of_the_champions_artefact(
     tmp_path,
 ):
     report = evaluate(models["better"], None, "--views", "flip")
-    part = open_prepared(many_sites, parts=["test"]).part("test")
+    prepared = open_prepared(many_sites, parts=["test"])
+    part = prepared.part("test")
     predictor = load_predictor(tmp_path / "evaluation" / "champion" / "model.tar.gz", precision="fp32")
     assert predictor.views == ("plain", "horizontal_flip")
     logits = predictor.logits(decode_packed(part.jpeg(row)) for row in range(len(part)))
+    if predictor.description.pool_sequences:
+        logits = pooled_logits(logits, sequences_of(part, prepared.description))
     expected = predictor.probabilities(logits)
     with (tmp_path / "evaluation" / "test_predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

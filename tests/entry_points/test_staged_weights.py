@@ -8,7 +8,7 @@ import torch
 from tests.support.entry_jobs import QUICK, tensors
 from tests.support.launching import Place, only_run, tiny
 from trapline.models.build import build_model
-from trapline.models.weights import describe, manifest, published
+from trapline.models.staged import describe, manifest, published
 from trapline.storage import write_json
 
 ARCH = "shufflenet_v2_x0_5"

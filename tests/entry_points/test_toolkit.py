@@ -60,7 +60,7 @@ def train(container, **changes):
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=container)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # every job of tests/launching/local/test_processes.py runs under the toolkit
 def test_the_toolkit_trains_and_leaves_the_artefact_where_sagemaker_takes_it(container):
     done = train(container)
     assert done.returncode == 0, done.stdout + done.stderr

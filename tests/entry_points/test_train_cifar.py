@@ -5,8 +5,7 @@ import json
 import pytest
 import torch
 
-from tests.entry_points.test_train_resumed import kill_in_epoch
-from tests.support.entry_jobs import deterministic, history, same, tensors
+from tests.support.entry_jobs import deterministic, history, same, stop_in_epoch, tensors
 from trapline.data.prepared import open_prepared
 from trapline.inference.predictor import load_predictor
 
@@ -54,17 +53,18 @@ def test_images_in_memory_train_the_same_weights(fast, small_demo, tmp_path, cal
 
 
 @pytest.mark.slow
-def test_a_killed_job_with_look_ahead_ends_like_one_never_killed(small_demo, tmp_path, call_script):
+def test_a_stopped_job_with_look_ahead_ends_like_one_never_stopped(small_demo, tmp_path, call_script):
     flags = [*FAST, "--epochs", "3", "--in-memory"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     done = call_script("train.py", "--prepared", small_demo, "--output", whole, *flags)
     assert done.returncode == 0, done.stderr
-    kill_in_epoch(2, small_demo, killed, *flags)
-    again = call_script("train.py", "--prepared", small_demo, "--output", killed, *flags)
+    job = ["--prepared", small_demo, "--output", stopped, *flags]
+    stop_in_epoch(2, call_script, *job)
+    again = call_script("train.py", *job)
     assert "resumed after epoch 1" in again.stdout
-    assert deterministic(history(killed)) == deterministic(history(whole))
-    assert same(tensors(killed, "last"), tensors(whole, "last"))
-    assert same(tensors(killed), tensors(whole))
+    assert deterministic(history(stopped)) == deterministic(history(whole))
+    assert same(tensors(stopped, "last"), tensors(whole, "last"))
+    assert same(tensors(stopped), tensors(whole))
 
 
 @pytest.mark.slow

@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from tests.support.entry_jobs import QUICK, deterministic, history, same, tensors
+from tests.support.entry_jobs import QUICK, deterministic, history, same, stop_in_epoch, tensors
 from trapline.models.artefact import load_model
-from trapline.training import job, validation
+from trapline.training import validation
 
 SMALL = [*QUICK, "--arch", "mnasnet0_5", "--precision", "fp32"]
 
@@ -84,19 +84,13 @@ def test_an_epoch_that_is_no_number_is_passed_over_and_every_row_says_which_is_k
 
 
 @pytest.mark.long
-def test_a_mnasnet_that_was_stopped_goes_on_and_ends_like_one_that_was_not(train, monkeypatch):
+def test_a_mnasnet_that_was_stopped_goes_on_and_ends_like_one_that_was_not(
+    train, small_demo, tmp_path, call_script
+):
     whole, undisturbed = train("--epochs", "2", "--dropout", "0.3", folder="whole")
     assert whole.returncode == 0, whole.stderr
-    write, flags = job.metrics.emit, ["--epochs", "2", "--dropout", "0.3"]
-
-    def stop_in_epoch_2(row):
-        if row["epoch"] == 2:
-            raise RuntimeError("stopped by the test")
-        write(row)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(job.metrics, "emit", stop_in_epoch_2)
-        assert train(*flags)[0].returncode == 1
+    flags = ["--epochs", "2", "--dropout", "0.3"]
+    stop_in_epoch(2, call_script, "--prepared", small_demo, "--output", tmp_path / "run", *SMALL, *flags)
     resumed, folder = train(*flags)
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed after epoch 1" in resumed.stdout

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from tests.support.entry_jobs import QUICK, history, same, tensors
+from tests.support.entry_jobs import QUICK, history, same, stop_in_epoch, tensors
 from trapline.data import loader
-from trapline.training import data, job
+from trapline.training import data
 from trapline.training.loop import Learner
 
 # No batch normalisation in it, but dropout, whose generator must be put back too.
@@ -109,17 +109,8 @@ def test_only_the_epoch_in_which_memory_ran_out_begins_again_and_a_resumed_job_k
     assert "in epoch 2; it begins again with 8 x 2" in whole.stdout
     assert [row["epoch"] for row in history(tmp_path / "whole")] == [1, 2, 3]
     calls.clear()
-    stopped, write = RuntimeError("stopped by the test"), job.metrics.emit
-
-    def stop_in_epoch_3(row):
-        if row["epoch"] == 3:
-            raise stopped
-        write(row)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(job.metrics, "emit", stop_in_epoch_3)
-        flags = ("--prepared", small_demo, "--output", tmp_path / "resumed", *AUTO, "--epochs", "3")
-        assert call_script("train.py", *flags).returncode == 1
+    flags = ["--prepared", small_demo, "--output", tmp_path / "resumed", *AUTO, "--epochs", "3"]
+    stop_in_epoch(3, call_script, *flags)
     monkeypatch.undo()  # all the memory of the world, and a formula that says otherwise
     resumed = call_script("train.py", *flags)
     assert "resumed after epoch 2" in resumed.stdout

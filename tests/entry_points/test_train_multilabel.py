@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import ENTRY_POINTS
-from tests.entry_points.test_train_resumed import kill_in_epoch
-from tests.support.entry_jobs import QUICK, deterministic, same, tensors
+from tests.support.entry_jobs import QUICK, deterministic, same, stop_in_epoch, tensors
 from tests.support.mosaics import drawn_images, make_mosaics
 from trapline import metrics
 from trapline.data.loader import LoaderSettings, make_loader
@@ -132,18 +131,19 @@ def test_one_label_an_image_has_test_scores_too(small_demo, tmp_path, call_scrip
 
 
 @pytest.mark.long
-def test_a_killed_multi_label_job_ends_like_one_never_killed(mosaics, tmp_path, call_script):
+def test_a_stopped_multi_label_job_ends_like_one_never_stopped(mosaics, tmp_path, call_script):
     flags = [*TWO_EPOCHS, "--epochs", 4, "--validate-every", 2, "--schedule", "plateau"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert call_script("train.py", "--prepared", mosaics, "--output", whole, *flags).returncode == 0
-    kill_in_epoch(4, mosaics, killed, *flags)
-    done = call_script("train.py", "--prepared", mosaics, "--output", killed, *flags)
+    job = ["--prepared", mosaics, "--output", stopped, *flags]
+    stop_in_epoch(4, call_script, *job)
+    done = call_script("train.py", *job)
     assert done.returncode == 0, done.stderr
     assert "resumed after epoch 3" in done.stdout
-    assert same(tensors(killed), tensors(whole))
-    assert same(tensors(killed, "last"), tensors(whole, "last"))
-    assert described(killed)["thresholds"] == described(whole)["thresholds"]
-    one, other = (read_history(folder / "output" / "data" / "metrics.csv")[1:] for folder in (whole, killed))
+    assert same(tensors(stopped), tensors(whole))
+    assert same(tensors(stopped, "last"), tensors(whole, "last"))
+    assert described(stopped)["thresholds"] == described(whole)["thresholds"]
+    one, other = (read_history(folder / "output" / "data" / "metrics.csv")[1:] for folder in (whole, stopped))
     assert deterministic(one[::2]) == deterministic(other[::2])
 
 
@@ -170,11 +170,15 @@ def test_two_processes_score_the_whole_test_part_with_the_best_weights(mosaics, 
         assert tested[f"test_{name}"] == pytest.approx(expected[name], rel=1e-4)
 
 
-@pytest.mark.slow
+LIGHT = ("googlenet", "shufflenet_v2_x2_0")
+HEAVY = ("efficientnet_v2_s", "regnet_x_3_2gf", "resnet50", "resnext50_32x4d")
+
+
 @pytest.mark.parametrize(
     "arch",
-    ["googlenet", "resnet50", "resnext50_32x4d", "shufflenet_v2_x2_0", "efficientnet_v2_s", "regnet_x_3_2gf"],
-)
+    [*(pytest.param(arch, marks=pytest.mark.slow) for arch in LIGHT),
+     *(pytest.param(arch, marks=pytest.mark.long) for arch in HEAVY)],
+)  # fmt: skip
 def test_the_six_architectures_train_at_64_px(mosaics, tmp_path, call_script, arch):
     auxiliary = ["--aux-weight", 0.3] if arch == "googlenet" else []
     done = call_script(

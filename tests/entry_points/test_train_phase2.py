@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from tests.entry_points.test_train_distributed import TRAIN, finished, start_ranks
-from tests.entry_points.test_train_resumed import kill_in_epoch
-from tests.support.entry_jobs import QUICK, deterministic, history, same, same_trained, tensors
+from tests.support.entry_jobs import QUICK, deterministic, history, same, same_trained, stop_in_epoch, tensors
 from tests.support.object_store import BUCKET, serve
 from trapline.data.parts import COLUMNS
 from trapline.data.prepared import open_prepared
@@ -75,10 +74,10 @@ def test_it_says_how_many_of_each_it_trains_on_and_from_what(second, trained, sm
 
 
 @pytest.mark.slow
-def test_a_killed_phase_2_goes_on_exactly_and_one_with_other_labels_starts_afresh(
+def test_a_stopped_phase_2_goes_on_exactly_and_one_with_other_labels_starts_afresh(
     second, small_demo, labels, trained, tmp_path, call_script
 ):
-    kill_in_epoch(2, small_demo, tmp_path, *arguments(small_demo, labels, trained, tmp_path)[2:])
+    stop_in_epoch(2, call_script, *arguments(small_demo, labels, trained, tmp_path))
     others = write_labels(tmp_path / "others", open_prepared(small_demo), 20, shift=1)
     changed = call_script("train.py", *arguments(small_demo, others, trained, tmp_path))
     assert changed.returncode == 0, changed.stderr

@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from tests.conftest import ENTRY_POINTS
-from tests.entry_points.test_train_resumed import kill_in_epoch
-from tests.support.entry_jobs import QUICK, deterministic, history, same, tensors
+from tests.support.entry_jobs import QUICK, deterministic, history, same, stop_in_epoch, tensors
 
 # train.py, with an architecture, a loss and a schedule that Trapline does not have: each in its one place.
 EXTENDED = f"""
@@ -89,14 +88,15 @@ PLATEAU = [
 
 
 @pytest.mark.slow
-def test_a_job_killed_after_a_plateau_ends_like_one_never_killed(small_demo, tmp_path, call_script):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+def test_a_job_stopped_after_a_plateau_ends_like_one_never_stopped(small_demo, tmp_path, call_script):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     done = call_script("train.py", "--prepared", small_demo, "--output", whole, *PLATEAU)
     assert done.returncode == 0, done.stderr
     before, _, _ = done.stdout.partition("point=epoch_4_start")
     assert "plateau: no better val_loss in 1 validations; the learning rate is multiplied by 0.25" in before
-    kill_in_epoch(4, small_demo, killed, *PLATEAU)
-    again = call_script("train.py", "--prepared", small_demo, "--output", killed, *PLATEAU)
+    job = ["--prepared", small_demo, "--output", stopped, *PLATEAU]
+    stop_in_epoch(4, call_script, *job)
+    again = call_script("train.py", *job)
     assert "resumed after epoch 3" in again.stdout
-    assert deterministic(history(killed)) == deterministic(history(whole))
-    assert same(tensors(killed, "last"), tensors(whole, "last"))
+    assert deterministic(history(stopped)) == deterministic(history(whole))
+    assert same(tensors(stopped, "last"), tensors(whole, "last"))

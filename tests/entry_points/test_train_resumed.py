@@ -7,7 +7,15 @@ import time
 import pytest
 
 from tests.conftest import ENTRY_POINTS
-from tests.support.entry_jobs import QUICK, THREE_EPOCHS, deterministic, history, same, tensors
+from tests.support.entry_jobs import (
+    QUICK,
+    THREE_EPOCHS,
+    deterministic,
+    history,
+    same,
+    stop_in_epoch,
+    tensors,
+)
 
 
 def kill_in_epoch(number, small_demo, folder, *flags):
@@ -48,10 +56,11 @@ def test_a_killed_job_ends_like_one_never_killed(trained, small_demo, tmp_path, 
 def test_with_a_damaged_newest_checkpoint_the_one_before_it_is_used(
     trained, small_demo, tmp_path, call_script
 ):
-    kill_in_epoch(3, small_demo, tmp_path, *THREE_EPOCHS)
+    job = ["--prepared", small_demo, "--output", tmp_path, *THREE_EPOCHS]
+    stop_in_epoch(3, call_script, *job)
     newest = max((tmp_path / "checkpoints").rglob("epoch-*.pt"))
     newest.write_bytes(newest.read_bytes()[:-1000])
-    done = call_script("train.py", "--prepared", small_demo, "--output", tmp_path, *THREE_EPOCHS)
+    done = call_script("train.py", *job)
     assert "is damaged: set aside" in done.stdout
     assert "resumed after epoch 1" in done.stdout
     assert same(tensors(tmp_path, "last"), tensors(trained[0], "last"))
@@ -60,14 +69,13 @@ def test_with_a_damaged_newest_checkpoint_the_one_before_it_is_used(
 
 @pytest.mark.slow
 def test_another_configuration_or_fresh_starts_at_the_beginning(small_demo, tmp_path, call_script):
-    one_epoch = [*QUICK, "--batch-size", "8", "--epochs", "2"]
-    kill_in_epoch(2, small_demo, tmp_path, *one_epoch)
-    changed = call_script(
-        "train.py", "--prepared", small_demo, "--output", tmp_path, *QUICK, "--epochs", "1", "--seed", "1"
-    )
+    place = ["--prepared", small_demo, "--output", tmp_path]
+    job = [*place, *QUICK, "--batch-size", "8", "--epochs", "2"]
+    stop_in_epoch(2, call_script, *job)
+    changed = call_script("train.py", *place, *QUICK, "--epochs", "1", "--seed", "1")
     assert "resumed" not in changed.stdout
     assert len(list((tmp_path / "checkpoints").rglob("epoch-*.pt"))) == 1
-    fresh = call_script("train.py", "--prepared", small_demo, "--output", tmp_path, *one_epoch, "--fresh")
+    fresh = call_script("train.py", *job, "--fresh")
     assert fresh.returncode == 0
     assert "resumed" not in fresh.stdout
     assert len(history(tmp_path)) == 2

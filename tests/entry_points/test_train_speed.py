@@ -1,21 +1,20 @@
 """Precision and memory format of a training job: measured before its first batch, and never again."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from tests.conftest import ENTRY_POINTS
-from tests.entry_points.test_train_distributed import environment, finished, start_ranks
-from tests.support.entry_jobs import QUICK, deterministic, history, same, tensors
+from tests.entry_points.test_train_distributed import finished, start_ranks
+from tests.support.entry_jobs import QUICK, deterministic, history, same, stop_in_epoch, tensors
 from trapline.training import speed
+from trapline.training.speed import Heat, Result
 
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="speaks of a machine without a GPU")
 SMALL = [*QUICK, "--batch-size", "8", "--epochs", "2", "--dropout", "0.3"]
 
-# train.py, on a machine that measures what the variable FASTEST says of the rank.
+# train.py, on a machine where that way is the fastest that the variable FASTEST says of the rank.
 MEASURING = f"""
 import os, sys
 sys.path.insert(0, {str(ENTRY_POINTS)!r})
@@ -25,7 +24,7 @@ from trapline.training import speed
 from trapline.training.speed import Heat, Result
 
 def measured(ways, *others):
-    number = int(os.environ["FASTEST"].split(",")[int(os.environ.get("RANK", "0"))])
+    number = int(os.environ["FASTEST"].split(",")[int(os.environ["RANK"])])
     return Result(ways[number], (Heat(2, dict.fromkeys(ways, 1.0)),))
 
 speed._measured = measured
@@ -43,25 +42,17 @@ def speed_of(folder):
     return json.loads((folder / "model" / "model.json").read_text())["speed"]["training"]
 
 
-def start(script, folder, small_demo, fastest):
-    variables = environment(FASTEST=str(fastest), TRAPLINE_CACHE=str(folder / f"cache {fastest}"))
-    command = [sys.executable, script, "--prepared", small_demo, "--output", folder, *SMALL]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(list(map(str, command)), env=variables, **pipes)
+@pytest.fixture
+def on_machine(monkeypatch, tmp_path):
+    """Let way number `fastest` be measured as the fastest, and nothing be known from before."""
 
+    def measuring(fastest):
+        monkeypatch.setenv("TRAPLINE_CACHE", str(tmp_path / f"cache {fastest}"))
+        monkeypatch.setattr(
+            speed, "_measured", lambda ways, *_: Result(ways[fastest], (Heat(2, dict.fromkeys(ways, 1.0)),))
+        )
 
-def run(script, folder, small_demo, fastest):
-    (done,) = finished([start(script, folder, small_demo, fastest)])
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def kill_in_epoch_2(process):
-    for line in process.stdout:
-        if "point=epoch_2_start" in line:
-            break
-    process.kill()
-    assert "epoch_2_end" not in process.communicate()[0]
+    return measuring
 
 
 @on_cpu
@@ -108,17 +99,22 @@ def test_such_a_job_measures_nothing_and_runs_in_fp32_with_row_major_tensors(
 
 @on_cpu
 @pytest.mark.long  # as with two ranks, below
-def test_a_job_that_is_killed_goes_on_with_what_it_has_measured(small_demo, tmp_path, measuring):
-    folders = {name: tmp_path / name for name in ("whole", "killed", "plain")}
-    run(measuring, folders["whole"], small_demo, 3)
-    run(measuring, folders["plain"], small_demo, 0)
-    kill_in_epoch_2(start(measuring, folders["killed"], small_demo, 3))
-    printed = run(measuring, folders["killed"], small_demo, 0)  # by now another way is the fastest
-    assert "resumed after epoch 1" in printed
-    assert same(tensors(folders["killed"], "last"), tensors(folders["whole"], "last"))
-    assert same(tensors(folders["killed"]), tensors(folders["whole"]))
-    assert deterministic(history(folders["killed"])) == deterministic(history(folders["whole"]))
-    assert speed_of(folders["killed"]) == speed_of(folders["whole"])
+def test_a_job_that_is_stopped_goes_on_with_what_it_has_measured(
+    small_demo, tmp_path, call_script, on_machine
+):
+    folders = {name: tmp_path / name for name in ("whole", "stopped", "plain")}
+    jobs = {name: ["--prepared", small_demo, "--output", folders[name], *SMALL] for name in folders}
+    for name, fastest in (("plain", 0), ("whole", 3)):
+        on_machine(fastest)
+        assert call_script("train.py", *jobs[name]).returncode == 0
+    stop_in_epoch(2, call_script, *jobs["stopped"])
+    on_machine(0)  # by now another way is the fastest
+    done = call_script("train.py", *jobs["stopped"])
+    assert "resumed after epoch 1" in done.stdout
+    assert same(tensors(folders["stopped"], "last"), tensors(folders["whole"], "last"))
+    assert same(tensors(folders["stopped"]), tensors(folders["whole"]))
+    assert deterministic(history(folders["stopped"])) == deterministic(history(folders["whole"]))
+    assert speed_of(folders["stopped"]) == speed_of(folders["whole"])
     assert not same(tensors(folders["plain"], "last"), tensors(folders["whole"], "last"))
 
 
@@ -149,10 +145,16 @@ def test_two_ranks_calculate_alike_whatever_each_would_measure_also_when_killed(
 
 @on_cpu
 @pytest.mark.slow
-def test_a_job_that_goes_on_where_its_precision_cannot_be_had_says_so(small_demo, tmp_path, measuring):
-    kill_in_epoch_2(start(measuring, tmp_path, small_demo, 0))
+def test_a_job_that_goes_on_where_its_precision_cannot_be_had_says_so(
+    small_demo, tmp_path, call_script, on_machine
+):
+    job = ["--prepared", small_demo, "--output", tmp_path, *SMALL]
+    on_machine(0)
+    stop_in_epoch(2, call_script, *job)
     (path,) = (tmp_path / "checkpoints").glob("*/speed.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "device": "a GPU", "precision": "fp16"}))
-    printed = run(measuring, tmp_path, small_demo, 1)
-    assert "the job began in fp16 on a GPU, which this machine cannot do" in printed
-    assert "resumed after epoch 1" in printed
+    on_machine(1)
+    done = call_script("train.py", *job)
+    assert done.returncode == 0, done.stderr
+    assert "the job began in fp16 on a GPU, which this machine cannot do" in done.stdout
+    assert "resumed after epoch 1" in done.stdout

@@ -78,6 +78,17 @@ def test_the_same_content_is_the_same_archive(artefact, champion, tmp_path):
     assert again.read_bytes() == champion.read_bytes()
 
 
+def test_that_predictions_are_pooled_is_told_where_they_are_and_else_nothing_is_said(artefact, tmp_path):
+    pooling, target = {"pool_sequences": True}, tmp_path / "pooling" / "model.tar.gz"
+    before = read_description(artefact)
+    assert before.pool_sequences is False  # as model.json of before it says nothing of it
+    for pooled, said in (({}, False), (pooling, True)):
+        write_champion(artefact, with_choices(before, temperature=1.7, views=["plain"], **pooled), target)
+        with opened_artefact(target) as folder:
+            assert ("pool_sequences" in json.loads((folder / "model.json").read_text())) is said
+            assert read_description(folder).pool_sequences is said
+
+
 def test_an_impossible_temperature_is_refused(artefact):
     with pytest.raises(ValidationError, match="temperature"):
         with_choices(read_description(artefact), temperature=float("inf"), views=["plain"])

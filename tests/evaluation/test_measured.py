@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.report_examples import outputs
 from trapline.evaluation.measured import Clusters, Resampling, class_prior, measure, unmeasured
-from trapline.evaluation.result_files import ALONE, DRAWN, UNSEEN, claimed, not_claimed
+from trapline.evaluation.result_files import ALONE, DRAWN, POOLED, UNSEEN, claimed, not_claimed
 
 CLASSES = list("abcdef")
 QUICK = Resampling(resamples=200)
@@ -59,6 +59,15 @@ def test_without_sites_images_are_resampled_and_nothing_is_said_of_sites():
     assert found["intervals"]["log_loss"]["low"] < found["log_loss"]
 
 
+def test_site_balanced_numbers_weigh_every_site_alike_however_many_images_it_has():
+    logits = np.log([[0.8, 0.2], [0.8, 0.2], [0.8, 0.2], [0.4, 0.6]])
+    large_and_small = Clusters(np.array([0, 0, 0, 1]), ["large", "small"])
+    found = measure(logits, np.zeros(4, int), large_and_small, 1.0, ["a", "b"], np.array([0.5, 0.5]), QUICK)
+    assert (found["accuracy"], found["site_balanced_accuracy"]) == (0.75, 0.5)
+    assert found["log_loss"] == pytest.approx(-(3 * np.log(0.8) + np.log(0.4)) / 4)
+    assert found["site_balanced_log_loss"] == pytest.approx(-(np.log(0.8) + np.log(0.4)) / 2)
+
+
 def test_the_class_prior_is_the_frequency_in_train_and_never_zero():
     classes = ("cat", "dog", "hog")
     all_seen = SimpleNamespace(classes=classes, counts={"train": {"cat": 6, "dog": 3, "hog": 1}})
@@ -79,6 +88,16 @@ def test_unseen_cameras_are_claimed_only_where_the_split_was_by_site():
     assert "cameras" not in claimed(by_chance)[0]
     assert UNSEEN in not_claimed(by_chance)
     assert UNSEEN not in not_claimed(report(section()))
+
+
+def test_where_predictions_are_pooled_the_claim_says_so_and_what_single_images_lose():
+    single = report(section())
+    pooled = single | {"champion": {**single["champion"], "pool_sequences": True}}
+    assert "(400 images, pooled over their sequences)." in claimed(pooled)[0]
+    assert POOLED in not_claimed(pooled)
+    chosen = "Temperature, views, pooling and champion were chosen on validation"
+    assert any(sentence.startswith(chosen) for sentence in not_claimed(pooled))
+    assert "pooled" not in " ".join([*claimed(single), *not_claimed(single)])
 
 
 def test_without_a_test_nothing_is_claimed_and_it_says_why():

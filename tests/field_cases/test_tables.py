@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.disk import put, read
 from trapline.errors import TraplineError
-from trapline.preparation.listing import SiteRule
+from trapline.preparation.listing import Reading, SiteRule
 
 PICTURES = {f"img/{number}.jpg": "" for number in range(4)}
 FEATURES = "id,filepath,Site\n0,img/0.jpg,Müller\n1,img/1.jpg,s1\n2,img/2.jpg,Müller\n3,img/3.jpg,Größe\n"
@@ -243,14 +243,17 @@ def test_ids_are_joined_table_by_table_and_stay_exact(tmp_path):
     assert set(read(folder).images.index) == {"0.jpg ", "1.jpg"}
 
 
-def test_folders_that_a_table_gives_other_classes_are_no_classes(tmp_path):
+def test_folders_that_a_table_gives_other_classes_are_no_classes_but_cameras(tmp_path):
     put(tmp_path, {f"camera_{site}/{n}.jpg": "" for site in "ab" for n in range(2)})
     rows = [f"camera_{site}/{n}.jpg,{('fox', 'owl')[n]}" for site in "ab" for n in range(2)]
     put(tmp_path, {"labels.csv": "\n".join(["path,label", *rows])})
+    found = read(tmp_path)
+    assert found.classes == ["fox", "owl"]
+    assert found.images["site"].tolist() == ["camera_a", "camera_a", "camera_b", "camera_b"]
     with pytest.raises(
-        TraplineError, match=r"labels\.csv: its labels \('fox', \.\.\.\) are none of the folders"
+        TraplineError, match=r"labels \('fox', \.\.\.\) are none of the folders.*--layout csv"
     ):
-        read(tmp_path)
+        read(tmp_path, reading=Reading(layout="class-folders"))
 
 
 def test_a_sequence_that_a_program_left_open_is_none_and_a_site_of_that_name_is_said(tmp_path):

@@ -48,7 +48,7 @@ def test_set_changes_hyperparameters_in_both_ways_of_writing():
         ([*PROCESS, "--set", "lr=1", "lr=2"], "--set lr: given twice"),
         ([*PROCESS, "--set", "arch=resnet18;rm"], "hyperparameter arch: only letters"),
         ([*PROCESS, "--prepare", "input=/x"], "--prepare input: the launcher decides it"),
-        ([*PROCESS, "--prepare", "colour=blue"], "--prepare colour: unknown; entry_points/prepare.py --help"),
+        ([*PROCESS, "--prepare", "zoom=2"], "--prepare zoom: unknown; entry_points/prepare.py --help"),
         ([*PROCESS, "--prepare", "split=sideways"], "--prepare split: input should be 'site', 'random' or"),
         (PROCESS[:2], "no data: neither --data nor trapline.toml nor TRAPLINE_DATA says where they lie"),
         ([*PROCESS, "--no-wait"], "--no-wait: a process backend's job ends with its launcher"),

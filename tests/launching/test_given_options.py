@@ -45,7 +45,7 @@ def parsed(words):
 
 def job(source_name="demo", **changes):
     """A prepare job."""
-    given = {"arguments": (), "input": None, "site_csv": None, **changes}
+    given = {"arguments": (), "input": None, **changes}
     return PrepareJob(
         name="p", code="file:///code", staged=Path("code"), installs=False, source_name=source_name, output="file:///out",
         machines=Machines("local"), image=Image("i"), role="role/r", **given,

@@ -16,7 +16,7 @@ from trapline.launching.local.sources import check_sources
 
 EXPERIMENTS = [imagenet_resnet50.EXPERIMENT, tiny_imagenet_resnet50.EXPERIMENT]
 CODES = ("n01443537", "n02123045")
-TRIAL = tiny(batch_size=2)
+TRIAL = tiny(batch_size=2, arch=None)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
@@ -94,13 +94,13 @@ def test_tiny_imagenet_runs_from_an_archive(tmp_path):
     assert place.leftovers() == []
 
 
-@pytest.mark.slow
+@pytest.mark.long  # the launch is that of the archive above, the layout has its quick tests
 def test_imagenets_folders_run(tmp_path):
     for part, count in (("train", 8), ("val", 2)):
         for code in CODES:
             for number in range(count):
                 write_jpeg(tmp_path / "images" / part / code / f"{part}_{number}.JPEG", number, 48)
-    smaller = tiny(batch_size=8, arch="shufflenet_v2_x0_5", lr=1e-3)
+    smaller = tiny(batch_size=8, lr=1e-3)
     done = Place(tmp_path).run("imagenet_resnet50", "--backend", "process", "--data", "images", *smaller)
     assert done.returncode == 0, done.stdout + done.stderr
     run = only_run(tmp_path, "imagenet-resnet50")

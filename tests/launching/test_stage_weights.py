@@ -13,9 +13,9 @@ from moto import mock_aws
 from tests.support.account import call_here
 from tests.support.runs import ARCH, aws_test_settings, make_bucket
 from trapline.launching.commands import stage_weights
-from trapline.models import weights
+from trapline.models import staged
 from trapline.models.build import build_model
-from trapline.models.weights import Published, checked_file
+from trapline.models.staged import Published, checked_file
 from trapline.storage import file_digest
 
 
@@ -41,7 +41,7 @@ def internet(original, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     known = Published(ARCH, "ShuffleNet.V1", f"https://weights.example/{original.name}", "a licence")
-    monkeypatch.setattr(weights, "published", {ARCH: known}.__getitem__)
+    monkeypatch.setattr(staged, "published", {ARCH: known}.__getitem__)
     return downloads
 
 

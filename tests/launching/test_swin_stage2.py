@@ -109,7 +109,7 @@ def test_here_it_runs_as_a_real_job(small_demo, phase1, tmp_path, archive):
     run, labels = phase1
     model = run / "model.tar.gz" if archive else run
     sources = ["--prepared", small_demo, "--pseudo", labels, "--phase1", model]
-    changes = tiny(arch="resnet18", stochastic_depth="None", weights="phase1")
+    changes = tiny(stochastic_depth="None", weights="phase1")
     done = place.run("swin_stage2", "--backend", "process", *sources, *changes)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "weights phase1 [" in done.stdout

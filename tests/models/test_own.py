@@ -19,7 +19,8 @@ from trapline.models.build import (
     normalisation_for,
 )
 from trapline.models.own import OWN, Architecture, HeadNorm
-from trapline.models.weights import load_weights, published
+from trapline.models.staged import published
+from trapline.models.weights import load_weights
 from trapline.training.optimisation import parameter_groups
 
 ENHANCED = "enhanced_resnet18"

@@ -8,16 +8,16 @@ import torch
 
 from trapline.errors import TraplineError, UsageError
 from trapline.models.build import build_model, head_parameters
-from trapline.models.weights import (
+from trapline.models.staged import (
     Published,
     checked_file,
     describe,
     fetch_staged,
-    load_weights,
     manifest,
     published,
     read_manifest,
 )
+from trapline.models.weights import load_weights
 from trapline.storage import file_digest, write_json
 
 ARCH = "shufflenet_v2_x0_5"
@@ -135,7 +135,7 @@ def test_from_s3_only_the_wanted_file_is_copied_and_only_once(
         target.parent.mkdir(parents=True, exist_ok=True)
         return shutil.copy(folder / uri.rpartition("/")[2], target) and target
 
-    monkeypatch.setattr("trapline.models.weights.fetch", fetch)
+    monkeypatch.setattr("trapline.models.staged.fetch", fetch)
     target = tmp_path_factory.mktemp("copy")
     fetch_staged("s3://bucket/weights/", target, ARCH)
     assert copied == [f"s3://bucket/weights/{name}" for name in ("weights.json", original.name)]

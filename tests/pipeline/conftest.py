@@ -5,7 +5,7 @@ import botocore.session
 import pytest
 from moto import mock_aws
 
-from tests.support.account import SERVICE_MODELS, furnish, ship_little, sign_in
+from tests.support.account import SERVICE_MODELS, furnish, name_no_account, ship_little, sign_in
 
 
 @pytest.fixture
@@ -23,12 +23,5 @@ def sagemaker(monkeypatch, tmp_path):
 def without_account():
     """Nothing in the environment says whose account, or which region, is meant."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in (
-            "AWS_REGION",
-            "AWS_DEFAULT_REGION",
-            "AWS_PROFILE",
-            "SAGEMAKER_ROLE",
-            "SAGEMAKER_JOB_ROLE",
-        ):
-            patch.delenv(name, raising=False)
+        name_no_account(patch)
         yield

@@ -13,13 +13,8 @@ from trapline.pipeline.command_line import read_command
 from trapline.pipeline.definition import definition_text, make_pipeline
 from trapline.pipeline.running import main, run
 
+pytestmark = pytest.mark.usefixtures("without_account")
 AWS = ["--data", "s3://traps/raw", "--recipe", "swin_stage1"]
-
-
-@pytest.fixture(autouse=True)
-def no_account(monkeypatch):
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "SAGEMAKER_ROLE", "SAGEMAKER_JOB_ROLE"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def costs(capsys, *words):

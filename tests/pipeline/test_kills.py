@@ -18,7 +18,8 @@ TIMES = int(os.environ.get("TRAPLINE_KILLS", "1"))  # of each of the three ways;
 TINY = [
     "--prepare", "demo-images=160", "demo-unlabeled=104", "demo-sites=12", "short-side=64",
     "max-quarantine=0.2",
-    "--set", "image_size=32", "num_workers=0", "deterministic=true", "precision=fp32",
+    "--set", "arch=shufflenet_v2_x0_5", "image_size=32", "num_workers=0", "deterministic=true",
+    "precision=fp32",
     "--param", "EpochsPhase1=2", "EpochsPhase2=1", "ConfidenceThreshold=0.2", "QualityGate=9",
 ]  # fmt: skip
 
@@ -57,7 +58,7 @@ def test_a_run_disturbed_in_every_way_at_random_moments_ends_with_the_same_submi
     words, output = run_words("demo", "disturbed", *TINY), tmp_path / "output.txt"
     for number in range(3 * TIMES):
         process = place.begin(*words, output=output, script=REAL)
-        time.sleep(moments.uniform(3, 20))
+        time.sleep(moments.uniform(3, 14))
         if number % 3 == 2:
             kill_step(place, moments)
         else:

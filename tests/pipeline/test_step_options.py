@@ -12,6 +12,7 @@ pytest.importorskip("sagemaker")
 from trapline.pipeline.command_line import read_command
 from trapline.pipeline.definition import definition_text, make_pipeline
 
+pytestmark = pytest.mark.usefixtures("without_account")
 PLACES = ["--data", "s3://traps/raw", "--output", "s3://traps/out", "--image-uri", "own/image:1"]
 NETWORK = {"Subnets": ["subnet-0a"], "SecurityGroupIds": ["sg-0a"]}
 EVERYTHING = [
@@ -25,12 +26,6 @@ KINDS = {
     "Model": ["Champion-CreateModel"],
     "Transform": ["Transform"],
 }
-
-
-@pytest.fixture(autouse=True)
-def no_account(monkeypatch):
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "SAGEMAKER_ROLE", "SAGEMAKER_JOB_ROLE"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def define(*words, verb="definition", place=PLACES):

@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.support.leakage import gap, predictor
 from tests.support.report_examples import outputs
+from trapline.data.leakage import IMAGE, PRIOR, SITE
 from trapline.evaluation.measured import Clusters, Resampling, measure, unmeasured
 from trapline.evaluation.result_files import claimed, not_claimed
+from trapline.evaluation.sequences import by_sequence, without_sequences
 from trapline.reports import collection
 from trapline.reports.answer_tables import Answer, Submission
 from trapline.reports.collection import write_page
@@ -213,6 +216,52 @@ def test_what_is_claimed_and_what_is_not_comes_with_the_notes(page):
     assert "2 sites of val or test also have unlabelled images." in text
 
 
+def with_sequences(chosen=True, **changes):
+    """An evaluation whose test part has sequences, and whose pooling was decided."""
+    logits, labels, clusters = outputs()
+    counted = by_sequence(
+        logits, labels, np.arange(len(labels)) // 4, clusters, 1.25, None, Resampling(resamples=200), "test"
+    )
+    named = evaluation(**changes)
+    for part in ("test", "validation"):
+        empty = without_sequences("no test part", "multiclass")
+        named[part] |= {"by_sequence": counted if named[part]["available"] else empty}
+    return named | {"pooling": {"chosen": chosen, "reason": "log loss -0.0400: better beyond chance"}}
+
+
+def test_the_numbers_by_sequence_stand_beside_their_intervals_with_what_pooling_helps(page, without_pictures):
+    named = with_sequences()
+    text, test = page(evaluation=named), named["test"]["by_sequence"]
+    found = test["intervals"]["log_loss"]
+    assert "<h2>By sequence</h2>" in text
+    assert "Predictions are pooled over sequences: log loss -0.0400: better beyond chance." in text
+    assert f"<td>{test['log_loss']:.3f}</td>" in text
+    assert f"{found['low']:.3f} to {found['high']:.3f}" in text
+    assert f"<td>sequences of two images or more</td>\n<td>{test['sequences']}</td>" in text
+    assert "Predictions are not pooled over sequences" in page(evaluation=with_sequences(chosen=False))
+
+
+def test_without_a_test_part_the_numbers_by_sequence_are_those_of_validation(page, without_pictures):
+    text = page(evaluation=with_sequences(test_part=False), mistakes=None, submission=None)
+    assert "<td>sequences of two images or more</td>\n<td>100</td><td></td></tr>" in text
+
+
+def test_without_sequences_the_reason_stands_alone_and_before_it_was_kept_nothing_does(
+    page, without_pictures
+):
+    named = with_sequences(chosen=False)
+    for part in ("test", "validation"):
+        named[part]["by_sequence"] = without_sequences("no sequence", "multiclass")
+    text = page(evaluation=named)
+    assert "Predictions are not pooled over sequences" in text
+    assert "sequences of two images or more" not in text
+    assert "By sequence" not in page()
+
+
+def test_what_was_pooled_of_the_answers_is_said_beside_them(page, without_pictures):
+    assert "<p>Pooled over sequences: 5 inputs.</p>" in page(pooled="pooled over sequences: 5 inputs")
+
+
 def test_what_was_measured_is_shown_where_there_is_any(page):
     assert "speed-up" not in page()
     assert '<td>speed-up</td><td class="left">2.00 times &lt;b&gt;</td>' in page(
@@ -248,6 +297,31 @@ def test_without_sites_there_is_no_table_of_sites(page):
     text = page(evaluation=evaluation(sites=False))
     assert "By site" not in text
     assert "Nothing can be claimed about unseen cameras" in text
+
+
+def test_what_a_random_split_would_flatter_has_a_row_for_each_predictor_and_the_widest_in_words(page):
+    predictors = {
+        PRIOR: predictor(0.3, 0.29),
+        SITE: predictor(0.45, 0.275),
+        IMAGE: predictor(0.5, 0.25, f"Knowing only the look {NASTY}."),
+    }
+    text = page(leakage=gap(predictors))
+    assert "What a random split would flatter" in text
+    assert "Knowing only the look &lt;script&gt;" in text
+    for words, figures in (
+        ("how frequent the classes are", (0.3, 0.29, 0.01)),
+        ("which camera took an image", (0.45, 0.275, 0.175)),
+        ("the colours and the coarse brightness of an image", (0.5, 0.25, 0.25)),
+    ):
+        cells = "</td><td>".join(f"{figure:.3f}" for figure in figures[:2])
+        assert re.search(rf"<td>{words}</td>\s*<td>{cells}</td>\s*<td>{figures[2]:.3f}</td>", text)
+
+
+def test_a_predictor_that_was_left_out_stands_there_with_the_reason(page):
+    left_out = {IMAGE: "no features of the images were given"}
+    text = page(leakage=gap({SITE: predictor(0.45, 0.275)}, left_out))
+    assert "no features of the images were given" in text
+    assert "What a random split would flatter" not in page()
 
 
 def test_without_inputs_histories_and_errors_there_is_still_a_page(page):

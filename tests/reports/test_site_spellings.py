@@ -99,6 +99,12 @@ def test_cameras_of_several_parts_are_found_however_they_are_spelt(prepared, sit
     assert shared_sites(prepared(**sites_of)) == shared
 
 
+def test_cameras_can_be_looked_for_in_some_of_the_parts_alone(prepared):
+    folder = prepared(train=["S1", "S2"], val=["s2", "S3"], test=["s3"])
+    assert shared_sites(folder, ("train", "val")) == ["S2"]
+    assert shared_sites(folder) == ["S2", "S3"]
+
+
 def test_where_nothing_is_said_of_unseen_cameras_there_is_nothing_to_find(prepared):
     assert shared_sites(prepared(unseen=False, train=["S1"], val=["S1"])) == []
 

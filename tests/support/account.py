@@ -175,6 +175,12 @@ def _error(url, status, code, message):
     return AWSResponse(url, status, {}, _Body(content.encode()))
 
 
+def name_no_account(monkeypatch):
+    """Nothing in the environment says whose account, or which region, is meant."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "SAGEMAKER_ROLE", "SAGEMAKER_JOB_ROLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def sign_in(monkeypatch):
     """Settings of a signed-in user, without the machine's own."""
     for name in (

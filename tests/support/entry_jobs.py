@@ -2,6 +2,7 @@
 
 import csv
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -36,6 +37,25 @@ THREE_EPOCHS = [
     "--lr",
     "2e-2",  # so that the best epoch is not the last
 ]
+
+
+def stop_in_epoch(number, call_script, *words):
+    """Run train.py in this process to the end of epoch `number`, whose checkpoint is not written any more.
+
+    What is left is what a job leaves that is killed in that epoch; tests/entry_points/test_train_resumed.py
+    kills one.
+    """
+    emit = metrics.emit
+
+    def stop(row):
+        if row["epoch"] == number:
+            raise RuntimeError("stopped by the test")
+        emit(row)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "emit", stop)
+        done = call_script("train.py", *words)
+    assert (done.returncode, "stopped by the test" in done.stderr) == (1, True), done.stderr
 
 
 def history(folder):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.account import name_no_account
 from trapline.launching.checking.pipeline_steps import all_steps
 from trapline.launching.checkout import model_code_digest
 from trapline.metrics import definitions
@@ -40,14 +41,7 @@ COMMANDS = {
 @functools.cache
 def _made(case):
     with pytest.MonkeyPatch.context() as patch:
-        for name in (
-            "AWS_REGION",
-            "AWS_DEFAULT_REGION",
-            "AWS_PROFILE",
-            "SAGEMAKER_ROLE",
-            "SAGEMAKER_JOB_ROLE",
-        ):
-            patch.delenv(name, raising=False)
+        name_no_account(patch)
         design = read_command(["definition", *COMMANDS[case]]).design
         text = definition_text(make_pipeline(design))
     return text.replace(model_code_digest(), "DIGEST").replace(design.code, "CODE")

@@ -1,5 +1,6 @@
 """The choice of precision and memory format: measured with the job's own model, kept, said."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -10,7 +11,7 @@ from torch import nn
 from trapline.models.build import IMAGENET_NORMALISATION
 from trapline.training import speed
 from trapline.training.execution import Execution, possible_executions
-from trapline.training.speed import Work, choose_speed, read_speed
+from trapline.training.speed import Result, Work, choose_speed, read_speed
 
 CPU = torch.device("cpu")
 WAYS = [
@@ -60,6 +61,18 @@ def test_measuring_leaves_model_and_random_numbers_as_they_were(model, kind):
     assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.equal(torch.get_rng_state(), random)
     assert model.training is mode
+
+
+def test_of_several_gpus_only_the_jobs_own_is_touched_for_its_random_numbers(model, monkeypatch):
+    kept = []
+    monkeypatch.setattr(
+        torch.random, "fork_rng", lambda devices: kept.append(devices) or contextlib.nullcontext()
+    )
+    monkeypatch.setattr(speed, "_measured", lambda ways, *_: Result(ways[0], short=True))
+    monkeypatch.setattr(speed, "_name_of", str)
+    for device in (CPU, torch.device("cuda", 1)):
+        choose(model, ways=[Execution(device, precision, False) for precision in ("fp32", "bf16")])
+    assert kept == [[], [torch.device("cuda", 1)]]
 
 
 def test_what_is_asked_for_is_taken_without_a_look(model, kept):

@@ -280,7 +280,18 @@ class TrainingConfig(Options):
                 self.aux_weight and (self.model_output != "logits" or self.weights == "phase1"),
                 "aux_weight: only with model_output=logits, and not with weights=phase1",
             ),
-            # Where the folds are no folds, or their validation would say too much.
+            *self._conflicts_of_folds(),
+            (
+                self.deterministic and self.cudnn_benchmark,
+                "cudnn_benchmark and deterministic: exclude each other, for what is fastest changes from run "
+                "to run; set one of them",
+            ),
+            (self.min_delta and self.patience is None, "min_delta has no effect without patience"),
+        )
+
+    def _conflicts_of_folds(self) -> tuple[tuple[object, str], ...]:
+        """Where they are no folds, or their validation would say too much."""
+        return (
             (self.folds == 1, "folds (1): one fold leaves nothing to train on; take 2 or more, or 0"),
             (
                 self.folds and self.fold is None,
@@ -295,12 +306,6 @@ class TrainingConfig(Options):
                 self.folds and self.weights == "phase1",
                 "folds: not with weights=phase1, for that model has seen images of every fold",
             ),
-            (
-                self.deterministic and self.cudnn_benchmark,
-                "cudnn_benchmark and deterministic: exclude each other, for what is fastest changes from run "
-                "to run; set one of them",
-            ),
-            (self.min_delta and self.patience is None, "min_delta has no effect without patience"),
         )
 
 

@@ -18,6 +18,18 @@ from trapline.options import Options, option
 FOLDER, MODEL, FILE = "DIR|s3://...", "DIR|model.tar.gz|s3://...", "FILE|s3://..."
 SET = "prepared data set"
 DEMO_UNLABELED_SITES = 12
+# How raw images can lie, and what `trapline.preparation.sources` calls each way.
+LAYOUTS = (
+    "competition", "label-tables", "coco", "camtrap-dp", "timelapse", "csv", "tiny-imagenet", "parts", "tags",
+    "folders", "class-folders",
+)  # fmt: skip
+# What a column of a table, or the level of a folder, may say of an image.
+MAPPED_COLUMNS = ("path", "id", "label", "site", "sequence", "time", "date", "split", "deleted")
+GROUPS = ("site", "sequence", "camera", "date")  # what --group-by knows, besides columns
+NEW_DIVISION = "new"  # in the place of one that is kept
+LEVELS = ("site", "label", "sequence", "*")
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)?")
+SECONDS_OF = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600}
 
 
 def _read_by(read: Callable[[str], object]) -> BeforeValidator:
@@ -55,7 +67,48 @@ def _count_or_share(text: str) -> float | int:
         raise ValueError("is neither a whole number of images, as in 500, nor a share, as in 0.3") from None
 
 
+def _several(value: object) -> object:
+    """One place as a list of one: an input may be several."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _duration(text: str) -> float | None:
+    if text.strip().casefold() == "none":
+        return None
+    found = DURATION.fullmatch(text.strip())
+    if not found or not (seconds := float(found[1]) * SECONDS_OF[found[2] or "s"]):
+        raise ValueError("is no length of time, as in 60s, 5min, 1h or none")
+    return seconds
+
+
+def _column(text: str) -> str:
+    known, equals, column = text.partition("=")
+    if known not in MAPPED_COLUMNS or not equals or not column.strip():
+        raise ValueError(
+            f"is no pair as in path=filename; before the = stands one of {', '.join(MAPPED_COLUMNS)}"
+        )
+    return text
+
+
+def _named_twice(columns: Iterable[str]) -> list[str]:
+    """What several of `columns`, pairs as path=filename, name."""
+    names = [text.partition("=")[0] for text in columns]
+    return [name for name in dict.fromkeys(names) if names.count(name) > 1]
+
+
+def _levels(text: str) -> str:
+    levels = text.strip("/").split("/")
+    if wrong := [level for level in levels if level not in LEVELS]:
+        raise ValueError(f"has the level {wrong[0]!r}; a level is one of {', '.join(LEVELS)} (* is any)")
+    if twice := [level for level in LEVELS[:-1] if levels.count(level) > 1]:
+        raise ValueError(f"has the level {twice[0]} twice")
+    return "/".join(levels)
+
+
 Place = Annotated[str, Field(min_length=1)]
+Duration = Annotated[float | None, _read_by(_duration)]
+Column = Annotated[str, AfterValidator(_column)]
+Levels = Annotated[str, AfterValidator(_levels)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Shares = Annotated[tuple[float, float, float], _read_by(_three_numbers)]
@@ -70,13 +123,65 @@ Cap = Annotated[
 class PrepareOptions(Options):
     """What prepare.py can be told: where raw images lie, how they are divided and packed."""
 
-    input: Place = option(
+    input: Annotated[tuple[Place, ...], BeforeValidator(_several), Field(min_length=1)] = option(
         ...,
-        "raw images, a folder, .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz; demo: draw some",
+        "raw images, a folder, .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz, or the table or JSON that names "
+        "them; several are one set; demo: draw some",
         metavar="DIR|FILE|s3://...|demo",
         place="own",
     )
     output: Place = option(..., "gets the prepared data set", metavar=FOLDER, place="output")
+    media: Place | None = option(
+        None,
+        "where the images lie that a table or JSON names (default: beside it)",
+        metavar=FOLDER,
+        place="own",
+    )
+    layout: Literal[LAYOUTS] | None = option(  # type: ignore[valid-type]
+        None, "how the input lies (default: by what it holds)"
+    )
+    columns: tuple[Column, ...] = option(
+        (),
+        "what a table calls its columns, as in path=filename label=species; label may come several times "
+        "(default: the usual names)",
+        metavar="NAME=COLUMN",
+    )
+    folders: Levels | None = option(
+        None,
+        "what the folders above an image are, as in site/label or label/site (default: by what repeats)",
+        metavar="LEVEL/...",
+    )
+    label_tag: Annotated[str, Field(min_length=1)] | None = option(
+        None,
+        "labels are tags in the images below this one, as Species in Species|Leopard Cat (default: none)",
+        metavar="TAG",
+    )
+    machine_labels: bool = option(
+        False, "take labels that a machine gave for true ones", metavar="true|false"
+    )
+    same_sites: bool = option(
+        False, "equal names of sites in several inputs are one site", metavar="true|false"
+    )
+    classes: str | None = option(
+        None,
+        "CSV with label and class, which renames and merges labels; an empty class removes (default: none)",
+        metavar=FILE,
+        place="own",
+    )
+    corrections: str | None = option(
+        None, "CSV with id and label, which goes before all labels (default: none)", metavar=FILE, place="own"
+    )
+    several: Literal["multilabel", "class", "quarantine"] | None = option(
+        None,
+        "what images with several labels make: a set of several labels an image, classes of their own (a+b), "
+        "or rows of quarantine.csv (default: quarantine; multilabel for tables of ImageID and Labels)",
+    )
+    min_images: int | None = option(
+        None, "classes with fewer images are rare (default: none is)", metavar="N", ge=1, le=10**9
+    )
+    rare: Literal["other", "remove"] = option(
+        "other", "what rare classes make: one class called other, or nothing (remove)"
+    )
     follow_links: bool = option(
         False, "read links that lead out of the input folder, too", metavar="true|false"
     )
@@ -91,8 +196,39 @@ class PrepareOptions(Options):
         "finds (?P<site>...) in the path, perhaps (?P<sequence>...) (default: none)",
         metavar="REGEX",
     )
+    sequence_gap: Duration = option(
+        60.0,
+        "images of a site with at most this time between them are a sequence, where none is given; none: "
+        "make "
+        "no sequences (default: 60s)",
+        metavar="TIME|none",
+        allow_inf_nan=False,
+    )
+    sequence_weights: bool = option(
+        False, "an image of a sequence of n counts 1/n in training", metavar="true|false"
+    )
     split: Literal["site", "random", "given"] | None = option(
         None, "default: the set's own (folders, or a column), else by site, else random"
+    )
+    group_by: Annotated[str, Field(min_length=1)] | None = option(
+        None,
+        "what the split keeps together in place of sites: site, sequence, camera, date, or a column of the "
+        "table (default: site)",
+        metavar="site|sequence|camera|date|COLUMN",
+    )
+    folds: int | None = option(
+        None, "divide train and val into so many frozen folds (default: none)", metavar="K", ge=2, le=100
+    )
+    fold: int | None = option(
+        None, "which of the folds, from 1, is val (default: 1 with {folds})".replace("{folds}", "--folds"),
+        metavar="N", ge=1, le=100,
+    )  # fmt: skip
+    division: Place | None = option(
+        None,
+        "a prepared set or a division.csv: every site in it keeps its part, new ones are placed beside; new: "
+        "begin a new one (default: new; in a pipeline that of the last completed execution)",
+        metavar="DIR|FILE|s3://...|new",
+        place="own",
     )
     shares: Shares | None = option(
         None,
@@ -159,8 +295,32 @@ class PrepareOptions(Options):
     )
 
     def conflicts(self) -> Iterable[tuple[object, str]]:
-        """Two sources of sites, and demo sites without an image."""
+        """Two sources of sites, folds without a number, options that need another, demo sites without
+        images.
+        """
         return (
+            (
+                self.fold and self.fold > (self.folds or 0),
+                f"{{fold}} {self.fold}: needs {{folds}}, of at least as many",
+            ),
+            (
+                self.group_by and self.split in ("random", "given"),
+                f"{{group_by}}: not with {{split}} {self.split}; leave out one of them",
+            ),
+            (
+                self.division and self.split in ("random", "given"),
+                "{division}: keeps sites in their parts, and "
+                f"{{split}} {self.split} does not; leave out one of them",
+            ),
+            (
+                self.rare == "remove" and self.min_images is None,
+                "{rare} remove: needs {min_images}, which says what is rare",
+            ),
+            (
+                twice := [name for name in _named_twice(self.columns) if name != "label"],
+                f"{{columns}}: names {' and '.join(twice)} twice; only label may stand in several columns",
+            ),
+            ("demo" in self.input and len(self.input) > 1, "{input} demo: goes with no other input"),
             (self.site_csv and self.site_regex, "{site_csv} and {site_regex}: give one of them"),
             (
                 self.demo_images < self.demo_sites,

@@ -151,18 +151,21 @@ def keys(values: Iterable[str | None], kind: Kind) -> list[str | None]:
 
 def merged(values: Sequence[str | None], kind: Kind) -> Merged:
     """The values with one spelling for each key: the commonest, cleaned; of equally common ones the first."""
-    column_keys = keys(values, kind)
-    spelt: dict[str, Counter[str]] = {}
-    for value, own in zip(values, column_keys, strict=True):
+    counts = Counter(values)
+    different = list(counts)
+    spelt: dict[str, dict[str, int]] = {}
+    key_of = dict(zip(different, keys(different, kind), strict=True))
+    for value, own in key_of.items():
         if own is not None and value is not None:
-            spelt.setdefault(own, Counter())[value] += 1
+            spelt.setdefault(own, {})[value] = counts[value]
     names = {own: _commonest(found) for own, found in spelt.items()}
+    name_of = {value: None if own is None else names[own] for value, own in key_of.items()}
     spellings = {
         names[own]: dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
         for own, found in sorted(spelt.items())
         if len(found) > 1
     }
-    return Merged([None if own is None else names[own] for own in column_keys], spellings)
+    return Merged([name_of[value] for value in values], spellings)
 
 
 def _commonest(spellings: Mapping[str, int]) -> str:

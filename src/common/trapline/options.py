@@ -86,6 +86,16 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def takes(info: FieldInfo) -> str:
+    """What an option takes, as its help shows it."""
+    return str(_extra(info)["metavar"] or _metavar(info))
+
+
+def is_list(info: FieldInfo) -> bool:
+    """Whether an option takes several words."""
+    return get_origin(info.annotation) is tuple and Ellipsis in get_args(info.annotation)
+
+
 def places(model: type[Options]) -> dict[str, str]:
     """Option -> `input`, `output` or `own`, of those that name a place."""
     found = {name: _extra(info)["place"] for name, info in model.model_fields.items()}
@@ -125,7 +135,7 @@ def add_options(
             dest=_destination(model, name),
             default=argparse.SUPPRESS,
             required=info.is_required(),
-            metavar=_extra(info)["metavar"] or _metavar(info),
+            metavar=takes(info),
             help=_help(info).replace("%", "%%"),
             **_words(info),
         )
@@ -150,7 +160,7 @@ def _words(info: FieldInfo) -> dict[str, Any]:
     """How many words an option takes: a switch one or none, a list one or more, others one."""
     if info.annotation is bool:
         return {"nargs": "?", "const": "true"}
-    if get_origin(info.annotation) is tuple and Ellipsis in get_args(info.annotation):
+    if is_list(info):
         return {"nargs": "+", "action": "extend"}
     return {}
 

@@ -86,11 +86,11 @@ def parse_json(text: str | bytes) -> Any:
         content = json.loads(
             decoded.removeprefix("\ufeff"),
             parse_constant=_refuse_constant,
-            object_pairs_hook=_without_repetition,
+            object_pairs_hook=without_repetition,
         )
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
-    _check_depth(content)
+    check_depth(content)
     return content
 
 
@@ -98,7 +98,8 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError for a key that comes twice in it."""
     content = dict(pairs)
     if len(content) < len(pairs):
         seen: set[str] = set()
@@ -107,8 +108,8 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _check_depth(content: Any) -> None:
-    """Whoever reads on may recurse: what is deeper than any JSON of this project ends here."""
+def check_depth(content: Any) -> None:
+    """Raise ValueError for more than DEEPEST_JSON brackets inside one another: a reader may recurse."""
     level = [content]
     for _ in range(DEEPEST_JSON + 1):
         level = [

@@ -6,10 +6,11 @@ with another case or a blank in a column's name. What cannot be read for certain
 
 import codecs
 import csv
-import io
+import gzip
 import re
 import stat
-from collections.abc import Collection, Sequence
+import zlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,15 +22,44 @@ from trapline.storage import IDS, restored
 
 DELIMITERS = ",;\t|"
 # Columns that mean the same: what this project calls them, and the names that are known for them, best first.
+# Case, blanks, points, hyphens and underscores in a name do not count.
 KNOWN = {
-    "id": ("id", "imageid", "imgid"),
-    "filepath": ("filepath", "path", "filename", "file", "imagepath", "relativepath", "image"),
-    "site": ("site", "siteid", "sitename", "location", "locationid", "locationname", "station", "stationid",
-             "camera", "cameraid"),
-    "sequence": ("sequence", "sequenceid", "seq", "seqid"),
+    "id": ("id", "imageid", "imgid", "mediaid", "photoid", "pictureid"),
+    "filepath": (
+        "filepath", "path", "filename", "file", "imagepath", "relativepath", "image", "imagename",
+        "imagefile",
+        "imagefilename", "img", "imgpath", "imgname", "imgfile", "photo", "photopath", "photoname",
+        "photofile",
+        "picture", "picturename", "fullpath", "mediapath", "imageurl", "photourl", "url", "uri",
+    ),
+    "site": (
+        "site", "siteid", "sitename", "location", "locationid", "locationname", "station", "stationid",
+        "stationname", "placename", "place", "camera", "cameraid", "cameraname", "camerasite",
+        "camerastation",
+        "cameralocation", "cameratrap", "cameratrapid", "trap", "trapid", "trapname", "trapsite",
+        "deployment",
+        "deploymentid", "deploymentname",
+    ),
+    "sequence": (
+        "sequence", "sequenceid", "seq", "seqid", "event", "eventid", "burst", "burstid", "captureevent",
+        "captureeventid", "triggerid",
+    ),
     "split": ("split", "subset", "set", "partition"),
-    "label": ("label", "class", "species", "category"),
+    "label": (
+        "label", "class", "species", "category", "labelname", "classname", "categoryname", "speciesname",
+        "specieslabel", "scientificname", "commonname", "speciescommonname", "vernacularname", "taxon",
+        "taxonname",
+    ),
+    "time": (
+        "datetime", "timestamp", "dateandtime", "datetimeoriginal", "time", "capturetime", "imagedatetime",
+        "photodatetime", "capturedatetime", "datecaptured", "datetimecaptured", "datetimetaken", "timetaken",
+        "takenat", "capturedat", "capturedon", "eventtime",
+    ),
+    "date": ("date", "capturedate", "datetaken", "imagedate", "photodate", "eventdate"),
 }  # fmt: skip
+# Where a table has one of these columns, "class" and "species" are words of a taxonomy and no whole names.
+RANKS = ("order", "family", "genus")
+OF_RANKS = ("class", "species")
 UNICODE_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -38,11 +68,14 @@ UNICODE_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 UNNAMED = re.compile(r"(Unnamed: \d+(\.\d+)?)?")  # as pandas calls a column without a name
+GZIP, GZIP_RATIO = ".gz", 100  # how many times larger a table is than its packed file, at most
 LARGEST = 4 << 30  # bytes; a table of ten million images has a tenth of that
 csv.field_size_limit(1 << 20)  # characters of a cell, for all of the process
 SEPARATOR = re.compile(r"sep=([,;|\t])\r?\n", re.IGNORECASE)  # Excel's own first line
 COMMENT = "#"
 EXAMPLE = 40  # characters of a word that is shown
+SHORT = 20  # characters of a cell that may come often
+LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # with its end
 LINE_END = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # as str.splitlines knows them
 
 
@@ -70,24 +103,30 @@ class Table:
         return f"{self.path.name}, line {self.lines[row]}"
 
 
-def read_table(path: Path, required: Sequence[str]) -> Table:
+def read_table(
+    path: Path,
+    required: Sequence[str],
+    given: Mapping[str, str] | None = None,
+    only: Collection[str] | None = None,
+) -> Table:
     """Read a CSV whole. `required`: KNOWN columns, or names of others, that it must have.
+
+    `given`: what a person says that KNOWN columns, or further ones, are called in it; those that it lacks are
+    looked for by the names that are known. `only`: the columns to keep, by their names, which of a large
+    table spares memory; None keeps all.
 
     Cells and the names of columns come as text; blanks around a column's name and its case make no other
     column. Raises TraplineError naming the file, the line or the column, and what is wrong: an encoding that
     is not certain, two columns of one name, a row of too many cells, an open quote, no such column.
     """
     text, notes = read_text(path)
-    header, rows, lines = _parsed(path, text, required)
+    header, rows, lines = _parsed(path, text, required, only)
     places = _places_of_columns(path, header, rows)
     if len(places) < len(header):
         notes.append(f"{path.name}: its column of running numbers was left out")
     cells = pd.DataFrame({name: [row[at] for row in rows] for name, at in places.items()}, dtype=object)
-    columns = known_columns(list(places))
-    for name in required:
-        if name not in columns and name not in cells.columns:
-            shown = ", ".join(map(str, cells.columns[:8]))
-            raise TraplineError(f"{path}: no column {name} (its columns: {shown})")
+    columns = {**known_columns(list(places)), **named_columns(list(places), given or {})}
+    _check_has(path, list(places), [name for name in required if name not in columns])
     return Table(path, cells, lines, columns, notes, {name: header[at] for name, at in places.items()})
 
 
@@ -126,12 +165,42 @@ def restored_table(table: pd.DataFrame, exact: Collection[str] | None = IDS) -> 
 
 
 def known_columns(names: Sequence[str]) -> dict[str, str]:
-    """For each of the KNOWN columns its name among `names`: the exact one, else the first that is known."""
-    plain = {re.sub(r"[\s_.-]+", "", name.casefold()): name for name in reversed(names)}
+    """For each of the KNOWN columns its name among `names`: the exact one, else the first that is known.
+
+    Beside an order, family or genus any other known label goes before a class and a species.
+    """
+    plain = {plain_column(name): name for name in reversed(names)}
+    known = {**KNOWN, "label": _labels_known(plain)}
     found = {
-        known: known if known in names else next((plain[own] for own in spellings if own in plain), None)
-        for known, spellings in KNOWN.items()
+        column: column if column in names else next((plain[own] for own in spellings if own in plain), None)
+        for column, spellings in known.items()
     }
+    return {column: name for column, name in found.items() if name is not None}
+
+
+def numbered(known: str, number: int) -> str:
+    """What the first, second, ... column of a kind is called where a person names several, as of labels."""
+    return known if number == 1 else f"{known} {number}"
+
+
+def plain_column(name: str) -> str:
+    """A column's name as KNOWN has it: without case, blanks, points, hyphens and underscores."""
+    return re.sub(r"[\s_.-]+", "", name.casefold())
+
+
+def _labels_known(plain: Collection[str]) -> tuple[str, ...]:
+    if not any(rank in plain for rank in RANKS):
+        return KNOWN["label"]
+    others = (name for name in KNOWN["label"] if name not in OF_RANKS)
+    return (*others, *reversed(OF_RANKS))
+
+
+def named_columns(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """For each of the `given` columns that a table has its name among `names`, whatever its case and
+    blanks.
+    """
+    plain = {clean(name).casefold(): name for name in reversed(names)}
+    found = {known: plain.get(clean(column).casefold()) for known, column in given.items()}
     return {known: name for known, name in found.items() if name is not None}
 
 
@@ -153,7 +222,7 @@ def read_text(path: Path) -> tuple[str, list[str]]:
             (status.st_size > LARGEST, f"more than {LARGEST >> 30} GiB, which no table has"),
         )
         refuse_any(((found, f"{path}: {fault}") for found, fault in refusals), TraplineError)
-        data = path.read_bytes()
+        data = path.read_bytes() if not path.name.lower().endswith(GZIP) else _unpacked(path, status.st_size)
     except OSError as error:
         raise TraplineError(f"{path}: cannot be read ({error.strerror})") from None
     try:
@@ -163,6 +232,19 @@ def read_text(path: Path) -> tuple[str, list[str]]:
         raise TraplineError(
             f"{path}: line {line}: in no encoding that is certain; save the table as CSV UTF-8"
         ) from None
+
+
+def _unpacked(path: Path, size: int) -> bytes:
+    """The content of a .gz of `size` bytes. Raises TraplineError where it is damaged or too large."""
+    largest = min(LARGEST, GZIP_RATIO * size)
+    try:
+        with gzip.open(path) as file:
+            data = file.read(largest + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise TraplineError(f"{path}: cannot be unpacked ({error}); write or download it again") from None
+    if len(data) > largest:
+        raise TraplineError(f"{path}: unpacks to more than {largest} bytes, which no table does")
+    return data
 
 
 def _decoded(path: Path, data: bytes) -> tuple[str, list[str]]:
@@ -193,7 +275,9 @@ def _without_mark(data: bytes) -> str:
 # --- rows ---------------------------------------------------------------------------------------------------
 
 
-def _parsed(path: Path, text: str, required: Collection[str]) -> tuple[list[str], list[list[str]], list[int]]:
+def _parsed(
+    path: Path, text: str, required: Collection[str], only: Collection[str] | None = None
+) -> tuple[list[str], list[list[str]], list[int]]:
     """Header, rows and their lines, with the delimiter that finds most of the required columns."""
     first_line, delimiter = 1, None
     if separator := SEPARATOR.match(text):
@@ -206,14 +290,23 @@ def _parsed(path: Path, text: str, required: Collection[str]) -> tuple[list[str]
     )
     refuse_any(((found, f"{path}: {fault}") for found, fault in refusals), TraplineError)
     delimiter = delimiter or delimiter_of(text, required)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader((found[0] for found in LINE.finditer(text)), delimiter=delimiter, strict=True)
+    once: dict[str, str] = {}  # of equal short cells one object, which a million rows share
     rows: list[list[str]] = []
     lines: list[int] = []
+    width, places = 0, None
     begin = reader.line_num
     try:
         for row in reader:
             if any(map(str.strip, row)):
-                rows.append(row)
+                if places is not None:
+                    row = _filled(path, row, begin + first_line, width)
+                    row = [row[place] for place in places]
+                elif only is not None:
+                    _check_has(path, row, required)
+                    width, places = len(row), [at for at, name in enumerate(row) if clean(name) in only]
+                    row = [row[place] for place in places]
+                rows.append([once.setdefault(cell, cell) if len(cell) < SHORT else cell for cell in row])
                 lines.append(begin + first_line)
             begin = reader.line_num
     except csv.Error as error:
@@ -223,7 +316,9 @@ def _parsed(path: Path, text: str, required: Collection[str]) -> tuple[list[str]
     if not rows:
         raise TraplineError(f"{path}: not a readable CSV (all its cells are empty)")
     header, *rows = rows
-    _fill(path, rows, lines[1:], len(header))
+    if places is None:
+        for row, line in zip(rows, lines[1:], strict=True):
+            _filled(path, row, line, len(header))
     return header, rows, lines[1:]
 
 
@@ -259,15 +354,23 @@ def delimiter_of(text: str, required: Collection[str] = ()) -> str:
     return max(DELIMITERS, key=score)  # of equals the first, a comma
 
 
-def _fill(path: Path, rows: list[list[str]], lines: Sequence[int], width: int) -> None:
-    """Bring the rows to the header's length: programs leave out empty cells at a line's end."""
-    for row, line in zip(rows, lines, strict=True):
-        if len(row) > width and any(map(str.strip, row[width:])):
-            raise TraplineError(
-                f"{path}: line {line} has {len(row)} cells, its header {width}: put cells that hold the "
-                "delimiter into quotes"
-            )
+def _check_has(path: Path, header: Sequence[str], required: Collection[str]) -> None:
+    names = [clean(name) for name in header]
+    for name in required:
+        if name not in names:
+            raise TraplineError(f"{path}: no column {name} (its columns: {', '.join(names[:8])})")
+
+
+def _filled(path: Path, row: list[str], line: int, width: int) -> list[str]:
+    """A row brought to the header's length: programs leave out empty cells at a line's end."""
+    if len(row) > width and any(map(str.strip, row[width:])):
+        raise TraplineError(
+            f"{path}: line {line} has {len(row)} cells, its header {width}: put cells that hold the "
+            "delimiter into quotes"
+        )
+    if len(row) != width:
         row[width:] = [""] * max(0, width - len(row))
+    return row
 
 
 def _places_of_columns(path: Path, header: Sequence[str], rows: list[list[str]]) -> dict[str, int]:

@@ -16,15 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trapline.console import printable
+from trapline.decompression import XZ_MEMORY, Refused, damage
 from trapline.storage import CHUNK
 from trapline.unpacking import (
     GIB,
-    XZ_MEMORY,
     Entry,
     Limits,
-    Refused,
     checked_path,
-    damage,
     reported,
     reported_writing,
     write_entries,

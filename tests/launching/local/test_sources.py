@@ -149,7 +149,7 @@ def test_a_file_here_is_given_to_the_job_and_one_of_the_data_named(raw):
         inputs = {item["InputName"] for item in request["ProcessingInputs"]}
         asked[name] = words[words.index("--label-names") + 1], inputs
     assert asked == {
-        "here.csv": ("/opt/ml/processing/input/labels/labels.csv", {"code", "data", "labels"}),
+        "here.csv": ("/opt/ml/processing/input/label-names/here.csv", {"code", "data", "label-names"}),
         "inside.csv": ("inside.csv", {"code", "data"}),
     }
 

@@ -140,7 +140,7 @@ def test_a_job_reads_its_images_from_it(tmp_path, class_folders):
     place = Place(tmp_path)
     pairs = ["short-side=32", "split=random", "shares=0.5,0.25,0.25"]
     words = ["--backend", "process", "--data", class_folders, "--trial-s3", "--prepare", *pairs]
-    done = place.run("resnet18_baseline", *words, *tiny(batch_size=4, arch="shufflenet_v2_x0_5"))
+    done = place.run("resnet18_baseline", *words, *tiny(batch_size=4))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"trial S3: 24 files of {class_folders} are {URI}/" in done.stdout
     assert "24 inputs: 24 labelled" in done.stdout

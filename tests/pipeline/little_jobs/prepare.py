@@ -18,5 +18,10 @@ else:
 (output / "words.json").write_text(json.dumps(sys.argv[1:]))
 (output / "version.json").write_text(json.dumps({"data": "little", "completed_with": ""}))
 assert list(option("--completed").iterdir()) == []  # a run here is always the first
-if "--label-names" in sys.argv:
-    shutil.copy(option("--label-names"), output / "names.csv")
+given = {}
+for name in ("media", "classes", "corrections", "site-csv", "division", "label-names"):
+    if f"--{name}" in sys.argv:
+        place = option(f"--{name}")
+        files = sorted(place.iterdir()) if place.is_dir() else [place]
+        given[name] = {file.name: file.read_text() for file in files}
+(output / "given.json").write_text(json.dumps(given))

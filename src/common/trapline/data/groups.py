@@ -84,8 +84,10 @@ def scope_of(sites: Any, sequences: Any) -> Scope:
     all_sites = np.count_nonzero(np.bincount(site_of[site_of >= 0]))
     if largest == 1 or 2 * largest <= all_sites:
         return "global"
-    names = np.asarray(sequences, dtype=object)[rows]
-    are_numbers = all(WHOLE_NUMBER.fullmatch(str(name)) for name in set(names))
+    pairs = pd.DataFrame({"site": site_of[rows], "name": np.asarray(sequences, dtype=object)[rows]})
+    pairs = pairs.drop_duplicates()
+    spanning = pairs["name"][pairs["name"].duplicated()]  # what a camera has to itself says nothing
+    are_numbers = all(WHOLE_NUMBER.fullmatch(str(name)) for name in set(spanning))
     return "by_site" if largest >= 4 or are_numbers else "global"
 
 
@@ -153,13 +155,14 @@ def image_units(groups: Labels, sequences: Sequences) -> Units:
     return Units(unit_of, bound=bool(unit_of.max(initial=-1) < apart.max(initial=-1)))
 
 
-def site_units(sites: Sites, sequences: Sequences) -> Units:
-    """The units of a split by site: each site, with those that it shares a sequence with.
+def site_units(sites: Sites, sequences: Sequences, copies: Integers | None = None) -> Units:
+    """The units of a split by site: each site, with those that it shares a sequence, or equal bytes, with.
 
-    Raises TraplineError, naming the first row, when a site is missing or empty.
+    `copies`, (n,): equal for byte-identical images that bind their sites, -1 for others. Raises
+    TraplineError, naming the first row, when a site is missing or empty.
     """
     site_of = number_sites(sites)
-    unit_of = joined(site_of, sequences.number)
+    unit_of = joined(site_of, sequences.number, *([] if copies is None else [copies]))
     one_row_a_site = np.unique(site_of, return_index=True)[1]
     in_unit = np.bincount(unit_of[one_row_a_site])
     spanned = int(in_unit[in_unit > 1].sum())
@@ -172,10 +175,33 @@ def _example(sites: Sites, site_of: Integers, sequences: Sequences) -> str:
     pairs = pd.DataFrame({"number": sequences.number, "site": site_of})
     pairs = pairs[pairs["number"] >= 0].drop_duplicates()
     pairs = pairs[pairs.duplicated("number", keep=False)]
+    if pairs.empty:
+        return "by identical images"
     first = min(pairs.index, key=lambda row: str(sequences.names[row]))
     own = pairs[pairs["number"] == pairs.loc[first, "number"]].sort_values("site")
     one, other = (sites[row] for row in own.index[:2])
     return f"sequence {sequences.names[first]} at {one} and {other}"
+
+
+def binding_copies(groups: Labels, sites: Sites) -> Integers:
+    """Which byte-identical images bind their sites, (n,): the number of their group, -1 for the others.
+
+    `groups`, (n,): equal for byte-identical images. Those of one site bind nothing; and none does where they
+    would join more than half of all sites, and 4 at least: a test card is no camera.
+    """
+    site_of, group_of = numbered(sites), pd.factorize(np.asarray(groups))[0].astype(np.int64)
+    pairs = pd.DataFrame({"group": group_of, "site": site_of})
+    pairs = pairs[pairs["site"] >= 0].drop_duplicates()
+    spanning = pairs["group"][pairs["group"].duplicated()].unique()
+    found = np.where(np.isin(group_of, spanning) & (site_of >= 0), group_of, -1)
+    rows = np.flatnonzero(found >= 0)
+    if not len(rows):
+        return found
+    unit_of = joined(site_of[rows], found[rows])
+    one_row_a_site = np.unique(site_of[rows], return_index=True)[1]
+    largest = np.bincount(unit_of[one_row_a_site]).max()
+    too_many = largest >= 4 and 2 * largest > np.count_nonzero(np.bincount(site_of[site_of >= 0]))
+    return np.full(len(found), -1) if too_many else found
 
 
 def straddling(number: Integers, part: npt.NDArray[Any]) -> int:

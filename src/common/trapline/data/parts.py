@@ -136,8 +136,10 @@ def _ranks(column: pa.ChunkedArray) -> Integers:
     return np.asarray(pc.rank(column, sort_keys="ascending", tiebreaker="dense"), dtype=np.int64) - 1
 
 
-def spread(counts: csr_array, sizes: Integers, folds: int) -> Integers:
+def spread(counts: csr_array, sizes: Integers, folds: int, fixed: Integers | None = None) -> Integers:
     """The fold, from 0, of each unit, (units,); none is empty. A unit is never divided.
+
+    `fixed`, (units,): the fold that a unit has already, -1 for those that are to be placed.
 
     `counts` (units, classes): images of each class in a unit. `sizes` (units,): its images; there are as many
     units as folds at least. Units with the largest shares of their classes come first, each into the fold
@@ -148,12 +150,18 @@ def spread(counts: csr_array, sizes: Integers, folds: int) -> Integers:
     places, columns, data = (part.tolist() for part in (shares.indptr, shares.indices, shares.data))
     held = [[0] * shares.shape[1] for _ in range(folds)]  # lists: read and written one number at a time
     fold_of, empty = np.empty(len(sizes), dtype=np.int64), list(range(folds))
-    for turn, unit in enumerate(np.argsort(-importance, kind="stable").tolist()):
+    order = np.argsort(-importance, kind="stable")
+    if fixed is not None:
+        order = order[np.argsort(fixed[order] < 0, kind="stable")]
+    for turn, unit in enumerate(order.tolist()):
         span = slice(places[unit], places[unit + 1])
         row = list(zip(columns[span], data[span], strict=True))
         # What it adds in each fold to the sum of squares, but for what is alike in all of them.
         cost = [sum([own * mine[column] for column, own in row]) for mine in held]
-        fold = min(empty if len(sizes) - turn <= len(empty) else range(folds), key=cost.__getitem__)
+        if fixed is not None and fixed[unit] >= 0:
+            fold = int(fixed[unit])
+        else:
+            fold = min(empty if len(sizes) - turn <= len(empty) else range(folds), key=cost.__getitem__)
         for column, own in row:
             held[fold][column] += own
         fold_of[unit] = fold

@@ -17,9 +17,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from trapline.data.groups import Integers, Scope, Sequences, numbered, scope_of
+from trapline.data.leakage import LeakageGap
 from trapline.errors import TraplineError
 from trapline.images.canonical import Pixels, decode_packed
 from trapline.names import Kind, check_class_names, keys
@@ -27,9 +34,11 @@ from trapline.s3_copies import fetch_folder
 from trapline.storage import read_json
 
 DESCRIPTION, SUBMISSION_FORMAT = "dataset.json", "submission_format.csv"
+DIVISION = "division.csv"  # which sites, or other groups, are in which part
 PARTS = ("train", "val", "test", "unlabeled")
 
-# width and height are those of the original frame, orientation applied; sha256 is of the original bytes.
+# What every set has. width and height are those of the original frame, orientation applied; sha256 is of the
+# original bytes.
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string()),
@@ -43,6 +52,9 @@ SCHEMA = pa.schema(
         pa.field("weight", pa.float32()),
     ]
 )
+# And when the frame was taken: ISO 8601 in the camera's own time, with the offset from UTC where that is
+# known. Sets that were made before it was kept are read with an empty column.
+TIMED_SCHEMA = SCHEMA.append(pa.field("time", pa.string()))
 
 
 class PartFiles(BaseModel, frozen=True, extra="forbid"):
@@ -52,14 +64,31 @@ class PartFiles(BaseModel, frozen=True, extra="forbid"):
     files: list[str]
 
 
+# Fields of Split that came later, with the values that say nothing.
+NEWER = {"group_by": "site", "division": None, "line": None, "folds": None, "fold": None}
+
+
 class Split(BaseModel, frozen=True, extra="forbid"):
     """How the labelled images were divided."""
 
-    kind: Literal["site", "random", "given"]  # given: by the data set itself
+    kind: Literal["site", "group", "random", "given"]  # given: by the data set itself; group: see group_by
     shares: dict[str, float]
     seed: int
     unseen_sites: bool  # whether a score on val or test says anything about cameras that were never seen
     sequences: Scope = "global"  # what equal names of sequences mean at two sites
+    group_by: str = "site"  # what is kept together: site, sequence, camera, date, or a column of the source
+    # Digests of the division, and of the one with which its line began: no camera of one line changes its
+    # part.
+    division: str | None = None
+    line: str | None = None
+    folds: int | None = None  # frozen ones, of train and val, of which val is number `fold`
+    fold: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_not(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All fields but those of NEWER that say nothing, which code of before them would refuse to read."""
+        fields: dict[str, Any] = serialise(self)
+        return {name: value for name, value in fields.items() if name not in NEWER or value != NEWER[name]}
 
 
 class DatasetDescription(BaseModel, frozen=True, extra="forbid"):
@@ -78,6 +107,7 @@ class DatasetDescription(BaseModel, frozen=True, extra="forbid"):
     counts: dict[str, dict[str, int]]  # part -> class -> images
     fingerprint: str  # SHA-256 over the settings and every row's id, original bytes, labels, site and part
     versions: dict[str, str]
+    leakage: LeakageGap | None = None  # what guesses gain on a random split; None too in sets of before
 
     @field_validator("classes", "class_codes")
     @classmethod
@@ -96,10 +126,14 @@ class PackedPart:
     def table(self) -> pa.Table:
         """All columns, memory-mapped."""
         tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in self.files]
-        for path, table in zip(self.files, tables, strict=True):
-            if not table.schema.equals(SCHEMA):
+        for place, (path, table) in enumerate(zip(self.files, tables, strict=True)):
+            if table.schema.equals(SCHEMA):
+                tables[place] = table.append_column(
+                    TIMED_SCHEMA.field("time"), pa.nulls(len(table), pa.string())
+                )
+            elif not table.schema.equals(TIMED_SCHEMA):
                 raise pa.ArrowInvalid(f"{path.name} has other columns than a prepared set")
-        return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+        return pa.concat_tables(tables) if tables else TIMED_SCHEMA.empty_table()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -32,6 +32,13 @@ BAD_NAME = "bad_name"  # an id, a site or a sequence that no name may be: trapli
 CONTRADICTORY = "contradictory"  # rows of one file that say different things of it
 OUTSIDE = "outside"  # a path that leads out of the input folder
 PAYLOAD_TOO_LARGE = "payload_too_large"  # unlabelled, and a larger file than batch transform sends
+UNKNOWN_GROUP = "unknown_group"  # none of what the split keeps together
+ACROSS_PARTS = "across_parts"  # would join cameras that a division has in different parts
+DELETED = "deleted"  # marked as deleted by the table
+CLASS_REMOVED = "class_removed"  # of a class that a person leaves out
+VIDEO = "video"  # a table of images names it, too
+LEFT_OUT = (DELETED, CLASS_REMOVED, VIDEO)  # no input that could be used
+INTENDED = (PAYLOAD_TOO_LARGE, *LEFT_OUT)  # no sign of a damaged source
 FILE_NAME = "quarantine.csv"
 TRANSFORM_FOLDER = "transform"
 INDEX = "index.csv"
@@ -66,9 +73,11 @@ def counts_by_reason(rows: Sequence[Quarantined]) -> dict[str, int]:
 def check_share(rows: Sequence[Quarantined], inputs: int, max_share: float, path: Path) -> None:
     """Raise TraplineError when more than the share `most` of `inputs` cannot be used.
 
-    Whole images that batch transform cannot send are no sign of a damaged source, and do not count.
+    What is left out on purpose, and whole images that batch transform cannot send, are no sign of a damaged
+    source, and count neither here nor there.
     """
-    useless = [row for row in rows if row.reason != PAYLOAD_TOO_LARGE]
+    useless = [row for row in rows if row.reason not in INTENDED]
+    inputs -= sum(row.reason in LEFT_OUT for row in rows)
     if len(useless) > max_share * inputs:
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts_by_reason(useless).items())
         raise TraplineError(

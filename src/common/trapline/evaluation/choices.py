@@ -267,6 +267,7 @@ def with_choices(
     temperature: float,
     views: Sequence[str],
     thresholds: Sequence[float] | None = None,
+    pool_sequences: bool = False,
 ) -> ModelDescription:
     """The description with other choices, checked as one that is read."""
     return ModelDescription.model_validate(
@@ -275,6 +276,7 @@ def with_choices(
             "temperature": temperature,
             "views": list(views),
             "thresholds": thresholds,
+            "pool_sequences": pool_sequences,
         }
     )
 

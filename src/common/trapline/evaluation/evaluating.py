@@ -7,13 +7,18 @@ options          what evaluate.py was told that can change a result
 task             multiclass, or multilabel: images may have several labels
 classes          in the order of the model's outputs
 data             fingerprint, split (site or random), unseen_sites (as the data set says, and as was found),
+                 division and line (digests of the division of cameras, and of the one with which it began),
                  shared_sites (in several parts, though it says none is), drawn, images of val and test
 champion         phase (phase1 or phase2), reason, training_job, architecture, temperature, views, averaging,
-                 thresholds (of several labels, else null), seen_validation: whether it was trained on images
-                 of validation too, as models of folds are
+                 thresholds (of several labels, else null), pool_sequences: whether predictions are pooled
+                 over sequences, seen_validation: whether it was trained on images of validation too, as
+                 models of folds are
 comparison       log_loss_difference (Phase 2 minus Phase 1, validation), interval {low, high}, unit, clusters
 phases           phase1 and phase2 (null without one): training_job, architecture, image_size, averaging,
                  temperature, temperature_at_bound, thresholds, views, view_selection, cross_fitted_log_loss
+pooling          whether predictions are pooled over sequences, chosen on validation, and why: see
+                 `evaluation.sequences`. Where they are, `test` and `validation` measure every image with its
+                 sequence's pooled prediction
 bootstrap        resamples, seed, confidence, method
 test             what the champion does on the test part; where there is none, `available` is false, `reason`
                  says why and the numbers are null:
@@ -25,6 +30,7 @@ test             what the champion does on the test part; where there is none, `
                  per_site [{site, images, accuracy, log_loss}], confusion_matrix (rows: the true class)
                  For several labels an image see `evaluation.measured`: log_loss is then the mean binary
                  one, accuracy that of whole images, and there are micro_f1, macro_f1 and map
+                 by_sequence: metrics in which each sequence counts as one: see `evaluation.sequences`
 validation       the same on validation. Temperature, views and champion were chosen there, which flatters it
 int8             what dynamic quantisation costs, where it was asked for: see `evaluation.results`; else null
 claimed, not_claimed   sentences on what the numbers say, and what they do not
@@ -79,6 +85,14 @@ from trapline.evaluation.result_files import (
     write_test_predictions,
 )
 from trapline.evaluation.results import int8_section, measure_both, measure_results
+from trapline.evaluation.sequences import (
+    Pooling,
+    by_sequence,
+    choose_pooling,
+    pooling_sentence,
+    sequences_of,
+    without_sequences,
+)
 from trapline.inference.predictor import Predictor, ServingPrecision, check_int8, load_predictor
 from trapline.job_contract import ensure_writable, prepare_option
 from trapline.job_options import EvaluateOptions
@@ -206,16 +220,18 @@ def _report(
     """The content of evaluation.json; writes champion/ and test_predictions.csv on the way."""
     champion, data = phases[verdict.phase], prepared.description
     choice, part = champion.choice, prepared.part("val")
+    pooling = _choose_pooling(options, prepared, clusters, champion)
     final = with_choices(
         champion.description,
         temperature=choice.temperature,
         views=choice.views,
         thresholds=choice.thresholds,
+        pool_sequences=pooling.chosen,
     )
     write_champion(champion.artefact, final, Path(options.output) / CHAMPION / ARCHIVE)
-    validation = _measure(choice.logits, truth(part, data), clusters, choice, data, options)
+    validation = _measure("validation", part, choice.logits, choice, pooling, data, options)
     # The test part is opened here and not before: every choice has been made.
-    test, tested = _test_section(options, champion, data)
+    test, tested = _test_section(options, champion, pooling, data)
     int8 = None
     if options.int8:
         int8 = int8_section(
@@ -225,9 +241,6 @@ def _report(
             {"validation": (part, choice.logits), **tested},
             data,
         )
-    kept = {"training_job", "architecture", "temperature", "views", "averaging", "thresholds"}
-    # It, or a member of it, may have been trained on one of several folds of train and validation.
-    configurations = [final.configuration, *(member.configuration for member in final.members)]
     report = {
         "format_version": 1,
         "options": options.result_settings(),
@@ -237,22 +250,15 @@ def _report(
             "fingerprint": data.fingerprint,
             "split": data.split.kind,
             "unseen_sites": data.split.unseen_sites,
+            "division": data.split.division,
+            "line": data.split.line,
             "drawn": data.drawn,
             "images": {name: data.parts[name].images for name in ("val", "test") if name in data.parts},
         },
-        "champion": {
-            "phase": verdict.phase,
-            "reason": verdict.reason,
-            **final.model_dump(mode="json", include=kept),
-            "seen_validation": any(configuration.get("fold") for configuration in configurations),
-        },
-        "comparison": {
-            "log_loss_difference": verdict.difference,
-            "interval": asdict(verdict.interval) if verdict.interval else None,
-            "unit": clusters.unit,
-            "clusters": clusters.count,
-        },
+        "champion": _champion_record(verdict, final),
+        "comparison": _comparison_record(verdict, clusters),
         "phases": {name: phases[name].record() if name in phases else None for name in (PHASE_1, PHASE_2)},
+        "pooling": pooling.record(clusters),
         "bootstrap": {
             **asdict(_resampling(options)),
             "method": "percentile, clusters drawn with replacement",
@@ -264,37 +270,92 @@ def _report(
     return with_claims(report, shared_sites(Path(options.prepared)))
 
 
+def _comparison_record(verdict: ChampionChoice, clusters: Clusters) -> dict[str, Any]:
+    return {
+        "log_loss_difference": verdict.difference,
+        "interval": asdict(verdict.interval) if verdict.interval else None,
+        "unit": clusters.unit,
+        "clusters": clusters.count,
+    }
+
+
+def _champion_record(verdict: ChampionChoice, final: ModelDescription) -> dict[str, Any]:
+    kept = {"training_job", "architecture", "temperature", "views", "averaging", "thresholds"}
+    return {
+        "phase": verdict.phase,
+        "reason": verdict.reason,
+        **final.model_dump(mode="json", include=kept),
+        "pool_sequences": final.pool_sequences,
+        "seen_validation": _has_seen_validation(final),
+    }
+
+
+def _choose_pooling(
+    options: EvaluateOptions, prepared: PreparedSet, clusters: Clusters, champion: Phase
+) -> Pooling:
+    data, part = prepared.description, prepared.part("val")
+    unseen = data.split.unseen_sites and not shared_sites(Path(options.prepared), ("train", "val"))
+    pooling = choose_pooling(
+        champion.choice,
+        truth(part, data),
+        sequences_of(part, data),
+        clusters,
+        _resampling(options),
+        unseen_sites=unseen,
+        seen_validation=_has_seen_validation(champion.description),
+    )
+    print(pooling_sentence(pooling.chosen, pooling.reason), flush=True)
+    return pooling
+
+
+def _has_seen_validation(model: ModelDescription) -> bool:
+    """Whether it, or a member of it, was trained on one of several folds of train and validation."""
+    configurations = [model.configuration, *(member.configuration for member in model.members)]
+    return any(configuration.get("fold") for configuration in configurations)
+
+
 def _measure(
+    name: str,
+    part: PackedPart,
     logits: np.ndarray,
-    labels: np.ndarray,
-    clusters: Clusters,
     choice: Choice,
+    pooling: Pooling,
     data: DatasetDescription,
     options: EvaluateOptions,
 ) -> dict[str, Any]:
-    given, resampling = (logits, labels, clusters, choice.temperature), _resampling(options)
+    """The section of the part that is called `name`; `logits` (images, classes) are of single images."""
+    labels, clusters, sequences = truth(part, data), clusters_of(part), sequences_of(part, data)
+    given = (labels, clusters, choice.temperature)
+    used, resampling = pooling.applied(logits, sequences), _resampling(options)
     if choice.thresholds is None:
-        return measure(*given, data.classes, class_prior(data), resampling)
-    return measure_labels(*given, choice.thresholds, data.classes, label_frequencies(data), resampling)
+        section = measure(used, *given, data.classes, class_prior(data), resampling)
+    else:
+        frequencies = label_frequencies(data)
+        section = measure_labels(used, *given, choice.thresholds, data.classes, frequencies, resampling)
+    found = by_sequence(
+        logits, labels, sequences, clusters, choice.temperature, choice.thresholds, resampling, name
+    )
+    return {**section, "by_sequence": found}
 
 
 def _test_section(
-    options: EvaluateOptions, champion: Phase, data: DatasetDescription
+    options: EvaluateOptions, champion: Phase, pooling: Pooling, data: DatasetDescription
 ) -> tuple[dict[str, Any], dict[str, tuple[PackedPart, np.ndarray]]]:
     """The section, and under the name `test` the part with its logits, where there is one."""
     part = open_prepared(options.prepared, parts=("test",)).part("test")
     if not len(part):
-        return unmeasured(
+        reason = (
             f"the data set has no test part ({data.split.kind} split): validation numbers stand under "
-            "their own name, and are no test",
-            data.task,
-        ), {}
+            "their own name, and are no test"
+        )
+        return {**unmeasured(reason, data.task), "by_sequence": without_sequences(reason, data.task)}, {}
     _say_merged(part)
     choice = champion.choice
     outputs = view_logits(champion.predictor(options.precision), part, "champion on test")
     logits = outputs.averaged(choice.views)
-    _write_test_table(Path(options.output) / TEST_PREDICTIONS, part, logits, choice, data)
-    section = _measure(logits, truth(part, data), clusters_of(part), choice, data, options)
+    used = pooling.applied(logits, sequences_of(part, data))
+    _write_test_table(Path(options.output) / TEST_PREDICTIONS, part, used, choice, data)
+    section = _measure("test", part, logits, choice, pooling, data, options)
     return section, {"test": (part, logits)}
 
 

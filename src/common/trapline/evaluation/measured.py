@@ -54,15 +54,16 @@ DRAWS_AT_ONCE = 4_000_000  # cluster numbers that are in memory at a time
 
 @dataclass(frozen=True)
 class Clusters:
-    """What is resampled as one. numbers: int64 (images,); names: of the sites; None: every image alone."""
+    """What is resampled as one. numbers: int64 (images,); names: of the sites; None: every `alone` itself."""
 
     numbers: np.ndarray
     names: list[str] | None
+    alone: str = "image"
 
     @property
     def unit(self) -> str:
         """What a cluster is."""
-        return "image" if self.names is None else "site"
+        return self.alone if self.names is None else "site"
 
     @property
     def counted(self) -> str:

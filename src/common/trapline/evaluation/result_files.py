@@ -33,6 +33,10 @@ FOLDS = (
     "The champion, or a model in it, was trained on a fold and has seen validation images: temperature, "
     "views and thresholds, which were chosen there, may be too sure. The test part alone counts."
 )
+POOLED = (
+    "Predictions are pooled over sequences: where an image is predicted without the others of its sequence, "
+    "as the server does it, worse is to be expected."
+)
 ALWAYS = (
     "Temperature, views and champion were chosen on validation: its numbers are flattered by that.",
     "The test speaks of cameras like those in it, not of another region, season or make of camera.",
@@ -61,16 +65,21 @@ def claimed(report: dict[str, Any]) -> list[str]:
     where = "on images that it was not trained on and that no choice was made on"
     if report["data"]["unseen_sites"]:
         where = f"at {test['sites']} cameras that it was not trained on and that no choice was made on"
+    images = f"{test['images']} images{', pooled over their sequences' if _is_pooled(report) else ''}"
     if report.get("task") == "multilabel":
         return [
             f"The champion's micro F1 is {test['micro_f1']:.3f}{_interval(test, 'micro_f1')}, its macro F1 "
             f"{test['macro_f1']:.3f}{_interval(test, 'macro_f1')} and its mean binary log loss "
-            f"{test['log_loss']:.3f}{_interval(test, 'log_loss')} {where} ({test['images']} images)."
+            f"{test['log_loss']:.3f}{_interval(test, 'log_loss')} {where} ({images})."
         ]
     return [
         f"The champion's log loss is {test['log_loss']:.3f}{_interval(test, 'log_loss')} and its accuracy "
-        f"{test['accuracy']:.3f}{_interval(test, 'accuracy')} {where} ({test['images']} images)."
+        f"{test['accuracy']:.3f}{_interval(test, 'accuracy')} {where} ({images})."
     ]
+
+
+def _is_pooled(report: dict[str, Any]) -> bool:
+    return bool(report["champion"].get("pool_sequences", False))
 
 
 def _interval(section: dict[str, Any], metric: str) -> str:
@@ -89,21 +98,27 @@ def not_claimed(report: dict[str, Any]) -> list[str]:
         UNSEEN: not data["unseen_sites"],
         DRAWN: data["drawn"],
         FOLDS: report["champion"].get("seen_validation", False),
+        POOLED: _is_pooled(report),
         f"The test has no intervals: {test['interval_reason']}.": (
             test["available"] and test["interval_reason"]
         ),
         ALONE: "image" in (test["interval_unit"], validation["interval_unit"]),
         f"Nothing is known of {', '.join(absent)}: no test image shows it.": absent,
     }
-    chosen = "views, thresholds and" if report.get("task") == "multilabel" else "views and"
+    chosen = {
+        "views": True,
+        "thresholds": report.get("task") == "multilabel",
+        "pooling": _is_pooled(report),
+    }
+    named = ", ".join(name for name, holds in chosen.items() if holds)
     return [
         *(sentence for sentence, holds in sentences.items() if holds),
-        *(sentence.replace("views and", chosen) for sentence in ALWAYS),
+        *(sentence.replace("views and", f"{named} and") for sentence in ALWAYS),
     ]
 
 
-def shared_sites(folder: Path) -> list[str]:
-    """The sites that more than one of train, val and test has, each as it is first spelt, sorted.
+def shared_sites(folder: Path, parts: Sequence[str] = ("train", "val", "test")) -> list[str]:
+    """The sites that more than one of the `parts` has, each as it is first spelt, sorted.
 
     None where the data set does not say that its parts share none. A part whose files are not in `folder`
     is passed over: an evaluation needs no train. Raises TraplineError where one is damaged.
@@ -113,7 +128,7 @@ def shared_sites(folder: Path) -> list[str]:
         return []
     present = [
         part
-        for part in ("train", "val", "test")
+        for part in parts
         if part in description.parts
         and all((folder / file).is_file() for file in description.parts[part].files)
     ]

@@ -15,8 +15,9 @@ int8      what dynamic quantisation costs and brings, null unless evaluate.py --
                             are: of images, or of labels
           megabytes         {normal, int8} of the model's state
           layers            the linear layers in int8
-          Temperature and thresholds are those chosen for the normal precision. Convolutions stay as they are:
-          see `trapline.models.build`.
+          Temperature and thresholds are those chosen for the normal precision, and images are predicted one
+          by one, also where the champion pools over sequences. Convolutions stay as they are: see
+          `trapline.models.build`.
 
 Views and champion were chosen on validation, which flatters the first two. Times differ from run to run, so
 that they have no place in evaluation.json.

@@ -4,6 +4,7 @@ What a job is made of is imported when it is called: training settles threads be
 """
 
 import os
+from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,11 +20,12 @@ Place = str | PathLike[str]
 Made = TypeVar("Made", bound=Options)
 
 
-def prepare(input: Place, output: Place, **options: Any) -> PreparedSet:
+def prepare(input: Place | Sequence[Place], output: Place, **options: Any) -> PreparedSet:
     """Write the prepared set of the images in `input` to the folder `output`, and open it.
 
-    `input` is a folder, an archive, an s3:// URI of either, or `demo`, which draws some. `options` are those
-    of entry_points/prepare.py, such as split="site", site_csv="sites.csv" or limit_per_class=50. Images are
+    `input` is a folder, an archive, a table or JSON that names the images, an s3:// URI of any, or `demo`,
+    which draws some; several of them, in a list, become one set. `options` are those of
+    entry_points/prepare.py, such as split="site", site_csv="sites.csv" or limit_per_class=50. Images are
     decoded in processes of their own, which import the program that calls this: it needs
     `if __name__ == "__main__":`.
 
@@ -101,7 +103,14 @@ def entry_points_here() -> Path | None:
 
 def _checked(model: type[Made], **values: Any) -> Made:
     """The options; paths may be `Path` objects. Raises UsageError for what is wrong, `output` in S3 too."""
-    plain = {key: fspath(value) if isinstance(value, PathLike) else value for key, value in values.items()}
+    plain = {key: _plain(value) for key, value in values.items()}
     options = make_options(model, plain, str, listed="docs/options.md lists them")
     ensure_local("output", plain["output"])
     return options
+
+
+def _plain(value: Any) -> Any:
+    """A path as text, in a list too; anything else as it is."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    return fspath(value) if isinstance(value, PathLike) else value

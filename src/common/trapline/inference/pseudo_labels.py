@@ -26,7 +26,7 @@ from trapline.data.prepared import PackedPart, PreparedSet, open_prepared
 from trapline.data.quarantine import INDEX, TRANSFORM_FOLDER
 from trapline.errors import TraplineError, UsageError
 from trapline.inference.predictor import Predictor, load_predictor
-from trapline.job_contract import ensure_writable
+from trapline.job_contract import ensure_writable, prepare_option
 from trapline.job_options import PseudoLabelOptions
 from trapline.models.artefact import WEIGHTS, opened_artefact, read_description
 from trapline.scoring.predictions import calibrated, finite_rows, fit_temperature, image_losses
@@ -114,6 +114,12 @@ def _check_model(predictor: Predictor, prepared: PreparedSet) -> None:
         raise TraplineError(
             f"{prepared.folder}: made with another {', '.join(different)} than the images that the model "
             "was trained on; prepare the data with the same options"
+        )
+    if model.other_line(described.split.line):
+        raise TraplineError(
+            f"{prepared.folder}: divides the cameras otherwise than the set that the model was trained on, "
+            "which may have seen this one's validation and test; train a new model, or prepare the data with "
+            f"that division ({prepare_option('division', 'DIR')})"
         )
     if model.data_fingerprint != described.fingerprint:
         print(

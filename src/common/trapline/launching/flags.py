@@ -91,6 +91,15 @@ FOLDS: dict[str, dict[str, Any]] = {
 }
 
 
+SOURCE: dict[str, dict[str, Any]] = {
+    "data": {
+        "metavar": "URI|DIR|FILE|demo",
+        "help": f"raw images, in a folder or as {READ_ARCHIVES}: a prepare job runs first",
+    },
+    "prepared": {"metavar": "URI|DIR", "help": "a data set prepared earlier"},
+}
+
+
 def parser(experiment: Experiment) -> ArgumentParser:
     """The command line of `experiment`."""
     settings = ", ".join(f"{name}={value}" for name, value in experiment.hyperparameters.items())
@@ -100,67 +109,62 @@ def parser(experiment: Experiment) -> ArgumentParser:
         f"and lists the others. {NOT_GIVEN}",
     )
     add_flags(arguments, {"backend": SHARED["backend"]})
-    add_flags(
-        arguments.add_mutually_exclusive_group(),
-        {
-            "data": {
-                "metavar": "URI|DIR|FILE|demo",
-                "help": f"raw images, in a folder or as {READ_ARCHIVES}: a prepare job runs first",
-            },
-            "prepared": {"metavar": "URI|DIR", "help": "a data set prepared earlier"},
-        },
-    )
-    add_flags(
-        arguments,
-        {
-            "set": {
-                "nargs": "+",
-                "action": "extend",
-                "default": [],
-                "metavar": "KEY=VALUE",
-                "help": "hyperparameters",
-            },
-            "prepare": SHARED["prepare"],
-            **{name: {"metavar": "URI|DIR", "help": text} for name, text in CHANNEL_HELP.items()},
-            "output": {"metavar": "URI|DIR", "help": "default: runs/, on aws the SDK's default bucket"},
-            "job-name": {"help": f"default: {experiment.name}-YYYY-MM-DD-HH-MM-SS-mmm"},
-            "dry-run": {
-                "action": "store_true",
-                "help": "print the requests that would be sent, as JSON; start nothing",
-            },
-            "fresh": {"action": "store_true", "help": "do not go on from an interrupted run"},
-            "trial-s3": SHARED["trial-s3"],
-        },
-    )
+    add_flags(arguments.add_mutually_exclusive_group(), SOURCE)
+    add_flags(arguments, _of_run(experiment))
     add_flags(arguments.add_argument_group("cross-validation"), FOLDS)
-    add_flags(
-        arguments.add_argument_group("machines"),
-        {
-            "instance-type": {"help": f"aws: default: {experiment.instance_type}"},
-            "instance-count": {"type": positive, "default": 1, "metavar": "N", "help": "above 1: torchrun"},
-            "prepare-instance-type": {"help": f"aws: default: {PREPARE_INSTANCE}"},
-            "role": {
-                "help": "aws: execution role of the jobs, name or ARN; default: $SAGEMAKER_JOB_ROLE, "
-                "$SAGEMAKER_ROLE, the SDK's defaults file"
-            },
-            "region": SHARED["region"],
-            "image-uri": SHARED["image-uri"],
-            "dlc": {
-                "action": "store_true",
-                "help": "aws: AWS's deep-learning image, in which each job installs the missing packages",
-            },
-            "framework-version": {"help": f"with --dlc: its PyTorch; default: {FRAMEWORK_VERSION}"},
-            "py-version": {"help": f"with --dlc: its Python; default: {PY_VERSION}"},
-            "checkpoints": {
-                "metavar": "URI",
-                "help": "aws: default: a folder below --output for each code, configuration and data, so "
-                "that the same command goes on",
-            },
-            "no-wait": {"action": "store_true", "help": "aws: return once the training job has started"},
-        },
-    )
+    add_flags(arguments.add_argument_group("machines"), _of_machines(experiment))
     add_arguments(arguments)
     return arguments
+
+
+def _of_run(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """The flags that say what a job does, what it reads and where its results go."""
+    return {
+        "set": {
+            "nargs": "+",
+            "action": "extend",
+            "default": [],
+            "metavar": "KEY=VALUE",
+            "help": "hyperparameters",
+        },
+        "prepare": SHARED["prepare"],
+        **{name: {"metavar": "URI|DIR", "help": text} for name, text in CHANNEL_HELP.items()},
+        "output": {"metavar": "URI|DIR", "help": "default: runs/, on aws the SDK's default bucket"},
+        "job-name": {"help": f"default: {experiment.name}-YYYY-MM-DD-HH-MM-SS-mmm"},
+        "dry-run": {
+            "action": "store_true",
+            "help": "print the requests that would be sent, as JSON; start nothing",
+        },
+        "fresh": {"action": "store_true", "help": "do not go on from an interrupted run"},
+        "trial-s3": SHARED["trial-s3"],
+    }
+
+
+def _of_machines(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    """The flags that say where a job runs, and in which image."""
+    return {
+        "instance-type": {"help": f"aws: default: {experiment.instance_type}"},
+        "instance-count": {"type": positive, "default": 1, "metavar": "N", "help": "above 1: torchrun"},
+        "prepare-instance-type": {"help": f"aws: default: {PREPARE_INSTANCE}"},
+        "role": {
+            "help": "aws: execution role of the jobs, name or ARN; default: $SAGEMAKER_JOB_ROLE, "
+            "$SAGEMAKER_ROLE, the SDK's defaults file"
+        },
+        "region": SHARED["region"],
+        "image-uri": SHARED["image-uri"],
+        "dlc": {
+            "action": "store_true",
+            "help": "aws: AWS's deep-learning image, in which each job installs the missing packages",
+        },
+        "framework-version": {"help": f"with --dlc: its PyTorch; default: {FRAMEWORK_VERSION}"},
+        "py-version": {"help": f"with --dlc: its Python; default: {PY_VERSION}"},
+        "checkpoints": {
+            "metavar": "URI",
+            "help": "aws: default: a folder below --output for each code, configuration and data, so "
+            "that the same command goes on",
+        },
+        "no-wait": {"action": "store_true", "help": "aws: return once the training job has started"},
+    }
 
 
 def read_beside(

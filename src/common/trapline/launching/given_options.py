@@ -1,19 +1,34 @@
-"""Options as launchers take and send them on: KEY=VALUE words, and those of entry_points/prepare.py."""
+"""Options as launchers take and send them on: KEY=VALUE words, and those of entry_points/prepare.py.
+
+Options of prepare.py that name a file or folder are one table, made of `PrepareOptions`. What such an option
+names is an input of the job where the platform copies it: in S3 for jobs on AWS, on this machine for jobs
+here. What lies in S3 a job here reads by itself, as it does the raw images.
+"""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
-from trapline.errors import refuse_any
-from trapline.job_options import PrepareOptions
+from trapline.errors import UsageError, refuse_any
+from trapline.job_options import NEW_DIVISION, PrepareOptions
 from trapline.launching.local.user_files import printable
-from trapline.options import make_options
-from trapline.s3 import as_file, is_s3
+from trapline.options import is_list, make_options, places, takes
+from trapline.s3 import Place, as_file, as_folder, is_s3, place_of
 
 FLAG = "--prepare"
-SITE_CSV, LABEL_NAMES, FOLLOW_LINKS = "site-csv", "label-names", "follow-links"
+LABEL_NAMES, FOLLOW_LINKS = "label-names", "follow-links"
 PLACES = {"input": "raw", "output": "prepared"}  # stand for those that the launcher decides
+# Options of several words, which `--prepare` takes as one text, quoted as for a shell.
+LISTS = frozenset(
+    name.replace("_", "-") for name, info in PrepareOptions.model_fields.items() if is_list(info)
+)
+# An input that has another name than its option, as the pipelines have it that lie in accounts.
+INPUT_NAMES = {"site-csv": "sites"}
 
 
 def whole(low: int, high: float, meaning: str) -> Callable[[str], int]:
@@ -59,8 +74,17 @@ def as_words(name: str, value: str) -> list[str]:
 
 
 def options_as_words(options: Mapping[str, str]) -> list[str]:
-    """Options as a command line, in their order."""
-    return [word for name, value in options.items() for word in as_words(name, value)]
+    """Options of prepare.py as a command line, in their order; one of several words comes as often."""
+    return [
+        word
+        for name, value in options.items()
+        for part in _parts(name, value)
+        for word in as_words(name, part)
+    ]
+
+
+def _parts(name: str, value: str) -> list[str]:
+    return shlex.split(value) if name in LISTS else [value]
 
 
 def refuse_flags_as_values(values: Mapping[str, object]) -> None:
@@ -83,30 +107,45 @@ def refuse_flags_as_values(values: Mapping[str, object]) -> None:
 
 def own_prepare_options(options: Mapping[str, object]) -> dict[str, str]:
     """The options that an experiment has of its own, as --prepare would give them."""
-    return {name.replace("_", "-"): str(value) for name, value in options.items()}
+    return {
+        name.replace("_", "-"): shlex.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        for name, value in options.items()
+    }
 
 
 def read_prepare_options(texts: Sequence[str]) -> dict[str, str]:
     """The options of `--prepare KEY=VALUE` texts, whose keys may have _ for -.
 
-    Raises UsageError for a key that comes twice, for a value that no command line can hand over, and for a
-    folder in S3 in the place of a file.
+    Raises UsageError for a key that comes twice, for a value that no command line can hand over, for quotes
+    that do not end, and for a folder in S3 in the place of a file.
     """
     split = (text.partition("=") for text in texts)
     options = read_pairs(FLAG, [name.replace("_", "-") + equals + value for name, equals, value in split])
     for name, value in options.items():
         refuse_any(
             [
-                (not value, f"{FLAG} {name}: is empty; give it a value, or leave it out"),
+                (not _read_parts(name, value), f"{FLAG} {name}: is empty; give it a value, or leave it out"),
                 (
                     value == "--",
                     f"{FLAG} {name}={value}: ends the options of a command line; give another value",
                 ),
             ]
         )
-        if name in (SITE_CSV, LABEL_NAMES) and is_s3(value):
-            as_file(value, f"{FLAG} {name}")
+    for option, value in _given_files(options):
+        if is_s3(value):
+            option.place(value)
     return options
+
+
+def _read_parts(name: str, value: str) -> list[str]:
+    """The words of an option's value. Raises UsageError for quotes that do not end."""
+    try:
+        return list(filter(None, _parts(name, value)))
+    except ValueError as error:
+        raise UsageError(
+            f"{FLAG} {name}={value}: cannot be read as a shell reads words ({error}); close the quotes, "
+            "as in 'path=file name'"
+        ) from None
 
 
 def check_prepare_options(options: Mapping[str, str], decided: Mapping[str, str]) -> PrepareOptions:
@@ -117,7 +156,11 @@ def check_prepare_options(options: Mapping[str, str], decided: Mapping[str, str]
     refuse_any((name in options, f"{FLAG} {name}: {said}") for name, said in decided.items())
     return make_options(
         PrepareOptions,
-        PLACES | {name.replace("-", "_"): value for name, value in options.items()},
+        PLACES
+        | {
+            name.replace("-", "_"): _parts(name, value) if name in LISTS else value
+            for name, value in options.items()
+        },
         lambda name: f"{FLAG} {name.replace('_', '-')}",
         listed="entry_points/prepare.py --help lists them",
     )
@@ -137,9 +180,112 @@ def follows_links(options: Mapping[str, str]) -> bool:
     return options.get(FOLLOW_LINKS, "").lower() == "true"
 
 
+# --- those of them that name a file or folder ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FileOption:
+    """An option of prepare.py that names a file, a folder, or either; an input of the job.
+
+    name: as on a command line. about: what it is, for messages.
+    """
+
+    name: str
+    about: str
+    kind: Literal["file", "folder", "folder or file"]
+
+    @property
+    def flag(self) -> str:
+        """The option as it is typed before its value."""
+        return f"{FLAG} {self.name}"
+
+    @property
+    def input(self) -> str:
+        """The name of the job's input, and of the folder in which the job finds it."""
+        return INPUT_NAMES.get(self.name, self.name)
+
+    @property
+    def parameter(self) -> str:
+        """The name of the pipeline's parameter."""
+        return self.name.title().replace("-", "")
+
+    def place(self, uri: str, flag: str | None = None) -> Place:
+        """The place in S3 that is meant. Raises UsageError, naming the `flag`, for what cannot be it."""
+        if self.kind == "file":
+            return as_file(uri, flag or self.flag)
+        return place_of(as_folder(uri) if self.kind == "folder" else uri)
+
+    def file_name(self, value: str) -> str:
+        """The name of the file in the job's input; empty where the input is the folder that is named."""
+        if is_s3(value):
+            place = self.place(value)
+            return place.name if place.kind == "object" else ""
+        return "" if self.kind == "folder" or Path(value).is_dir() else Path(value).name
+
+    def is_word(self, value: str) -> bool:
+        """Whether the value is a word that prepare.py knows, and names nothing."""
+        return self.name == "division" and value == NEW_DIVISION
+
+    def is_in_data(self, value: str) -> bool:
+        """Whether the option names a file of the raw images, which prepare.py looks for."""
+        return self.name == LABEL_NAMES and not is_s3(value) and not Path(value).is_file()
+
+    def fault(self, value: str, data: Path | None) -> str | None:
+        """What is wrong with what lies on this machine, if anything. `data`: as of `check_files`."""
+        path = Path(value)
+        if self.is_in_data(value):
+            found = data is None or (data / value).is_file()
+            return None if found else f"no such file, here or in {data}"
+        if not path.exists():
+            return f"no such {self.kind}"
+        there = "folder" if path.is_dir() else "file"
+        return None if there in self.kind else f"a {there}; give a {self.kind}"
+
+
+def _file_options() -> Iterator[FileOption]:
+    """Those that prepare.py reads for itself, but the raw images."""
+    for name, place in places(PrepareOptions).items():
+        if place == "own" and name not in PLACES:
+            info = PrepareOptions.model_fields[name]
+            is_file, is_folder = "FILE" in takes(info), "DIR" in takes(info)
+            yield FileOption(
+                name.replace("_", "-"),
+                re.sub(r" \(default: .*\)$", "", info.description or ""),
+                "file" if not is_folder else "folder or file" if is_file else "folder",
+            )
+
+
+FILE_OPTIONS: Mapping[str, FileOption] = MappingProxyType({option.name: option for option in _file_options()})
+
+
+def _given_files(options: Mapping[str, str]) -> Iterator[tuple[FileOption, str]]:
+    return (
+        (option, options[name])
+        for name, option in FILE_OPTIONS.items()
+        if name in options and not option.is_word(options[name])
+    )
+
+
+def job_files(options: Mapping[str, str], *, aws: bool) -> dict[str, str]:
+    """The options whose file or folder is an input of the job, by name, in the table's order.
+
+    `aws`: whether the job runs there; URIs are then as it is given them. The others are words of its command
+    line alone.
+    """
+    return {
+        option.name: option.place(value).uri if aws else value
+        for option, value in _given_files(options)
+        if is_s3(value) is aws and not option.is_in_data(value)
+    }
+
+
+def reads_s3(options: Mapping[str, str]) -> bool:
+    """Whether an option names something in S3, which may change there unseen."""
+    return any(is_s3(value) for _, value in _given_files(options))
+
+
 def refuse_for_s3(options: Mapping[str, str]) -> None:
     """Raise UsageError for what means nothing where the data lie in S3, as they do for jobs on AWS."""
-    names = options.get(LABEL_NAMES)
     refuse_any(
         [
             (
@@ -147,35 +293,24 @@ def refuse_for_s3(options: Mapping[str, str]) -> None:
                 f"{FLAG} {FOLLOW_LINKS}=true: jobs on AWS read S3, where there are no links; leave it out, "
                 "and copy what the links lead to (aws s3 cp --recursive follows them)",
             ),
-            (
-                names and not is_s3(names) and Path(names).is_absolute(),
-                f"{FLAG} {LABEL_NAMES}={names}: must be an s3:// URI or a file of the data for a job on AWS",
+            *(
+                (
+                    not is_s3(value) and (option.name != LABEL_NAMES or Path(value).is_absolute()),
+                    f"{option.flag}={value}: must be an s3:// URI "
+                    f"{'or a file of the data ' if option.name == LABEL_NAMES else ''}for a job on AWS",
+                )
+                for option, value in _given_files(options)
             ),
         ]
     )
 
 
-def label_names_here(options: Mapping[str, str]) -> Path | None:
-    """The file of this machine that names the labels; None where the data or S3 hold it, or there is none."""
-    given = options.get(LABEL_NAMES)
-    return Path(given) if given and not is_s3(given) and Path(given).is_file() else None
-
-
 def check_files(options: Mapping[str, str], data: Path | None) -> None:
-    """Raise UsageError where a file of this machine that an option names does not exist.
+    """Raise UsageError where what an option names on this machine is not there, or is of the wrong kind.
 
     `data`: the folder of the raw images, whose files `label-names` may name, too; None where that cannot be
     looked into: an archive, S3, the demo.
     """
-    sites, names = options.get(SITE_CSV), options.get(LABEL_NAMES)
-    refuse_any(
-        [
-            (sites and not Path(sites).is_file(), f"{FLAG} {SITE_CSV}={sites}: no such file"),
-            (
-                names
-                and data
-                and not (is_s3(names) or label_names_here(options) or (data / names).is_file()),
-                f"{FLAG} {LABEL_NAMES}={names}: no such file, here or in {data}",
-            ),
-        ]
-    )
+    for option, value in _given_files(options):
+        if not is_s3(value) and (fault := option.fault(value, data)):
+            raise UsageError(f"{option.flag}={value}: {fault}")

@@ -18,10 +18,9 @@ from trapline.errors import UsageError, refuse_any
 from trapline.launching.aws.options import AwsOptions
 from trapline.launching.checkout import Experiment
 from trapline.launching.given_options import (
-    LABEL_NAMES,
-    SITE_CSV,
+    FILE_OPTIONS,
     follows_links,
-    label_names_here,
+    job_files,
     options_as_words,
     read_pairs,
     refuse_flags_as_values,
@@ -91,20 +90,39 @@ class Plan:
     parallel: int | None = None  # of many jobs on AWS, so many at a time
 
     def prepare_arguments(self) -> tuple[str, ...]:
-        """The options of prepare.py as its command line, in fixed order; files of this machine are inputs."""
-        inputs = {SITE_CSV, *([LABEL_NAMES] if self.label_names else [])}
+        """The options of prepare.py as its command line, in fixed order, without those of `files`."""
+        inputs = self.files
         options = {name: value for name, value in sorted(self.prepare_options.items()) if name not in inputs}
         return tuple(options_as_words(options))
 
     @property
-    def label_names(self) -> Path | None:
-        """The file of this machine that names the labels, where there is one."""
-        return None if self.backend == "aws" else label_names_here(self.prepare_options)
+    def files(self) -> dict[str, str]:
+        """The options of prepare.py whose file or folder becomes an input of the prepare job."""
+        return job_files(self.prepare_options, aws=self.backend == "aws")
 
     @property
     def follows_links(self) -> bool:
         """Whether links that lead out of the data are followed."""
         return follows_links(self.prepare_options)
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """What an option of prepare.py names, as an input of the job."""
+
+    option: str  # as in `FILE_OPTIONS`
+    uri: str
+    name: str = ""  # of the file in the input; empty where the input is the folder that is named
+
+    @property
+    def input(self) -> str:
+        """The name of the input."""
+        return FILE_OPTIONS[self.option].input
+
+    @property
+    def path(self) -> str:
+        """Where it lies below the folder of all inputs."""
+        return f"{self.input}/{self.name}".rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -119,13 +137,12 @@ class PrepareJob:
     arguments: tuple[str, ...]  # of prepare.py, without input and output
     source_name: str  # what the set names as its source
     input: str | None  # None: prepare.py finds it by itself, as the demo, S3, or a path that it can open
-    site_csv: str | None
     output: str  # gets the prepared set
     machines: Machines
     image: Image
     role: str | None
     options: AwsOptions | None = None  # None: not on AWS
-    label_names: str | None = None  # a file of this machine that the job is given
+    files: tuple[InputFile, ...] = ()  # what options of prepare.py name
     reads: str | None = None  # what prepare.py finds by itself, where that is not the source's name
 
 

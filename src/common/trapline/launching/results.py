@@ -39,6 +39,7 @@ HISTORY_MEMBERS = (METRICS, f"data/{METRICS}")
 LOG = "log.txt"
 MAX_LOG_BYTES = 1 << 30  # bytes
 IN_S3 = (f"output/{OUTPUT}", OUTPUT, METRICS, f"output/data/{METRICS}")  # below a job's folder
+LINE_LENGTH = 8  # characters of a digest that are shown
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Result:
     rss_mb: float | None  # peak, MiB
     gpu_mb: float | None  # peak, MiB; None without a GPU
     split: str | None  # "site" or "random"
+    line: str | None  # of the division of cameras; runs of two lines are not comparable
     test_loss: float | None = None  # of the test part, where the job has scored it
     test_acc: float | None = None
     test_macro_f1: float | None = None
@@ -84,7 +86,7 @@ def read_result(source: FoundRun) -> Result:
     if not best and source.metrics:
         best, notes = dict(source.metrics), [*notes, "its metrics are those of its last epoch"]
     last = history[-1] if history else best
-    split, test = description.get("split"), _metrics(description, "test")
+    split, line, test = description.get("split"), description.get("line"), _metrics(description, "test")
     seconds = [row["epoch_s"] for row in history or [best] if finite(row.get("epoch_s")) is not None]
     return Result(
         run=source.name,
@@ -100,6 +102,7 @@ def read_result(source: FoundRun) -> Result:
         rss_mb=finite(last.get("rss_mb")),
         gpu_mb=finite(last.get("gpu_mb")) or None,
         split=split if isinstance(split, str) else None,
+        line=line[:LINE_LENGTH] if isinstance(line, str) else None,
         **{name: finite(test.get(name)) for name in TESTED},
         notes=tuple(notes),
     )

@@ -235,7 +235,8 @@ SHARED: dict[str, dict[str, Any]] = {
         "action": "extend",
         "default": [],
         "metavar": "KEY=VALUE",
-        "help": "options of entry_points/prepare.py, as in split=random crop-bottom=0.07",
+        "help": "options of entry_points/prepare.py, as in split=random crop-bottom=0.07 "
+        "'columns=path=filename label=species'",
     },
     "trial-s3": {
         "action": "store_true",

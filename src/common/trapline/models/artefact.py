@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -66,6 +74,9 @@ class Member(BaseModel, frozen=True, extra="forbid"):
     parameters: int = Field(ge=0)
 
 
+NEWER = ("pool_sequences", "division", "line")
+
+
 class ModelDescription(BaseModel, frozen=True, extra="forbid"):
     """The contents of model.json; unknown keys and impossible values are refused."""
 
@@ -83,7 +94,16 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid"):
     thresholds: list[Annotated[float, Field(ge=0, le=1)]] | None = Field(
         default=None, description="from which probability each class is a label; multi-label models only"
     )
+    pool_sequences: bool = Field(
+        default=False, description="whether predictions are to be pooled over the images of a sequence"
+    )
     split: str | None = Field(default=None, description="how train and val were divided: site or random")
+    division: str | None = Field(
+        default=None, description="digest of the division of cameras into train, val and test"
+    )
+    line: str | None = Field(
+        default=None, description="digest of the division that it began with; no camera moves in a line"
+    )
     training_job: str | None = Field(default=None, description="the SageMaker or local job that trained it")
     pseudo_labels: str | None = Field(default=None, description="SHA-256 of pseudo_labels.csv, where used")
     configuration: dict[str, Any]
@@ -119,6 +139,19 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid"):
         if self.thresholds is not None and len(self.thresholds) != len(self.classes):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.classes)} classes")
         return self
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_is_not(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All fields but those of NEWER that say nothing, which code of before them would refuse to read."""
+        fields: dict[str, Any] = serialise(self)
+        return {name: value for name, value in fields.items() if name not in NEWER or value}
+
+    def other_line(self, line: str | None) -> bool:
+        """Whether it was trained under a division of another line: it may have seen what is test in this one.
+
+        False where either is not known.
+        """
+        return self.line is not None and line is not None and self.line != line
 
 
 def write_artefact(

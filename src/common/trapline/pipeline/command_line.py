@@ -14,11 +14,10 @@ from trapline.launching.aws.options import FLAGS as AWS_FLAGS
 from trapline.launching.aws.options import add_arguments, add_flags, check_isolation, read_options, refuse
 from trapline.launching.checkout import model_code_digest
 from trapline.launching.given_options import (
-    LABEL_NAMES,
-    SITE_CSV,
+    FILE_OPTIONS,
     check_prepare_options,
     follows_links,
-    label_names_here,
+    job_files,
     read_prepare_options,
     refuse_for_s3,
     require_text,
@@ -128,8 +127,9 @@ DECIDED = {
 class Command:
     """What to do, with what, checked.
 
-    data, sites, output: as given. values: of --param. run_name: of a run here. said: the command lines of
-    the run, and of those that went on with it.
+    data, output: as given. files: what options of prepare.py name, where that is an input of its job. values:
+    of --param. run_name: of a run here. said: the command lines of the run, and of those that went on with
+    it.
     """
 
     verb: str
@@ -137,8 +137,7 @@ class Command:
     design: Design
     values: dict[str, Value]
     data: str | None
-    sites: str | None
-    labels: Path | None  # a file of this machine that names the labels
+    files: dict[str, str]
     weights: str | None  # where staged ImageNet weights lie
     output: str | None
     image: str | None
@@ -200,8 +199,7 @@ def read_command(words: Sequence[str]) -> Command:
         design=design,
         values=values,
         data=flags.data,
-        sites=files.get(SITE_CSV),
-        labels=Path(files[LABEL_NAMES]) if LABEL_NAMES in files else None,
+        files=files,
         weights=flags.weights,
         output=flags.output,
         image=flags.image_uri,
@@ -240,15 +238,14 @@ def _read_flags(words: Sequence[str]) -> tuple[argparse.Namespace, list[list[str
 
 
 def _prepare_options(flags: argparse.Namespace, recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:
-    """The options of prepare.py, and apart from them those that are files which a parameter stands for."""
+    """The options of prepare.py, and apart from them those whose file or folder a parameter stands for."""
     options = recipe.prepare | read_prepare_options(_latest(flags.prepare))
     check_prepare_options(options, DECIDED)
-    names = [SITE_CSV]
-    if flags.backend == "aws":
+    aws = flags.backend == "aws"
+    if aws:
         refuse_for_s3(options)
-    elif label_names_here(options):
-        names.append(LABEL_NAMES)
-    return options, {name: options.pop(name) for name in names if name in options}
+    files = job_files(options, aws=aws)
+    return {name: value for name, value in options.items() if name not in files}, files
 
 
 def _settle(flags: argparse.Namespace, recipe: Recipe) -> None:
@@ -282,7 +279,7 @@ def _settle(flags: argparse.Namespace, recipe: Recipe) -> None:
 def _design(
     flags: argparse.Namespace, recipe: Recipe, options: dict[str, str], files: Mapping[str, str]
 ) -> Design:
-    aws, sites, labels = flags.backend == "aws", files.get(SITE_CSV), files.get(LABEL_NAMES)
+    aws = flags.backend == "aws"
     aws_options = read_options(flags) if aws else None
     if aws_options and aws_options.network_isolation:
         for config in recipe.phases:
@@ -299,10 +296,8 @@ def _design(
         "RoleArn": flags.job_role or flags.role,
         "ImageUri": flags.image_uri or own,
     }
-    if sites:
-        defaults["SiteCsv"] = sites if is_s3(sites) else None
-    if labels:
-        defaults["LabelNames"] = None
+    for name, value in files.items():
+        defaults[FILE_OPTIONS[name].parameter] = value if aws else None
     if flags.weights:
         defaults[WEIGHTS_URI] = flags.weights if aws else None
     return Design(
@@ -311,8 +306,7 @@ def _design(
         code=model_code_digest()[:DIGEST_LENGTH],
         region=region or REGION,
         drawn=drawn or (in_cloud and not aws),  # in S3, prepare.py reads where no platform copies the images
-        sites=sites.rpartition("/")[2] if sites else None,
-        labels=Path(labels).name if labels else None,
+        files={name: FILE_OPTIONS[name].file_name(value) for name, value in files.items()},
         registers=aws,
         part=flags.gate_part or ("validation" if without_test else "test"),
         prepare=options,

@@ -19,6 +19,7 @@ from trapline.launching.aws.options import AwsOptions
 from trapline.launching.checkout import Experiment, experiment_names, find_experiment
 from trapline.launching.flags import PACKED_SIDE
 from trapline.launching.given_options import (
+    FILE_OPTIONS,
     own_prepare_options,
     read_pairs,
     refuse_flags_as_values,
@@ -26,7 +27,7 @@ from trapline.launching.given_options import (
 from trapline.launching.plan import PHASE1
 from trapline.learning import LOSSES
 from trapline.preparation.archives import raw_place
-from trapline.s3 import as_file, as_folder, is_s3
+from trapline.s3 import as_folder, is_s3
 
 SMALL = "small"
 DEFAULT = "resnet18_baseline"
@@ -145,8 +146,8 @@ Value = str | int | float
 APPROVALS = ("PendingManualApproval", "Approved", "Rejected")
 UNIFORM_GUESS_OF_EIGHT = 2.0794  # log loss: ln 8
 INPUT_DATA, OUTPUT_PREFIX = "InputData", "OutputPrefix"
-# Of parameters that not every pipeline has.
-SITE_CSV, LABEL_NAMES, WEIGHTS_URI = "SiteCsv", "LabelNames", "WeightsUri"
+WEIGHTS_URI = "WeightsUri"
+FILE_PARAMETERS = {option.parameter: option for option in FILE_OPTIONS.values()}
 # Of what a step's cache and a schedule look at; they change no result.
 DATA_VERSION, SCHEDULED = "DataVersion", "Scheduled"
 NOT_GIVEN, YES, NO = "not-given", "yes", "no"
@@ -172,8 +173,7 @@ class Parameter:
 
 # Parameters that a pipeline has only where they are given, perhaps without a default.
 OPTIONAL = {
-    SITE_CSV: "CSV with filepath and site",
-    LABEL_NAMES: "CSV with Label and Name",
+    **{name: option.about for name, option in FILE_PARAMETERS.items()},
     WEIGHTS_URI: "ImageNet weights of stage_weights.py",
 }
 
@@ -289,8 +289,8 @@ def in_s3(name: str, text: str, flag: str) -> str:
         return raw_place(text, flag).uri
     if name == OUTPUT_PREFIX:
         return text.rstrip("/")  # more is joined to it
-    if name in (SITE_CSV, LABEL_NAMES):
-        return as_file(text, flag).uri
+    if name in FILE_PARAMETERS:
+        return FILE_PARAMETERS[name].place(text, flag).uri
     return as_folder(text) if name == WEIGHTS_URI else text
 
 
@@ -318,9 +318,10 @@ def require_all(parameters: Sequence[Parameter], values: Mapping[str, Value]) ->
 class Design:
     """What is decided when a definition is made.
 
-    drawn: prepare.py draws or finds the images itself. sites, labels: file names of CSVs of sites and of the
-    labels' names. registers: the champion is registered, which a process backend cannot. part: what the
-    quality gate looks at. options: of the jobs on AWS; None where the pipeline runs here.
+    drawn: prepare.py draws or finds the images itself. files: options of prepare.py that are inputs of its
+    job, with the name of the file in the input; empty where the input is a folder. registers: the champion is
+    registered, which a process backend cannot. part: what the quality gate looks at. options: of the jobs on
+    AWS; None where the pipeline runs here.
     """
 
     recipe: Recipe
@@ -328,12 +329,11 @@ class Design:
     code: str  # digest of the sources
     region: str
     drawn: bool
-    sites: str | None
     registers: bool
     part: Literal["test", "validation"] = "test"
     prepare: dict[str, str] = field(default_factory=dict)  # options of prepare.py
     options: AwsOptions | None = None
-    labels: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -347,7 +347,8 @@ class Design:
             {
                 "phases": [config.record() for config in self.recipe.phases],
                 "prepare": self.prepare,
-                "files": [self.sites, self.labels, self.drawn],
+                "files": self.files,
+                "drawn": self.drawn,
                 "part": self.part,
                 "options": {**asdict(self.options), "tags": None} if self.options else None,
             }

@@ -4,21 +4,25 @@ That is `run --backend process` and `--backend local`.
 """
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
 
 from trapline.errors import TraplineError, UsageError
-from trapline.launching.given_options import check_files, follows_links
+from trapline.launching.given_options import FILE_OPTIONS, check_files, follows_links
 from trapline.launching.local.backend import find_runtime
 from trapline.launching.local.docker_engine import IMAGE
-from trapline.launching.local.sources import FOLLOWED, data_here, here, refuse_links_out_of
+from trapline.launching.local.sources import data_here, here, refuse_followed_links, refuse_links_out_of
 from trapline.launching.local.trial_s3 import trial_s3
 from trapline.launching.local.workspace import new_folder
 from trapline.pipeline.command_line import Command, read_command
-from trapline.pipeline.design import COMPLETED, LABEL_NAMES, NOTHING_NEW, SITE_CSV, settled
-from trapline.s3 import is_s3
+from trapline.pipeline.design import COMPLETED, NOTHING_NEW, settled
+from trapline.preparation.completion import DIVISION, leave_division
+from trapline.storage import read_json
 
+LAST = ".completed"  # in a run's folder: what the run before it has left
+STATE, PREPARE = "pipeline.json", "Prepare"  # of a run; its first step's folder
 RESULTS = {  # what a person looks for, by its place in the run's folder
     "predictions": "Collect/predictions.csv",
     "submission": "Collect/submission.csv",
@@ -56,7 +60,7 @@ def main() -> None:
 def run(command: Command) -> None:
     """Run the pipeline to its end. Raises TraplineError in the words of the step that failed."""
     started = time.monotonic()
-    data, files, weights = _data(command), _files(command), _weights(command)
+    data, weights = _data(command), _weights(command)
     design = command.design
     values = settled(design.parameters, command.values)
     first_weights = [config.weights for config in design.recipe.phases]
@@ -79,12 +83,13 @@ def run(command: Command) -> None:
     inputs = Inputs(
         data=data,
         data_name=command.data or "",
-        files=files,
+        files={FILE_OPTIONS[name].parameter: Path(path) for name, path in command.files.items()},
         weights=weights,
         follow_links=follows_links(design.prepare),
         code_path=f"code/{design.code}/{SOURCE}",
         archive=ARCHIVE,
         empty=f"{COMPLETED}/{design.name}",
+        completed=_last_completed(folder, command),
     )
     print(f"run: {folder}/ (interrupted or failed, it goes on with: run --resume {folder})", flush=True)
     try:
@@ -107,32 +112,52 @@ def run(command: Command) -> None:
     print(*found, sep="\n", flush=True)
 
 
+def _last_completed(folder: Path, command: Command) -> Path | None:
+    """A folder with the division of the last run beside `folder` that succeeded on the same data, if any.
+
+    It is chosen when a run begins, and stays with it: a run that is resumed asks the same of its steps.
+    """
+    kept = folder / LAST
+    if (folder / STATE).exists() or kept.is_dir() or not command.data or command.design.drawn:
+        return kept if kept.is_dir() else None
+    runs = [path for path in folder.parent.glob(f"*/{STATE}") if _has_division(path, command.data)]
+    if not runs:
+        return None
+    last = max(runs, key=lambda path: path.stat().st_mtime).parent
+    partial = folder / f"{LAST}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    leave_division(last / PREPARE, partial, command.data)
+    partial.rename(kept)
+    print(f"division: cameras stay in their parts of {last}; --prepare division=new begins a new one")
+    return kept
+
+
+def _has_division(state: Path, data: str) -> bool:
+    """Whether the run of a pipeline.json has succeeded on `data`, and divided its cameras."""
+    try:
+        found = read_json(state)
+    except TraplineError:
+        return False
+    done = isinstance(found, dict) and found.get("status") == "Succeeded" and found.get("data") == data
+    return done and (state.parent / PREPARE / DIVISION).is_file()
+
+
 def _data(command: Command) -> Path | None:
     """The folder of raw images; None for what prepare.py finds by itself. Raises as `check_sources` does."""
     path = data_here(command.data)
     if path and not path.is_dir():
         what = "a file; unpack it, a pipeline reads folders" if path.is_file() else "no such folder"
         raise UsageError(f"--data {command.data}: {what}")
-    check_files(command.design.prepare, path or command.trial_s3)
-    if path and command.backend == "local" and follows_links(command.design.prepare):
-        refuse_links_out_of(FOLLOWED, path)
+    options = command.design.prepare | command.files
+    check_files(options, path or command.trial_s3)
+    if command.backend == "local":
+        refuse_followed_links(options, path)
     return path
 
 
-def _files(command: Command) -> dict[str, Path]:
-    """The files of this machine that parameters stand for."""
-    files = {}
-    if command.labels is not None:
-        files[LABEL_NAMES] = command.labels.absolute()
-    if command.sites is not None and not is_s3(command.sites):
-        if not Path(command.sites).is_file():
-            raise UsageError(f"--prepare site-csv={command.sites}: no such file")
-        files[SITE_CSV] = Path(command.sites).absolute()
-    return files
-
-
 def _weights(command: Command) -> Path | None:
-    """The folder of staged weights. The manifest's name: of `trapline.models.weights`, which loads torch."""
+    """The folder of staged weights. The manifest's name: of `trapline.models.staged`, which loads torch."""
     if command.weights is None:
         return None
     folder = here(command.weights)

@@ -28,9 +28,9 @@ from trapline.pipeline.design import (
     ABOUT_REUSE,
     COMPLETED,
     DATA_VERSION,
+    FILE_PARAMETERS,
     INPUT_DATA,
     SCHEDULED,
-    SITE_CSV,
     WEIGHTS_URI,
     YES,
     Value,
@@ -43,7 +43,11 @@ HINT = f"{WITHOUT_ACCOUNT} (run --backend process)"
 DESCRIPTION = "From raw images to a submission, in two phases"
 IMAGE = "ImageUri"  # the pipeline's parameter
 NAMED = re.compile(r"; image: (\S+)\Z")
-FLAGS = {INPUT_DATA: "--data", SITE_CSV: "--prepare site-csv", WEIGHTS_URI: "--weights"}
+FLAGS = {
+    INPUT_DATA: "--data",
+    **{name: option.flag for name, option in FILE_PARAMETERS.items()},
+    WEIGHTS_URI: "--weights",
+}
 PRESENT = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 SPACE = 2**256  # of the sum of SHA-256 digests
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from trapline.job_contract import PAYLOAD_MB
 from trapline.launching.aws.registry import MODELS, first_card
-from trapline.launching.given_options import options_as_words
+from trapline.launching.given_options import FILE_OPTIONS, options_as_words
 from trapline.launching.plan import PHASE1, PREPARED, PSEUDO, WEIGHTS
 from trapline.launching.sdk.objects import (
     ExecutionVariables,
@@ -28,8 +28,6 @@ from trapline.launching.sdk.objects import (
 from trapline.pipeline.design import (
     COMPLETED,
     DATA_VERSION,
-    LABEL_NAMES,
-    SITE_CSV,
     WEIGHTS_URI,
     configuration_digest,
 )
@@ -69,13 +67,10 @@ def prepare_step(frame: Frame, state: PropertyFile) -> ProcessingStep:
         inputs[WEIGHTS] = values[WEIGHTS_URI]
         words += ["--weights", f"{INPUT}/{WEIGHTS}"]
     words += options_as_words(dict(sorted(design.prepare.items())))
-    for parameter, flag, folder, name in (
-        (SITE_CSV, "--site-csv", "sites", design.sites),
-        (LABEL_NAMES, "--label-names", "labels", design.labels),
-    ):
-        if name:
-            inputs[folder] = values[parameter]
-            words += [flag, f"{INPUT}/{folder}/{name}"]
+    for name, file in design.files.items():
+        option = FILE_OPTIONS[name]
+        inputs[option.input] = values[option.parameter]
+        words += [f"--{name}", f"{INPUT}/{option.input}/{file}".rstrip("/")]
     return processing_step(
         frame,
         Label("Prepare", "Prepare images", "Decode, check and split raw images; split by site if known"),

@@ -30,15 +30,25 @@ from trapline.preparation.facts import (
     with_facts,
 )
 from trapline.preparation.input_folder import InputFolder, NotInside
-from trapline.preparation.listing import COLUMNS, GIVEN, UNLABELED, Classes, Source, first, named
+from trapline.preparation.listing import (
+    COLUMNS,
+    GIVEN,
+    GROUP,
+    TIME,
+    UNLABELED,
+    Classes,
+    Source,
+    first,
+    named,
+)
 from trapline.tables import Table, read_rows, read_table
 
 NO_CLASS, SEVERAL = -2, -3  # what a row of the labels may say instead of one class
 FEATURES, LABELS = "_features.csv", "_labels.csv"
 SUBMISSION_FORMAT = "submission_format.csv"
 # Columns of a table of labels that are no classes; others of their names may be, where they are 0 and 1.
-OTHER_COLUMNS = ("filepath", "site", "sequence", "split")
-CERTAINLY_OTHER = ("filepath", "path", "site", "location", "sequence", "seq_id", "split")
+OTHER_COLUMNS = ("filepath", "site", "sequence", "split", "time", "date", GROUP)
+CERTAINLY_OTHER = ("filepath", "path", "site", "location", "sequence", "seq_id", "split", "datetime")
 BOOLEANS = {"true": 1.0, "t": 1.0, "yes": 1.0, "y": 1.0, "false": 0.0, "f": 0.0, "no": 0.0, "n": 0.0}
 MIN_ONE_HOT = 0.75  # of its cells are 0 or 1 in a column that is a class
 Floats = npt.NDArray[np.float64]
@@ -68,7 +78,9 @@ def read_competition(folder: InputFolder) -> Source:
     a table with a column of labels is read as well. Rows that contradict each other are quarantined.
     Raises TraplineError where a table cannot be read, or nothing is labelled.
     """
-    features = {path: read_table(path, ["id", "filepath"]) for path in folder.tables(FEATURES)}
+    features = {
+        path: read_table(path, ["id", "filepath"], folder.columns) for path in folder.tables(FEATURES)
+    }
     labels_of, unread = _label_tables(folder, list(features))
     rows = pd.concat([_rows(table, folder, path in labels_of) for path, table in features.items()])
     rows = rows.reset_index(drop=True)
@@ -81,11 +93,16 @@ def read_competition(folder: InputFolder) -> Source:
     for found in labels:
         source = _with_labels(source, found, classes)
     source = _one_row_a_file(_with_facts(source, labels))
-    columns = [*COLUMNS, GIVEN] if source.has_split else COLUMNS
+    columns = [*COLUMNS, *_said(source.images)]
     submission_format = folder.table(SUBMISSION_FORMAT)
     if submission_format is not None:
         read_rows(submission_format, ["id"])  # what cannot be read is said before the work
     return replace(source, images=source.images[columns], submission_format=submission_format)
+
+
+def _said(images: pd.DataFrame) -> list[str]:
+    """The further columns of a source in which anything is said."""
+    return [name for name in (GIVEN, TIME, GROUP) if name in images.columns and images[name].notna().any()]
 
 
 def _label_tables(folder: InputFolder, features: Sequence[Path]) -> tuple[dict[Path, Table], list[str]]:
@@ -93,7 +110,11 @@ def _label_tables(folder: InputFolder, features: Sequence[Path]) -> tuple[dict[P
     tables = folder.tables(LABELS)
     by_name = {path.name.lower(): path for path in tables}
     wanted = {path: path.name.lower().removesuffix(FEATURES) + LABELS for path in features}
-    found = {path: read_table(by_name[name], ["id"]) for path, name in wanted.items() if name in by_name}
+    found = {
+        path: read_table(by_name[name], ["id"], folder.columns)
+        for path, name in wanted.items()
+        if name in by_name
+    }
     if not found:
         raise TraplineError(
             f"{folder.path}: no *{LABELS} beside the *{FEATURES}: there is nothing to learn from"

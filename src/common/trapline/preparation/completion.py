@@ -2,23 +2,31 @@
 
 Prepare leaves STATE in the prepared set: a digest of everything that it prepared, and the settings with which
 an execution on the very same data has completed. Collect, the last step, leaves RECORD in a place that all
-executions share. Whether a scheduled execution may end early is then one comparison of two texts.
+executions share. Whether a scheduled execution may end early is then one comparison of two texts. The
+division of the completed execution lies beside it: the next one keeps it, so that no camera changes its part.
 """
 
 import hashlib
 import io
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trapline.errors import TraplineError
 from trapline.storage import file_digest, read_json, write_json
+
+if TYPE_CHECKING:
+    from trapline.preparation.known_division import Division
 
 STATE, COMPLETED_WITH = "version.json", "completed_with"
 RECORD = "last.json"
 NONE_YET = {"data": "", "settings": ""}  # the record before the first execution has completed
 MANIFEST = "weights.json"  # of staged weights; the name is of trapline.models.weights, which loads torch
 SEPARATOR = " "  # of settings; a pipeline's definition joins its own with it
+ORIGIN = "division.json"  # of which data the division beside it is, and of which line
+DESCRIPTION, DIVISION = "dataset.json", "division.csv"  # as trapline.data.prepared has them, which loads more
 
 
 def write_state(prepared: Path, completed: Path, weights: Path | None = None) -> str:
@@ -39,12 +47,46 @@ def write_state(prepared: Path, completed: Path, weights: Path | None = None) ->
 def write_record(prepared: Path, settings: Sequence[str], completed: Path) -> None:
     """Write RECORD into the folder `completed`: the data of a prepared set, and the settings of an execution.
 
-    Raises TraplineError where the set holds no STATE.
+    The set's division.csv goes beside it. Raises TraplineError where the set holds no STATE.
     """
     write_json(
         completed / RECORD,
         {"data": read_json(prepared / STATE)["data"], "settings": SEPARATOR.join(settings)},
     )
+    leave_division(prepared, completed)
+
+
+def leave_division(prepared: Path, completed: Path, source: str | None = None) -> None:
+    """Copy the division of a prepared set, if it has one, into the folder `completed`, for `last_division`.
+
+    `source`: the name of its data; None: as the set has it.
+    """
+    if not (prepared / DIVISION).is_file():
+        return
+    described = read_json(prepared / DESCRIPTION)
+    shutil.copyfile(prepared / DIVISION, completed / DIVISION)
+    origin = {"source": source or described["source"], "line": described["split"].get("line")}
+    write_json(completed / ORIGIN, origin)
+
+
+def last_division(completed: Path, group_by: str, source: str) -> "Division | None":
+    """The division that the last completed execution left in `completed`; None where it is of no use.
+
+    That is where there is none, and where it is of other data than `source`, or keeps other groups together.
+    Raises TraplineError for a damaged one.
+    """
+    path = completed / DIVISION
+    if not path.is_file() or not (completed / ORIGIN).is_file():
+        return None
+    origin = read_json(completed / ORIGIN)
+    if not isinstance(origin, dict) or not origin.get("line") or origin.get("source") != source:
+        return None
+    with path.open(encoding="utf-8") as file:
+        if file.readline().partition(",")[0].strip() != group_by:
+            return None
+    from trapline.preparation.known_division import read_division  # late: definitions need names alone
+
+    return replace(read_division(path, group_by, str(path)), line=str(origin["line"]))
 
 
 def data_digest(prepared: Path, weights: Path | None = None) -> str:
@@ -54,9 +96,9 @@ def data_digest(prepared: Path, weights: Path | None = None) -> str:
     """
     import pyarrow as pa
 
-    from trapline.data.prepared import DESCRIPTION, PARTS, SUBMISSION_FORMAT, open_prepared
+    from trapline.data.prepared import PARTS, SUBMISSION_FORMAT, open_prepared
     from trapline.data.quarantine import FILE_NAME, INDEX, TRANSFORM_FOLDER
-    from trapline.preparation.preparing import SUMMARY  # late: definitions need the names alone
+    from trapline.preparation.summary import SUMMARY  # late: definitions need the names alone
 
     digest = hashlib.sha256()
     tables = (DESCRIPTION, SUMMARY, FILE_NAME, f"{TRANSFORM_FOLDER}/{INDEX}", SUBMISSION_FORMAT)

@@ -8,11 +8,22 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from trapline.data.groups import Labels, Scope, Sequences, Sites, numbered, scope_of, straddling
+from trapline.data.groups import (
+    Labels,
+    Scope,
+    Sequences,
+    Sites,
+    numbered,
+    scope_of,
+    straddling,
+)
 from trapline.data.quarantine import FILE_NAME
 from trapline.errors import TraplineError, UsageError, refuse_any
 from trapline.job_contract import prepare_option
-from trapline.preparation.listing import GIVEN, LABELS, UNLABELED, Source, label_indices, label_matrix
+from trapline.preparation.known_division import (
+    Division,
+)
+from trapline.preparation.listing import GIVEN, GROUP, LABELS, UNLABELED, Source, label_indices, label_matrix
 from trapline.preparation.random_splits import Shares
 from trapline.preparation.splits import (
     HONEST_SHARES,
@@ -35,15 +46,31 @@ from trapline.preparation.splits import (
 )
 
 VAL_SHARE = 0.1
+KEPT = "kept"  # the column of what a split by other groups than sites keeps together
 
 
 def split_policy(
-    source: Source, kind: SplitKind | None, shares: Shares | None, val_share: float | None, seed: int
+    source: Source,
+    kind: SplitKind | None,
+    shares: Shares | None,
+    val_share: float | None,
+    seed: int,
+    group_by: str | None = None,
 ) -> SplitPolicy:
     """The split asked for, else the source's own, else by site where there are sites, else random.
 
-    Raises TraplineError where the source has no such split, UsageError where shares do not go with it.
+    `group_by`: what is to be kept together in place of sites. Raises TraplineError where the source has no
+    such split, UsageError where shares do not go with it.
     """
+    if group_by not in (None, "site"):
+        kind = "group"
+        if group_by not in ("sequence", "date", "camera") and GROUP not in source.images.columns:
+            raise TraplineError(
+                f"{prepare_option('group-by', str(group_by))}: no table of the input has such a column, or "
+                "it is empty; give site, sequence, camera, date, or a column"
+            )
+    elif group_by == "site":
+        kind = "site"
     chosen: SplitKind = kind or ("given" if source.has_split else "site" if source.has_sites else "random")
     draws_val = chosen == "given" and source.has_split and not (source.images[GIVEN] == "val").any()
     at_random, asked = prepare_option("split", "random"), prepare_option("shares")
@@ -77,15 +104,19 @@ def split_policy(
     usual = RANDOM_SHARES if kind == "random" else HONEST_SHARES
     if source.task == "multilabel" and chosen == "random":
         usual = LABEL_SHARES
-    return SplitPolicy(chosen, shares or usual, seed, (val_share or VAL_SHARE) if draws_val else None)
+    drawn = (val_share or VAL_SHARE) if draws_val else None
+    return SplitPolicy(chosen, shares or usual, seed, drawn, group_by or "site")
 
 
-def divide(images: pd.DataFrame, classes: list[str], policy: SplitPolicy) -> tuple[pd.DataFrame, list[str]]:
+def divide(
+    images: pd.DataFrame, classes: list[str], policy: SplitPolicy, known: Division | None = None
+) -> tuple[pd.DataFrame, list[str]]:
     """The images with their part in the column `part`, and notes for a person.
 
-    `images` has the columns label, site, sequence and sha256, `labels` where an image may have several, and
-    `given` where the data set comes with a split. Raises TraplineError where a class has no image, or as the
-    splits do.
+    `images` has the columns label, site, sequence and sha256, `labels` where an image may have several,
+    `kept` where the split is by other groups than sites, and `given` where the data set comes with a split.
+    `known`: groups that keep their parts. Raises TraplineError where a class has no image, or as the splits
+    do.
     """
     labelled = images[images["label"] != UNLABELED]
     _check_classes(labelled, classes)
@@ -101,7 +132,7 @@ def divide(images: pd.DataFrame, classes: list[str], policy: SplitPolicy) -> tup
             "equal names of sequences at different sites are taken for different sequences: as one each they "
             "would join more than half of the sites"
         )
-    result = _split(labelled, classes, policy, scope)
+    result = _split(labelled, classes, policy, scope, known)
     part = pd.Series("unlabeled", index=images.index)
     part[labelled.index] = result.part
     return images.assign(part=part), [*notes, *result.notes]
@@ -113,6 +144,8 @@ def sequence_scope(images: pd.DataFrame) -> Scope:
 
 
 def _check_classes(labelled: pd.DataFrame, classes: list[str]) -> None:
+    if not classes:
+        raise TraplineError("no image of the input has a label: a classifier needs at least two classes")
     if len(classes) < 2:
         raise TraplineError(f"only one class ({', '.join(classes)}): a classifier needs at least two")
     counts = np.bincount(label_indices(labelled), minlength=len(classes))
@@ -122,14 +155,18 @@ def _check_classes(labelled: pd.DataFrame, classes: list[str]) -> None:
         )
 
 
-def _split(labelled: pd.DataFrame, classes: list[str], policy: SplitPolicy, scope: Scope) -> SplitResult:
+def _split(
+    labelled: pd.DataFrame, classes: list[str], policy: SplitPolicy, scope: Scope, known: Division | None
+) -> SplitResult:
     groups = duplicate_groups(labelled["sha256"].tolist())
     sites = labelled["site"].to_numpy(dtype=object)
     sequences = Sequences.of(labelled["sequence"], sites, scope)
     numbers = labelled["label"].to_numpy(dtype=np.int64)
     labels = label_matrix(labelled, len(classes)) if LABELS in labelled.columns else numbers
     if policy.kind != "given":
-        return split(labels, sites, groups, policy, classes, sequences)
+        kept = labelled[KEPT].to_numpy(dtype=object) if policy.kind == "group" else sites
+        fixed = known.part_of(kept.tolist()) if known else None
+        return split(labels, kept, groups, policy, classes, sequences, fixed)
     given = labelled[GIVEN].to_numpy(dtype=str)
     notes = straddling_notes(given, sites, sequences)
     if policy.val_share is not None:
@@ -215,11 +252,12 @@ def shares_of(policy: SplitPolicy, images: pd.DataFrame) -> dict[str, float]:
 
 
 def has_unseen_sites(policy: SplitPolicy, images: pd.DataFrame) -> bool:
-    """Whether no camera is in two parts: by the split, or in one that came with the data and has all sites.
+    """Whether no camera is in two parts: by the split, else as its images show.
 
-    Of the latter no sequence may be in two parts either: one burst may span two cameras.
+    Of the latter all must have sites, and no sequence may be in two parts either: one burst may span two
+    cameras.
     """
-    if policy.kind != "given":
+    if policy.kind in ("site", "random"):
         return policy.kind == "site"
     labelled = images[images["label"] != UNLABELED]
     sites = numbered(labelled["site"])

@@ -19,17 +19,32 @@ from types import FrameType
 import numpy as np
 import pandas as pd
 
-from trapline.data.quarantine import AMBIGUOUS_LABEL, CONTRADICTORY, Quarantined
+from trapline.data.quarantine import CONTRADICTORY, Quarantined
 from trapline.errors import TraplineError, UsageError
 from trapline.job_contract import prepare_option
 from trapline.names import Kind, clean, key, keys, shown
 from trapline.preparation.input_folder import InputFolder, NotInside
-from trapline.preparation.listing import GIVEN, UNLABELED, SiteRule, Source, first, named_rows, parts_named
-from trapline.tables import Table, header_of, known_columns, read_table, read_text
+from trapline.preparation.listing import (
+    GIVEN,
+    GROUP,
+    TIME,
+    UNLABELED,
+    SiteRule,
+    Source,
+    first,
+    named_rows,
+    parts_named,
+)
+from trapline.tables import Table, read_table
 
-FACTS = ("site", "sequence", "part")
+FACTS = ("site", "sequence", "part", "time", "group")
 NOTHING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "<na>")
 SECONDS_OF_PATTERN = 2.0  # on one path
+# A day: three numbers or names of months, of which one is long or a year; eight digits.
+DATE = re.compile(
+    r"\d+[-/.: ]+\w+[-/.: ,]+\d{4}|\d{4}[-/.: ]+\w+[-/.: ,]+\d+|\d+[-/.]\w+[-/.]\d+|\d{8}|[^\W\d]+ \d+,? "
+    r"\d{4}"
+)
 Problems = dict[int, tuple[str, str]]  # row -> reason code, detail
 
 
@@ -66,6 +81,7 @@ def problems_of(*found: tuple[str, Iterable[Hashable], Mapping[Hashable, str]]) 
     problems = {
         row: (reason, details[name])
         for reason, names, details in reversed(found)
+        if details
         for row, name in enumerate(names)
         if name in details
     }
@@ -94,7 +110,7 @@ class Facts:
 def rows_of(table: Table, files: Sequence[Hashable]) -> pd.DataFrame:
     """What each row of a table says: the columns of FACTS, `file`, and where it stands (table, line)."""
     nothing: list[str | None] = [None] * len(table.lines)
-    sites, sequences, split = (table.column(name) for name in ("site", "sequence", "split"))
+    sites, sequences, split, group = (table.column(name) for name in ("site", "sequence", "split", GROUP))
     parts = None if split is None else parts_named(list(split), str(split.name), table.path, table.notes)
     return pd.DataFrame(
         {
@@ -104,6 +120,8 @@ def rows_of(table: Table, files: Sequence[Hashable]) -> pd.DataFrame:
                 nothing if sequences is None else [None if is_nothing(name) else name for name in sequences]
             ),
             "part": parts or nothing,
+            "time": taken(_cells(table, "time"), _cells(table, "date")) or nothing,
+            "group": nothing if group is None else [None if is_nothing(name) else name for name in group],
             "table": [table.path.name] * len(table.lines),
             "line": table.lines,
         },
@@ -111,20 +129,62 @@ def rows_of(table: Table, files: Sequence[Hashable]) -> pd.DataFrame:
     )
 
 
+def _cells(table: Table, known: str) -> list[str] | None:
+    found = table.column(known)
+    return None if found is None else list(found)
+
+
+def taken(times: Sequence[str] | None, dates: Sequence[str] | None) -> list[str | None] | None:
+    """When each row's image was taken, as it is written, date before time; None where no column says it.
+
+    A time of the day without a date is no time.
+    """
+    if dates is None or (times is not None and any(map(has_date, times))):
+        return None if times is None else [cell if has_date(cell) else None for cell in times]
+    return [
+        None if is_nothing(day) else f"{day.strip()} {'' if ':' in day else hour.strip()}".strip()
+        for day, hour in zip(dates, times if times is not None else [""] * len(dates), strict=True)
+    ]
+
+
+def has_date(cell: str) -> bool:
+    """Whether a cell says a day, and not a time of the day alone."""
+    return bool(DATE.search(cell))
+
+
 def place_in(rows: pd.DataFrame, row: int) -> str:
-    """A row of what `rows_of` made, as messages call it."""
-    return f"{rows['table'].iloc[row]}, line {rows['line'].iloc[row]}"
+    """A row of what `rows_of` made, as messages call it: by its line, or by its id where it has no line."""
+    line = rows["line"].iloc[row]
+    return f"{rows['table'].iloc[row]}, " + (f"id {shown(line)}" if isinstance(line, str) else f"line {line}")
 
 
 def settled(rows: pd.DataFrame) -> Facts:
     """One set of facts for each file of `rows`: what `rows_of` made of tables, one below another."""
-    facts = {kind.value: (list(rows[kind]), keys(rows[kind], kind)) for kind in (Kind.SITE, Kind.SEQUENCE)}
-    facts["part"] = (list(rows["part"]), list(rows["part"]))
-    contradictory = contradictions(list(rows["file"]), facts, functools.partial(place_in, rows))
-    said = rows[["file", *FACTS]].groupby("file", sort=False).first().astype(object)
+    again = rows["file"].duplicated(keep=False)
+    alone = rows.loc[~again, ["file", *FACTS]].set_index("file")
+    several, contradictory = _settled_of_several(rows, again)
+    said = pd.concat([alone, several]).astype(object)
+    return Facts(said.where(said.notna(), None), contradictory)
+
+
+def _settled_of_several(rows: pd.DataFrame, again: pd.Series) -> tuple[pd.DataFrame, dict[Hashable, str]]:
+    """What is said of each file with several rows, and of which of them they say different things."""
+    several = rows[again]
+    if several.empty:
+        return several[["file", *FACTS]].set_index("file"), {}
+    facts: dict[str, tuple[list[object], list[str | None]]] = {}
+    for kind in (Kind.SITE, Kind.SEQUENCE):
+        own = keys(rows[kind], kind)  # of the whole column: what is a number is one in all of it
+        facts[kind.value] = (list(several[kind]), [own[row] for row in np.flatnonzero(again)])
+    for name in ("part", "group"):
+        facts[name] = (list(several[name]), list(several[name]))
+    contradictory = contradictions(list(several["file"]), facts, functools.partial(place_in, several))
+    said = several[["file", *FACTS]].groupby("file", sort=False).first().astype(object)
     said = said.where(said.notna(), None)
     said.loc[said.index.isin(list(contradictory))] = None  # of two values none is taken
-    return Facts(said, contradictory)
+    with_times = several[["file", "time"]][several["time"].notna()].drop_duplicates()
+    said.loc[said.index.isin(with_times["file"][with_times["file"].duplicated()]), "time"] = None
+    return said, contradictory
 
 
 def contradictions(
@@ -153,8 +213,11 @@ def contradictions(
 
 
 def with_facts(images: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
-    """`images`, indexed from 0, with the site, the sequence and, if there is any, the part `said` of each."""
+    """`images`, indexed from 0, with what is `said` of each; part, time and group where any has one."""
     images = images.assign(site=said["site"], sequence=said["sequence"])
+    for name in (TIME, GROUP):
+        if said[name].notna().any():
+            images[name] = said[name]
     if said["part"].notna().any():
         images[GIVEN] = said["part"].where(images["label"] != UNLABELED, None)
     return images
@@ -163,7 +226,7 @@ def with_facts(images: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
 # --- which image a row of a table means ---------------------------------------------------------------------
 
 
-class _Images:
+class ImageRows:
     """Where the images of a source are in its listing: by relative path, and by the file's name alone."""
 
     def __init__(self, source: Source, folder: InputFolder) -> None:
@@ -186,98 +249,9 @@ class _Images:
         return found
 
 
-def _contradictory(facts: Facts) -> Problems:
+def contradictory_rows(facts: Facts) -> Problems:
     """The problems of facts whose files are rows of a listing."""
     return {int(str(row)): (CONTRADICTORY, detail) for row, detail in facts.contradictory.items()}
-
-
-# --- tables among the images --------------------------------------------------------------------------------
-
-
-def with_tables(source: Source, folder: InputFolder) -> Source:
-    """`source` with what the tables at the top of `folder` say of its images.
-
-    A table is one that has a column of paths and one of site, sequence, split or label. Images of which it
-    says two different things, or another class than their folder, are quarantined. Raises TraplineError
-    where such a table cannot be read.
-    """
-    notes: list[str] = []
-    tables = [read_table(path, ["filepath"]) for path in folder.tables() if _is_of_images(path, notes)]
-    if not tables:
-        return replace(source, notes=[*source.notes, *notes])
-    images, every = _Images(source, folder), []
-    for table in tables:
-        rows = rows_of(table, [images.row(given) for given in table.cells[table.columns["filepath"]]])
-        known = rows["file"].notna()
-        notes += table.notes + _told(table, int(known.sum()))
-        every.append(rows.assign(label=table.column("label"))[known])
-    together = pd.concat(every, ignore_index=True)
-    facts = settled(together)
-    problems = {**_other_classes(source, together), **_contradictory(facts)}
-    images_told = _told_images(source, facts, notes)
-    return set_aside(replace(source, images=images_told, notes=[*source.notes, *notes]), problems)
-
-
-def _is_of_images(path: Path, notes: list[str]) -> bool:
-    """Whether a table names images and says something of them; others lie beside images, too."""
-    try:
-        cells = header_of(read_text(path)[0], ["filepath"])[0]
-    except TraplineError as error:
-        notes.append(f"{path.name}: not read ({str(error).removeprefix(f'{path}: ')})")
-        return False
-    known = known_columns(cells)
-    return "filepath" in known and bool(known.keys() & {"site", "sequence", "split", "label"})
-
-
-def _told(table: Table, images: int) -> list[str]:
-    if not images:
-        return [f"{table.path.name}: names none of the images; not read"]
-    used = [
-        f"{table.columns[name]} as {name}" for name in ("site", "sequence", "split") if name in table.columns
-    ]
-    return [f"{table.path.name}: read for {images} images: its columns {', '.join(used)}"] if used else []
-
-
-def _other_classes(source: Source, rows: pd.DataFrame) -> Problems:
-    """The images of which a table says another class than their folder.
-
-    Raises TraplineError where it names none of the folders: then they are no classes.
-    """
-    names = source.class_codes or source.classes
-    known = {
-        key(name, Kind.CLASS): label for spelt in (names, source.classes) for label, name in enumerate(spelt)
-    }
-    labels = source.images["label"].tolist()
-    problems: Problems = {}
-    named = [isinstance(label, str) and not is_nothing(label) for label in rows["label"]]
-    said = rows[np.array(named, dtype=bool)]
-    if len(said) and not any(key(str(label), Kind.CLASS) in known for label in set(said["label"])):
-        table, label = said["table"].iloc[0], said["label"].iloc[0]
-        raise TraplineError(
-            f"{table}: its labels ({label!r}, ...) are none of the folders ({source.classes[0]!r}, ...), "
-            "which would be the classes; sort the images into folders by class, or rename that column"
-        )
-    for row, label, table, line in zip(said["file"], said["label"], said["table"], said["line"], strict=True):
-        own, other = labels[int(row)], known.get(key(str(label), Kind.CLASS))
-        if own not in (other, UNLABELED):
-            problems[int(row)] = (
-                AMBIGUOUS_LABEL,
-                f"its folder says {names[own]!r}, {table}, line {line} says {label!r}",
-            )
-    return problems
-
-
-def _told_images(source: Source, facts: Facts, notes: list[str]) -> pd.DataFrame:
-    """The images with the `facts` of their rows; a part that their own folders give goes before a table's."""
-    images, said = source.images, facts.of(source.images.index)
-    for name in ("site", "sequence"):
-        said[name] = said[name].where(said[name].notna(), images[name])
-    if GIVEN not in images.columns:
-        return with_facts(images, said)
-    other = (images["label"] != UNLABELED) & said["part"].notna() & (said["part"] != images[GIVEN])
-    if other.any():
-        notes.append(f"a table gives {int(other.sum())} images another part than their folder: folders count")
-    return images.assign(site=said["site"], sequence=said["sequence"])
 
 
 # --- what the user gives ------------------------------------------------------------------------------------
@@ -303,7 +277,7 @@ def _sites_from_csv(source: Source, folder: InputFolder, path: Path) -> Source:
         raise TraplineError(f"{path}: no column filepath; it must name each image relative to {folder.path}")
     given = table.cells[table.columns[name]]
     if name == "filepath":
-        images_of = _Images(source, folder)
+        images_of = ImageRows(source, folder)
         rows = [images_of.row(value) for value in given]
     else:
         own = keys([*source.images["id"], *given], Kind.ID)
@@ -320,7 +294,7 @@ def _sites_from_csv(source: Source, folder: InputFolder, path: Path) -> Source:
     images = source.images.copy()
     images[names] = facts.of(images.index)[names]
     notes = [*source.notes, *table.notes, *_replaced(source, prepare_option("site-csv", path.name))]
-    return set_aside(replace(source, images=images, notes=notes), _contradictory(facts))
+    return set_aside(replace(source, images=images, notes=notes), contradictory_rows(facts))
 
 
 def _replaced(source: Source, what: str) -> list[str]:

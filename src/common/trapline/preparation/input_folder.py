@@ -8,9 +8,9 @@ table may also name an image without its folder or suffix: `Finder` knows the fi
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
 from trapline.data.quarantine import MISSING, OUTSIDE, UNREADABLE, Quarantined
@@ -18,6 +18,7 @@ from trapline.errors import TraplineError
 from trapline.job_contract import prepare_option
 from trapline.names import Kind, key
 from trapline.preparation.system_files import is_system_name
+from trapline.tables import Table
 from trapline.unpacking import DEEPEST
 
 # What is no path below a folder on any system: an address, a drive, another machine's share.
@@ -25,8 +26,10 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|file:", re.IGNORECASE)
 ELSEWHERE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 TABLE = ".csv"
 PLAIN = re.compile(r"(?!\.{0,2}(/|\Z))(?!.*/\.{0,2}(/|\Z)).+", re.DOTALL)  # no part of it is empty, . or ..
+UNUSUAL = re.compile(r"[:\\\0]")  # what other systems mean something by
 MAX_PATH_LENGTH = 4096  # characters; Linux takes no more bytes
 MAX_SHOWN = 60
+GLANCED_AT = 5  # images of a folder
 PLACES = ("", "data", "images", "train", "test")
 
 
@@ -43,19 +46,25 @@ class InputFolder:
     """A folder to read inputs from.
 
     path: as it was given; what is opened begins with it. follow_links: whether links may lead out of it.
+    columns: for KNOWN columns of its tables what a person says that they are called.
     outside: what a walk met and may not be opened, by its path, with the reason for a person. closed: the
     folders among it, relative. linked: whether a link was followed: one file may then have several paths.
-    skipped: the paths that were passed over as nobody's input, hidden ones apart.
+    skipped: the paths that were passed over as nobody's input, hidden ones apart. read: tables that were read
+    to see how the folder lies, for whoever takes them next: a large one is not read twice.
     """
 
     path: Path
     follow_links: bool = False
+    columns: Mapping[str, str] = field(default_factory=dict)
     outside: dict[str, str] = field(default_factory=dict)
     closed: set[str] = field(default_factory=set)
     linked: bool = False
     skipped: set[str] = field(default_factory=set)
+    read: dict[Path, Table] = field(default_factory=dict)
     _real: dict[str, str] = field(default_factory=dict)  # folders where links lead
     _names: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # folder -> key -> names
+    _glances: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
+    _folded: dict[str, dict[str, str]] = field(default_factory=dict)  # folder -> name without case -> name
 
     # --- walking ------------------------------------------------------------------------------------------
 
@@ -90,6 +99,15 @@ class InputFolder:
     def full(self, relative: str) -> str:
         """The path to open for a relative one."""
         return f"{self.path}/{relative}"
+
+    def glance(self, below: str = "") -> tuple[list[str], list[str]]:
+        """The names of the folders in a folder, and of a few images directly in it; it is opened once."""
+        if below not in self._glances:
+            folders, files = self._sorted_entries(below) if self._is_folder(below) else ([], [])
+            images = islice(filter(is_image_name, files), GLANCED_AT)
+            few = [name.rpartition("/")[2] for name in images]
+            self._glances[below] = [name.rpartition("/")[2] for name in folders], few
+        return self._glances[below]
 
     def folders(self, below: str = "") -> list[str]:
         """The names of the folders in a folder, sorted."""
@@ -170,6 +188,8 @@ class InputFolder:
             raise NotInside(
                 MISSING, "no path in its row" if not given.strip() else "its path holds a zero byte"
             )
+        if not _is_encodable(given):
+            raise NotInside(MISSING, "its path holds half a character, which no name on disk has")
         for name in dict.fromkeys((given, given.replace("\\", "/"))):
             relative = self._relative(name)
             try:
@@ -178,6 +198,24 @@ class InputFolder:
                 continue
         relative = self._alike(self._relative(given.replace("\\", "/")))
         return self._regular(relative, os.lstat(self.full(relative)))
+
+    def regular_files(self, below: str) -> tuple[str, frozenset[str]]:
+        """Where a folder really lies, and the names of the regular files in it, links apart.
+
+        No names where it lies outside, is not there, or is written in another way than files are: `find` says
+        more of its files.
+        """
+        if below and (not PLAIN.fullmatch(below) or UNUSUAL.search(below) or not _is_encodable(below)):
+            return "", frozenset()
+        if len(below) > MAX_PATH_LENGTH or self._leads_outside(f"{below}/.", is_link=False) is not None:
+            return "", frozenset()
+        place = self._real_folder(below)
+        try:
+            with os.scandir(place) as entries:
+                names = (entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+                return place, frozenset(names)
+        except OSError:  # not there, or closed
+            return "", frozenset()
 
     def identity(self, relative: str) -> str:
         """What two paths of one file have in common: where links lead, if to a file."""
@@ -224,9 +262,8 @@ class InputFolder:
             if len(names) > 1:
                 raise NotInside(MISSING, f"no such file, and {names[0]!r} and {names[1]!r} are both like it")
             if not names:
-                every = (name for names in self._names_in(found).values() for name in names)
-                others = sorted(name for name in every if name.casefold() == part.casefold())
-                hint = f"; there is {others[0]!r}, in another case" if others else ""
+                other = self._in_any_case(found).get(part.casefold())
+                hint = f"; there is {other!r}, in another case" if other else ""
                 raise NotInside(MISSING, f"no such file{hint}")
             found = f"{found}/{names[0]}" if found else names[0]
         return found
@@ -238,6 +275,13 @@ class InputFolder:
             for name in found:
                 names.setdefault(key(name, Kind.PATH), []).append(name)
         return self._names[folder]
+
+    def _in_any_case(self, folder: str) -> dict[str, str]:
+        """The names in a folder by themselves without case, of several alike the first."""
+        if folder not in self._folded:
+            every = [name for names in self._names_in(folder).values() for name in names]
+            self._folded[folder] = {name.casefold(): name for name in sorted(every, reverse=True)}
+        return self._folded[folder]
 
     def _leads_outside(self, relative: str, *, is_link: bool = True) -> str | None:
         """Why a path may not be opened, because a link in it leads out of the folder; None where it may."""
@@ -258,6 +302,15 @@ class InputFolder:
         if folder not in self._real:
             self._real[folder] = os.path.realpath(self.path / folder)
         return self._real[folder]
+
+
+def _is_encodable(name: str) -> bool:
+    """Whether a file can have this name: not where it holds half a character, as \\ud800 in a JSON."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_below(place: str, top: str) -> bool:

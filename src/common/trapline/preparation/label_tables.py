@@ -34,12 +34,14 @@ from trapline.preparation.facts import (
     place_in,
     problems_of,
     settled,
+    taken,
     with_facts,
 )
 from trapline.preparation.input_folder import PLACES, Finder, InputFolder
 from trapline.preparation.listing import (
     CAPTION,
     COLUMNS,
+    GROUP,
     LABELS,
     UNLABELED,
     Source,
@@ -47,7 +49,7 @@ from trapline.preparation.listing import (
     named_rows,
     parts_named,
 )
-from trapline.tables import COMMENT, SEPARATOR, header_of, known_columns, read_text
+from trapline.tables import COMMENT, SEPARATOR, header_of, known_columns, named_columns, read_text
 
 IMAGE_ID, LABEL_LIST, CAPTION_TEXT = "ImageID", "Labels", "Caption"
 OWN = {"imageid": IMAGE_ID, "labels": LABEL_LIST, "caption": CAPTION_TEXT}
@@ -68,6 +70,12 @@ class Row:
     text: str
     cells: dict[str, str] = field(default_factory=dict)
     problem: str = ""
+
+
+def is_label_table(path: Path) -> bool:
+    """Whether the table at `path` has the columns ImageID and Labels."""
+    is_json = path.suffix.lower() == ".json"  # which may be long, and has no header
+    return not is_json and {IMAGE_ID, LABEL_LIST} <= set(_header(path)[0])
 
 
 def is_label_tables(folder: InputFolder) -> bool:
@@ -166,7 +174,8 @@ def _listed(
             f"{path.stem}, for instance {absent[0].id!r}; put them there, or remove the table"
         )
     quarantined += absent
-    return _told(path, sound, is_labelled, known_columns(columns), notes)
+    known = {**known_columns(columns), **named_columns(columns, finder.folder.columns)}
+    return _told(path, sound, is_labelled, known, notes)
 
 
 def _told(
@@ -180,13 +189,14 @@ def _told(
     cells = [row.cells.get(LABEL_LIST, "") for row, _ in rows]
     told = {
         name: [row.cells[known[name]] for row, _ in rows]
-        for name in ("site", "sequence", "split")
+        for name in ("site", "sequence", "split", GROUP, "time", "date")
         if name in known
     }
     lists = label_lists(cells, path, lambda row: f"line {rows[row][0].line}") if is_labelled else None
     split = told.pop("split", None)
     parts = parts_named(split, known["split"], path, notes) if split is not None else None
     notes += [f"{path.name}: its column {known[name]} is read as {name}" for name in told]
+    times = taken(told.pop("time", None), told.pop("date", None))
     return pd.DataFrame(
         {
             "id": [row.cells[IMAGE_ID] for row, _ in rows],
@@ -198,6 +208,8 @@ def _told(
             "site": None,
             "sequence": None,
             "part": parts,
+            "time": times,
+            "group": None,
             **{name: [cell.strip() or None for cell in found] for name, found in told.items()},
         },
         dtype=object,

@@ -27,6 +27,7 @@ UNLABELED = -1
 UNLABELED_FOLDER = "unlabeled"
 GIVEN = "given"  # the column of a split that the data set comes with
 LABELS, CAPTION = "labels", "caption"  # the columns of a set whose images may have several labels
+TIME, GROUP = "time", "group"  # the columns of when an image was taken, and of what a split keeps together
 COLUMNS = ["id", "filepath", "path", "label", "site", "sequence"]
 LABEL, NAME = "Label", "Name"  # the columns of a table of names for classes
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -58,6 +59,45 @@ class SiteRule:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a person says of how an input is to be read, where it does not say so itself.
+
+    `layout`: its name in LAYOUTS of `preparation.sources`. `table`: the table or JSON that was given itself,
+    in the place of its folder. `media`: where the images lie that it names. `origin`: the s3:// URI that a
+    copy is of. `copies`: a folder for images that are fetched from S3. `folders`, `label_tag` and
+    `machine_labels` as the options of prepare.py; `--columns` stands in the `InputFolder`. `among_others`:
+    whether there are other inputs, of which what a person says may be meant.
+    """
+
+    layout: str | None = None
+    table: Path | None = None
+    media: InputFolder | None = None
+    origin: str | None = None
+    copies: Path | None = None
+    folders: str | None = None
+    label_tag: str | None = None
+    machine_labels: bool = False
+    among_others: bool = False
+
+
+def refuse_asked(folder: InputFolder, reading: Reading, options: Sequence[str], what: str) -> None:
+    """Raise UsageError for one of `options` that a person gives though `what` says it all itself.
+
+    Of several inputs another may be meant. Columns that --group-by names are looked for in all.
+    """
+    columns = [f"{known}={column}" for known, column in folder.columns.items() if known != GROUP]
+    given = {
+        "columns": " ".join(columns),
+        "folders": reading.folders,
+        "label-tag": reading.label_tag,
+        "machine-labels": "true" if reading.machine_labels else None,
+    }
+    for name in options:
+        if given[name] and not reading.among_others:
+            raise UsageError(f"{prepare_option(name, given[name])}: {what}; leave it out")
+
+
+@dataclass(frozen=True)
 class Source:
     """The inputs of a raw data set.
 
@@ -68,6 +108,10 @@ class Source:
 
     Where an image may have several labels there are two more columns: `labels`, a tuple of all its class
     indices, ascending, and `caption`, a text. `label` then is a number that images of the same labels share.
+    `undecided`: whether that is so only because some images have several; `preparation.labelling` decides.
+
+    What tables say beside that stands in two columns more, where they say anything: `time`, when an image was
+    taken, as it is written, and `group`, the column of `--group-by`; None where nothing is said.
 
     `barred`: the images that must not be opened, by their paths, with reason code and detail. `merged`: for
     each kind of name (site, class, sequence) the names that came in several spellings, and those. `notes`:
@@ -82,6 +126,7 @@ class Source:
     barred: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     merged: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    undecided: bool = False
 
     @property
     def task(self) -> Task:
@@ -152,7 +197,9 @@ def first(ids: pd.Series) -> str:
 
 def printable(name: str) -> str:
     """A file's name as valid Unicode: bytes of another encoding become escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    if name.isascii():
+        return name
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode()
 
 
 # --- classes ------------------------------------------------------------------------------------------------

@@ -5,74 +5,27 @@ be used is a result like any other, also one that a decoder crashes on or that t
 """
 
 import contextlib
-import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from trapline.data.prepared import SCHEMA, PartFiles
-from trapline.data.quarantine import MISSING, UNREADABLE
+from trapline.data.prepared import TIMED_SCHEMA, PartFiles
 from trapline.images.budget import PREPARATION
-from trapline.images.canonical import (
-    PixelSettings,
-    as_problem,
-    canonicalise,
-    encode_jpeg,
-    encode_png,
-    problem_of,
-)
-from trapline.images.files import ImageProblem, read_file
+from trapline.images.canonical import PixelSettings, problem_of
 from trapline.preparation.listing import LABELS
+from trapline.preparation.packed_file import Packed as Packed
+from trapline.preparation.packed_file import Quality as Quality
+from trapline.preparation.packed_file import Result, pack_file, unusable
+from trapline.preparation.packed_file import Unusable as Unusable
 from trapline.workers import Limits, Lost, available_cores, mapped
 
 FILE_BYTES = 256 * 2**20
 PACKED_SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("image", pa.large_binary())])
 PACKED_ROWS = 256  # images in memory before they are written
-
-
-@dataclass(frozen=True)
-class Packed:
-    """One usable image: packed JPEG or PNG bytes, size of the original in pixels, SHA-256 of its bytes."""
-
-    image: bytes
-    width: int
-    height: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Unusable:
-    """One input without pixels: a reason code of `trapline.data.quarantine` and a line for a person."""
-
-    reason: str
-    detail: str
-
-
-Result: TypeAlias = Packed | Unusable
-Quality: TypeAlias = int | None  # of JPEG; None: PNG, without loss
-
-
-def pack_file(path: str, settings: PixelSettings, quality: Quality) -> Result:
-    """Read, decode and pack one file. Whatever goes wrong with it is its own result."""
-    try:
-        data = read_file(path)
-        image = canonicalise(data, settings, PREPARATION)
-        packed = encode_png(image.pixels) if quality is None else encode_jpeg(image.pixels, quality)
-    except ImageProblem as problem:
-        return _unusable(problem)
-    except FileNotFoundError:
-        return Unusable(MISSING, "no such file")
-    except (OSError, ValueError) as error:
-        return Unusable(UNREADABLE, getattr(error, "strerror", None) or str(error))
-    except Exception as error:  # OpenCV and the encoders raise what they like; no image is worth the others
-        return _unusable(as_problem(error))
-    return Packed(packed, image.width, image.height, hashlib.sha256(data).hexdigest())
 
 
 def pack_files(
@@ -86,11 +39,7 @@ def pack_files(
     items = [(path, settings, quality) for path in paths]
     limits = Limits(PREPARATION.max_seconds, PREPARATION.max_memory)
     for result in mapped(pack_one, items, processes or available_cores(), limits):
-        yield _unusable(problem_of(result, PREPARATION)) if isinstance(result, Lost) else result
-
-
-def _unusable(problem: ImageProblem) -> Unusable:
-    return Unusable(str(problem.reason), problem.detail)
+        yield unusable(problem_of(result, PREPARATION)) if isinstance(result, Lost) else result
 
 
 def write_packed(path: Path, images: Iterator[tuple[int, bytes]]) -> None:
@@ -113,12 +62,12 @@ class PartWriter:
         self._stack = contextlib.ExitStack()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append a batch with the columns of SCHEMA."""
+        """Append a batch with the columns of TIMED_SCHEMA."""
         if not self._files or self._written >= FILE_BYTES:
             self._stack.close()
             self._files.append(f"{self._part}/{self._part}-{len(self._files):05d}.arrow")
             sink = self._stack.enter_context(pa.OSFile(str(self._folder / self._files[-1]), "wb"))
-            self._writer = self._stack.enter_context(pa.ipc.new_file(sink, SCHEMA))
+            self._writer = self._stack.enter_context(pa.ipc.new_file(sink, TIMED_SCHEMA))
             self._written = 0
         self._writer.write_batch(batch)
         self._images += batch.num_rows
@@ -136,14 +85,14 @@ def write_parts(
     """Divide the file of `write_packed` into the parts' files, one pass, a batch in memory at a time.
 
     `images` is indexed by source row and has the columns id, part, label (-1: none), site, sequence, width,
-    height and sha256, and, where an image may have several labels, labels.
+    height, sha256, weight and time, and, where an image may have several labels, labels.
     """
     writers = {part: PartWriter(folder, part) for part in parts}
     with pa.OSFile(str(packed)) as source:  # read, not mapped: some mounts for results refuse mapping
         reader = pa.ipc.open_file(source)
         for batch in map(reader.get_batch, range(reader.num_record_batches)):
             rows = batch.column("row").to_numpy()
-            part_of_row = images["part"].loc[rows].to_numpy()
+            part_of_row = images["part"].reindex(rows).to_numpy()  # of no part: set aside after packing
             for part, writer in writers.items():
                 chosen = np.flatnonzero(part_of_row == part)
                 if len(chosen):
@@ -152,11 +101,11 @@ def write_parts(
 
 
 def _with_facts(batch: pa.RecordBatch, facts: pd.DataFrame) -> pa.RecordBatch:
-    """The images of a PACKED_SCHEMA batch with all columns of SCHEMA."""
+    """The images of a PACKED_SCHEMA batch with all columns of TIMED_SCHEMA."""
     single = facts["label"].map(lambda label: [label] if label >= 0 else [])
-    facts = facts.assign(weight=1.0, labels=facts.get(LABELS, single))
+    facts = facts.assign(labels=facts.get(LABELS, single))
     columns = [
         batch.column("image") if field.name == "image" else pa.array(facts[field.name].tolist(), field.type)
-        for field in SCHEMA
+        for field in TIMED_SCHEMA
     ]
-    return pa.record_batch(columns, SCHEMA)
+    return pa.record_batch(columns, TIMED_SCHEMA)

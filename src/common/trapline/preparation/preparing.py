@@ -4,26 +4,31 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from trapline.console import note, progress, table
 from trapline.data.prepared import (
     DESCRIPTION,
+    DIVISION,
     PARTS,
     SUBMISSION_FORMAT,
     DatasetDescription,
     PartFiles,
     Split,
+    fetch_prepared,
 )
 from trapline.data.quarantine import (
     FILE_NAME,
     PAYLOAD_TOO_LARGE,
     TRANSFORM_FOLDER,
+    UNKNOWN_GROUP,
     UNKNOWN_PART,
     UNKNOWN_SITE,
     Quarantined,
@@ -32,30 +37,48 @@ from trapline.data.quarantine import (
     write_quarantine,
     write_transform_input,
 )
+from trapline.errors import UsageError
 from trapline.images.canonical import PixelSettings
 from trapline.job_contract import MAX_FILE_BYTES, ensure_writable, prepare_option, versions
-from trapline.job_options import PrepareOptions
+from trapline.job_options import NEW_DIVISION, PrepareOptions
+from trapline.preparation.bursts import sequence_weights, with_sequences
+from trapline.preparation.clocks import with_times
+from trapline.preparation.completion import last_division
 from trapline.preparation.division import (
+    KEPT,
     counts_of_classes,
-    divide,
     has_unseen_sites,
     sequence_scope,
     shares_of,
     split_policy,
 )
 from trapline.preparation.input_folder import InputFolder
-from trapline.preparation.listing import GIVEN, LABELS, UNLABELED, Source, limited, named_rows, renamed
+from trapline.preparation.kept_division import Divided, divide_kept
+from trapline.preparation.known_division import Division, read_division, write_division
+from trapline.preparation.labelling import labelled
+from trapline.preparation.listing import (
+    GIVEN,
+    GROUP,
+    LABELS,
+    TIME,
+    UNLABELED,
+    Source,
+    limited,
+    named_rows,
+    renamed,
+)
 from trapline.preparation.packing import Quality, Unusable, pack_files, write_packed, write_parts
-from trapline.preparation.sources import DEMO, raw_input
+from trapline.preparation.raw_input import DEMO, raw_input
 from trapline.preparation.splits import HONEST_SHARES, SplitPolicy
-from trapline.preparation.summary import summarise
+from trapline.preparation.summary import SUMMARY, summarise, with_leakage
 from trapline.s3 import fetch, is_s3
 from trapline.storage import write_json
 
 JPEG_QUALITY = 90
-SUMMARY = "summary.json"
 NOTES_SHOWN = 10
+DAY_LENGTH = len("2019-05-31")
 CLASSES_SHOWN = 40
+FACTS = ["row", "width", "height", "sha256", "likeness", "exif_time", "camera"]  # of each packed image
 
 
 def prepare(options: PrepareOptions) -> None:
@@ -71,29 +94,51 @@ def prepare(options: PrepareOptions) -> None:
     (output / DESCRIPTION).unlink(missing_ok=True)
     pixels = PixelSettings(short_side=options.short_side, crop_bottom=options.crop_bottom)
     with _work_folder(output) as work, raw_input(options, work) as (listing, folder, is_exact):
-        source, left_out = _limited(_renamed(listing, folder, options, work), options)
-        policy = split_policy(source, options.split, options.shares, options.val_share, options.seed)
+        files = _given_files(options, work)
+        known = _known_division(options, files)
+        source, labels = labelled(listing, options, files)
+        source, left_out = _limited(_renamed(source, folder, options, work), options)
+        policy = split_policy(
+            source,
+            options.split or ("site" if options.division and known and not options.group_by else None),
+            options.shares,
+            options.val_share,
+            options.seed,
+            options.group_by,
+        )
         quality: Quality = None if is_exact else JPEG_QUALITY  # without loss where images are a few pixels
         if options.quality != "auto":
             quality = None if options.quality == "lossless" else options.quality
         inputs = len(source.images) + len(source.quarantined)
         usable, quarantined = _pack(source, pixels, quality, policy, options.processes, work)
+        usable, of_times = with_times(usable, datetime.now())
+        usable, of_sequences = with_sequences(usable, options.sequence_gap)
+        usable, ungrouped = _with_groups(usable, policy)
+        quarantined += ungrouped
         path = write_quarantine(output, quarantined)
         check_share(quarantined, inputs, options.max_quarantine, path)
-        images, notes = divide(usable, source.classes, policy)
-        notes = [*source.notes, *left_out, *notes]
+        divided = divide_kept(usable, source.classes, policy, known, options.folds, options.fold)
+        quarantined += divided.quarantined
+        write_quarantine(output, quarantined)
+        check_share(quarantined, inputs, options.max_quarantine, path)
+        images = _weighted(divided.images, options.sequence_weights)
+        notes = [*source.notes, *left_out, *of_times, *of_sequences, *divided.notes]
         new = work / "new"
         new.mkdir()
+        if divided.division:
+            write_division(new / DIVISION, divided.division)
         parts = write_parts(work / "packed.arrow", images, new, PARTS)
         write_transform_input(
             new / TRANSFORM_FOLDER, source.images[source.images["label"] == UNLABELED], quarantined
         )
-        description = _describe(options, source, policy, pixels, quality, images, parts)
+        description = _describe(options, source, policy, pixels, quality, divided, images, parts, labels)
         summary = {
-            **summarise(description, images, quarantined, inputs, notes),
+            **summarise(description, images, quarantined, inputs, notes, work / "packed.arrow"),
+            "labels": labels,
             "merged": {kind: dict(found) for kind, found in source.merged.items()},
             "options": options.result_settings(),
         }
+        description = with_leakage(description, summary)
         write_json(new / SUMMARY, summary)
         if source.submission_format:
             shutil.copyfile(source.submission_format, new / SUBMISSION_FORMAT)
@@ -145,7 +190,7 @@ def _pack(
 ) -> tuple[pd.DataFrame, list[Quarantined]]:
     """The usable images, indexed by source row, with width, height and sha256; and what is not usable."""
     quarantined = list(source.quarantined)
-    facts: list[tuple[int, int, int, str]] = []
+    facts: list[tuple[object, ...]] = []
     closed = {path: Unusable(*problem) for path, problem in source.barred.items()}
     paths = ["" if path in closed else path for path in source.images["path"]]  # which opens nothing
     results = progress(pack_files(paths, pixels, quality, processes), "packing", len(source.images))
@@ -157,12 +202,13 @@ def _pack(
             if isinstance(problem, Unusable):
                 quarantined.append(Quarantined(image.id, image.filepath, problem.reason, problem.detail))
             elif not isinstance(result, Unusable):
-                facts.append((image.Index, result.width, result.height, result.sha256))
+                size = (result.width, result.height)
+                facts.append((image.Index, *size, result.sha256, result.likeness, result.time, result.camera))
                 yield image.Index, result.image
 
     write_packed(work / "packed.arrow", usable())
-    sizes = pd.DataFrame(facts, columns=["row", "width", "height", "sha256"]).set_index("row")
-    return source.images.loc[sizes.index].join(sizes), quarantined
+    found = pd.DataFrame(facts, columns=FACTS).astype({"likeness": np.uint64}).set_index("row")
+    return source.images.loc[found.index].join(found), quarantined
 
 
 def _unwanted(image: Any, policy: SplitPolicy) -> Unusable | None:
@@ -188,44 +234,121 @@ def _unwanted(image: Any, policy: SplitPolicy) -> Unusable | None:
     return None
 
 
+def _given_files(options: PrepareOptions, work: Path) -> dict[str, Path]:
+    """The files that options name, by option, as local ones."""
+    given = {name: getattr(options, name) for name in ("classes", "corrections", "division")}
+    found = {}
+    for name, place in given.items():
+        if place is None or (name == "division" and place == NEW_DIVISION):
+            continue
+        if not is_s3(place):
+            found[name] = Path(place)
+        elif name == "division" and not place.lower().endswith(".csv"):
+            found[name] = work / name
+            fetch_prepared(place, found[name])
+        else:
+            found[name] = fetch(place, work / f"{name}.csv")
+        if not found[name].exists():
+            raise UsageError(f"{prepare_option(name, place)}: no such file")
+    return found
+
+
+def _known_division(options: PrepareOptions, files: Mapping[str, Path]) -> Division | None:
+    """The division that is to be kept: the one that is given, else that of the last completed execution."""
+    if options.division is None and options.completed and options.split in (None, "site"):
+        return last_division(Path(options.completed), options.group_by or "site", _source_name(options))
+    if "division" not in files:
+        return None
+    shown = prepare_option("division", str(options.division))
+    return read_division(files["division"], options.group_by or "site", shown)
+
+
+def _with_groups(images: pd.DataFrame, policy: SplitPolicy) -> tuple[pd.DataFrame, list[Quarantined]]:
+    """The images with the group that the split keeps together, in `kept`; and those labelled without one."""
+    by = policy.group_by
+    if by == "site":
+        return images.assign(**{KEPT: images["site"]}), []
+    if by == "sequence":  # an image in none is one of its own
+        alone = "image " + images["id"].astype(str)
+        return images.assign(**{KEPT: images["sequence"].where(images["sequence"].notna(), alone)}), []
+    if by == "date":
+        kept = images[TIME].map(lambda time: time[:DAY_LENGTH] if isinstance(time, str) else None)
+    elif GROUP in images.columns:
+        kept = images[GROUP]
+    else:
+        kept = images["camera"]
+    kept = kept.astype(object).where(kept.notna(), None)
+    lost = images[kept.isna() & (images["label"] != UNLABELED)]
+    detail = f"no {by}, and the split is by it; or leave out {prepare_option('group-by', by)}"
+    gone = [Quarantined(str(row.id), str(row.filepath), UNKNOWN_GROUP, detail) for row in named_rows(lost)]
+    return images.assign(**{KEPT: kept}).drop(index=lost.index), gone
+
+
+def _weighted(images: pd.DataFrame, by_sequence: bool) -> pd.DataFrame:
+    """The images with what each counts in training."""
+    return images.assign(weight=sequence_weights(images["sequence"]) if by_sequence else 1.0)
+
+
 def _describe(
     options: PrepareOptions,
     source: Source,
     policy: SplitPolicy,
     pixels: PixelSettings,
     quality: Quality,
+    divided: Divided,
     images: pd.DataFrame,
     parts: dict[str, PartFiles],
+    labels: Mapping[str, Any],
 ) -> DatasetDescription:
     return DatasetDescription(
         format_version=1,
         task=source.task,
         classes=source.classes,
         class_codes=source.class_codes,
-        source=options.source_name or options.input,
-        drawn=options.input == DEMO,
+        source=_source_name(options),
+        drawn=options.input == (DEMO,),
         split=Split(
             kind=policy.kind,
             shares=shares_of(policy, images),
             seed=policy.seed,
             unseen_sites=has_unseen_sites(policy, images),
             sequences=sequence_scope(images),
+            group_by=policy.group_by,
+            division=divided.division.digest() if divided.division else None,
+            line=divided.division.line if divided.division else None,
+            folds=divided.folds,
+            fold=divided.fold,
         ),
         pixels=asdict(pixels),
         jpeg_quality=quality,
         parts=parts,
         counts=counts_of_classes(images, source.classes),
-        fingerprint=_fingerprint(pixels, quality, source, images),
+        fingerprint=_fingerprint(pixels, quality, source, images, labels, options),
         versions=versions("numpy", "opencv-python-headless", "pillow", "pyarrow", "simplejpeg"),
     )
 
 
-def _fingerprint(pixels: PixelSettings, quality: Quality, source: Source, images: pd.DataFrame) -> str:
+def _source_name(options: PrepareOptions) -> str:
+    return options.source_name or ", ".join(options.input)
+
+
+def _fingerprint(
+    pixels: PixelSettings,
+    quality: Quality,
+    source: Source,
+    images: pd.DataFrame,
+    labels: Mapping[str, Any],
+    options: PrepareOptions,
+) -> str:
     """SHA-256 over the settings and, in order, every row's id, original bytes, labels, site and part."""
-    settings = {"classes": source.classes, "pixels": asdict(pixels), "quality": quality}
+    settings: dict[str, Any] = {"classes": source.classes, "pixels": asdict(pixels), "quality": quality}
+    if labels.get("corrections"):
+        settings["corrections"] = labels["corrections"]
+    if options.sequence_weights:
+        settings["weights"] = images["weight"].tolist()
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    labels = LABELS if source.task == "multilabel" else "label"
-    for row in images[["id", "sha256", labels, "site", "part"]].itertuples(index=False):
+    own = LABELS if source.task == "multilabel" else "label"
+    for row in images[["id", "sha256", own, "site", "part"]].itertuples(index=False):
         digest.update(json.dumps([str(value) for value in row]).encode())
     return digest.hexdigest()
 
@@ -234,7 +357,8 @@ def _replace(output: Path, new: Path) -> None:
     """Put the finished entries in place of an earlier set's; nothing else in `output` is touched."""
     for name in (*PARTS, TRANSFORM_FOLDER):
         shutil.rmtree(output / name, ignore_errors=True)
-    (output / SUBMISSION_FORMAT).unlink(missing_ok=True)
+    for name in (SUBMISSION_FORMAT, DIVISION):
+        (output / name).unlink(missing_ok=True)
     for entry in sorted(new.iterdir()):
         entry.rename(output / entry.name)
 

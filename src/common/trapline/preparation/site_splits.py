@@ -1,6 +1,7 @@
 """The search for the best split by site: which sites go to which part, for the shares and classes wanted."""
 
 import numpy as np
+import numpy.typing as npt
 
 from trapline.data.groups import Integers
 from trapline.preparation.random_splits import Floats, Shares
@@ -16,22 +17,31 @@ SWAP_WORK = 10_000_000
 MAX_SWEEPS = 8
 
 
-def best_arrangement(counts: Integers, sizes: Integers, shares: Shares, seed: int) -> Integers:
+def best_arrangement(
+    counts: Integers, sizes: Integers, shares: Shares, seed: int, fixed: Integers | None = None
+) -> Integers:
     """The part of each site, shape (sites,): the cheapest of several arrangements, large sites early.
 
     `counts`: shape (sites, classes), the images of each class at each site, or in each group of sites that
     must stay whole; `sizes`: shape (sites,), all images of each. Parts are counted among those with a share.
+    `fixed`, shape (sites,): the part of sites that never move, -1 for those that are to be placed.
     """
+    fixed = np.full(len(counts), -1) if fixed is None else fixed
+    free = np.flatnonzero(fixed < 0)
     generator = np.random.default_rng(seed)
     best, lowest = np.empty(0, dtype=np.int64), np.inf
     for _ in range(int(np.clip(RESTART_WORK // counts.size, *MIN_AND_MAX_RESTARTS))):
-        arrangement = _Arrangement(counts, sizes, shares)
+        arrangement = _Arrangement(counts, sizes, shares, fixed < 0)
         noise = generator.integers(1, 1000, len(counts))
         order = np.argsort(-np.square(arrangement.features).sum(axis=1) * noise, kind="stable")
-        # One site into each part, so that none is empty, and then each where it costs least.
-        first = generator.permutation(len(counts))[: len(arrangement.excess)]
-        for part, site in enumerate(first):
-            arrangement.move(site, part)
+        order = order[fixed[order] < 0]
+        for site in np.flatnonzero(fixed >= 0):
+            arrangement.move(int(site), int(fixed[site]))
+        # One site into each empty part, so that none is, and then each where it costs least.
+        empty = [part for part in range(len(arrangement.excess)) if part not in fixed]
+        first = free[generator.permutation(len(free))[: len(empty)]]
+        for part, site in zip(empty, first, strict=False):
+            arrangement.move(int(site), part)
         for site in order[~np.isin(order, first)]:
             arrangement.move(site, int(np.argmin(arrangement.placing_costs(site))))
         arrangement.improve(order)
@@ -45,15 +55,19 @@ class _Arrangement:
 
     `features` (sites, classes + 1): the fraction of each class, and of all images, that a site holds, in
     whole units. `present` (sites, classes): 1 where a site has the class. `penalties` (parts,): cost of a
-    class that the part lacks. `where` (sites,): the part of each site, -1 for none yet. `excess` (parts,
-    classes + 1): features held less wanted. `cover` (parts, classes): a part's sites that have the class.
+    class that the part lacks. `movable` (sites,): whether it may change its part. `where` (sites,): the part
+    of each site, -1 for none yet. `excess` (parts, classes + 1): features held less wanted. `cover` (parts,
+    classes): a part's sites that have the class.
 
     All numbers are whole and small enough for every sum to be exact in 64-bit floating point: no order of
     summation, and so no platform, can change which of two arrangements is the better one.
     """
 
-    def __init__(self, counts: Integers, sizes: Integers, shares: Shares) -> None:
+    def __init__(
+        self, counts: Integers, sizes: Integers, shares: Shares, movable: npt.NDArray[np.bool_]
+    ) -> None:
         """All sites in no part yet; the arguments are those of `best_arrangement`."""
+        self.movable = movable
         counts = counts[:, counts.any(axis=0)]
         active = np.flatnonzero(shares)
         # The size of a part weighs half as much as all its classes together.
@@ -108,7 +122,9 @@ class _Arrangement:
     def _swap_if_cheaper(self, site: int) -> None:
         """Exchange `site` with the site of another part that lowers the cost most, if there is one."""
         here = int(self.where[site])
-        others = np.flatnonzero(self.where != here)
+        others = np.flatnonzero((self.where != here) & self.movable)
+        if not len(others):
+            return
         there = self.where[others]
         change = self.features[site] - self.features[others]
         pull = self.excess[there] - self.excess[here] + change

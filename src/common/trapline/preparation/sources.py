@@ -1,53 +1,50 @@
-"""Raw images: from what a person names to a listing of them, whatever their layout.
+"""Raw images in a folder: a listing of them, whatever their layout.
 
-They become local files first: unpacked from an archive or batches, copied from S3, or drawn. Copies lie
-beside the results and not in them (a platform may upload what lies there while it is made), and go when the
-block ends. Then they are listed. A folder for each class is read here, the competition's tables in
-`preparation.competition`, image sets that come with a split of their own in `preparation.image_sets`, those
-with several labels an image in `preparation.label_tables`. To add a layout, write its reader and enter it in
-LAYOUTS.
+A folder for each class is read here, the competition's tables in `preparation.competition`, image sets that
+come with a split of their own in `preparation.image_sets`, those with several labels an image in
+`preparation.label_tables`, and what camera-trap programs write in modules of its own. To add a layout, write
+its reader and enter it in LAYOUTS.
 """
 
-import contextlib
-import hashlib
-import re
-import shutil
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from trapline.data.quarantine import AMBIGUOUS_LABEL, BAD_NAME, MISSING, OUTSIDE, UNREADABLE
-from trapline.errors import TraplineError
-from trapline.job_options import PrepareOptions
+from trapline.data.quarantine import AMBIGUOUS_LABEL, BAD_NAME, OUTSIDE
+from trapline.errors import TraplineError, UsageError
+from trapline.job_contract import prepare_option
 from trapline.names import Kind, fault, merged, refuse, shown, told
-from trapline.preparation.archives import READ_ARCHIVES, archive_in, is_archive, raw_place, unpack_images
-from trapline.preparation.cifar_batches import batches_in, write_class_folders
+from trapline.preparation.archives import READ_ARCHIVES, is_archive
+from trapline.preparation.camtrap_dp import read_camtrap_dp
+from trapline.preparation.camtrap_package import is_camtrap_dp
+from trapline.preparation.coco import JSON, is_coco, read_coco
 from trapline.preparation.competition import FEATURES, read_competition
-from trapline.preparation.demo import DemoSettings, draw_demo
 from trapline.preparation.facts import (
     contradictions,
     is_nothing,
     problems_of,
     set_aside,
     with_sites,
-    with_tables,
 )
+from trapline.preparation.folder_levels import doubt
 from trapline.preparation.image_sets import (
     is_tiny_imagenet,
     loose_images,
     read_parts,
     read_tiny_imagenet,
 )
-from trapline.preparation.input_folder import InputFolder
-from trapline.preparation.label_tables import is_label_tables, read_label_tables
+from trapline.preparation.image_tags import is_tagged, read_tagged
+from trapline.preparation.input_folder import TABLE, InputFolder
+from trapline.preparation.label_tables import is_label_table, is_label_tables, read_label_tables
 from trapline.preparation.listing import (
     COLUMNS,
     GIVEN,
     TRAIN,
     UNLABELED,
+    Reading,
     SiteRule,
     Source,
     is_unlabeled,
@@ -55,144 +52,66 @@ from trapline.preparation.listing import (
     part_folders,
     part_of,
     printable,
+    refuse_asked,
 )
-from trapline.s3 import fetch, is_s3
-from trapline.s3_copies import fetch_folder, remove_copy
+from trapline.preparation.mapped_tables import is_mapped_table, read_mapped_table
+from trapline.preparation.station_folders import below_wrappers, is_station_folders, read_station_folders
+from trapline.preparation.tables_beside import with_tables
+from trapline.preparation.timelapse import is_timelapse, read_timelapse
 
-DEMO = "demo"
-MAX_NAME_LENGTH = 200  # bytes; a file system takes 255, and more is added
 SKIPPED_SHOWN = 5
 SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
-
-
-@contextlib.contextmanager
-def raw_input(options: PrepareOptions, work: Path) -> Iterator[tuple[Source, InputFolder, bool]]:
-    """List what `input` names, a folder, an archive, an S3 URI of either, or `demo`, as local files.
-
-    Gives the listing, its folder, and whether the images came as pixels, small and uncompressed, and are
-    worth packing without loss. `work` is a folder for what is unfinished. Messages name originals, not their
-    copies. Raises TraplineError where it cannot be read.
-    """
-    output, original = Path(options.output).resolve(), options.input.rstrip("/")
-    copy, unpacked, single = (_beside(output, what) for what in ("s3", "unpacked", "images"))
-    called: dict[str, str] = {}  # copies, and what messages call them
-    csv: Path | str | None = options.site_csv
-    if is_s3(str(csv)):
-        called[str(work / "sites.csv")] = str(csv)
-        csv = fetch(str(csv), work / "sites.csv")
-    rule = SiteRule(csv, re.compile(options.site_regex) if options.site_regex else None)
-    for folder in (unpacked, single):
-        shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-    try:
-        folder, lost = _found(options, copy, work)
-        if is_s3(options.input):
-            called[str(folder)] = original
-        with _naming_originals(called):
-            if archive := archive_in(folder):
-                _check_inside(folder, [archive], options.follow_links)
-                folder = unpack_images(archive, unpacked)
-                called[str(folder)] = original
-            if batches := batches_in(folder):
-                _check_inside(folder, sorted(batches.iterdir()), options.follow_links)
-                folder = write_class_folders(batches, single)
-                called[str(folder)] = original
-            source = read_source(folder, rule, follow_links=options.follow_links)
-        source = replace(source, barred={**source.barred, **lost})
-        yield source, InputFolder(folder, options.follow_links), batches is not None
-    finally:
-        remove_copy(copy)
-        for folder in (unpacked, single):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _naming_originals(called: Mapping[str, str]) -> Iterator[None]:
-    """Let messages name the originals of copies, as `called` says."""
-    try:
-        yield
-    except TraplineError as error:
-        message = str(error)
-        for copy, original in called.items():
-            message = message.replace(copy, original)
-        raise type(error)(message) from None
-
-
-def _beside(place: Path, what: str) -> Path:
-    """A hidden folder beside `place`, of its name; of a long one's digest, for names have an end."""
-    name = place.name.encode(errors="surrogateescape")
-    return (
-        place.parent
-        / f".{place.name if len(name) <= MAX_NAME_LENGTH else hashlib.sha256(name).hexdigest()}.{what}"
-    )
-
-
-def _check_inside(folder: Path, files: Sequence[Path], follow_links: bool) -> None:
-    """Raise TraplineError where one of the `files` found in `folder` leads out of it."""
-    place = InputFolder(folder, follow_links)
-    for path in files if folder.is_dir() else ():
-        place.table(path.relative_to(folder).as_posix())
-
-
-def _found(options: PrepareOptions, copy: Path, work: Path) -> tuple[Path, dict[str, tuple[str, str]]]:
-    if is_s3(options.input):
-        place = raw_place(options.input)
-        if place.kind == "object":
-            return fetch(place.uri, work / place.name), {}
-        return copy, _copied_from_s3(options.input, copy)
-    if options.input != DEMO:
-        return Path(options.input), {}
-    demo = DemoSettings(
-        images=options.demo_images,
-        unlabeled=options.demo_unlabeled,
-        sites=options.demo_sites,
-        seed=options.seed,
-    )
-    print(f"drawing {demo.images} demo images: artificial, not photographs", flush=True)
-    draw_demo(work / "raw", demo, options.processes)
-    return work / "raw", {}
-
-
-def _copied_from_s3(uri: str, folder: Path) -> dict[str, tuple[str, str]]:
-    """Copy the raw images; an object that gives no bytes becomes a link to nowhere, listed but unreadable.
-
-    Tables at the top must be there: without its labels a set would pass for an unlabelled one.
-    """
-    lost = {}
-    for name, problem in fetch_folder(uri, folder, may_fail=_may_fail).items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.symlink_to(folder / "no bytes from S3" / "no such file")
-        lost[str(path)] = (MISSING if problem.missing else UNREADABLE, problem.detail)
-    return lost
-
-
-def _may_fail(name: str) -> bool:
-    """Whether the set can be read without this object: tables, words and archives are no single images."""
-    return not name.endswith((".csv", ".txt")) and not is_archive(name) if "/" not in name else True
 
 
 # --- the layouts, and what all have in common ---------------------------------------------------------------
 
 
-def read_source(folder: Path, rule: SiteRule, *, follow_links: bool = False) -> Source:
-    """List the inputs in `folder`, whichever layout it has.
+def read_source(
+    folder: Path,
+    rule: SiteRule,
+    *,
+    follow_links: bool = False,
+    columns: Mapping[str, str] | None = None,
+    reading: Reading | None = None,
+) -> Source:
+    """List the inputs in `folder`, whichever layout it has, or the one that `reading` asks for.
 
     Sites, sequences and classes that are spelt in several ways are one each. `follow_links`: whether links
-    may lead out of the folder. Raises TraplineError when there is no such folder, when it has none of the
-    layouts, when its tables cannot be read, or a folder in it cannot be opened.
+    may lead out of the folder. `columns`: what a person says that columns of its tables are called.
+
+    Raises TraplineError when there is no such folder, when it has none of the layouts, when its tables cannot
+    be read, or a folder in it cannot be opened; UsageError where it has not the layout that is asked for.
     """
     if not folder.is_dir():
         raise TraplineError(f"{folder}: no such folder; give the folder that holds the raw images")
-    place = _unwrapped(InputFolder(folder, follow_links))
-    layout = next(layout for layout in LAYOUTS if layout.recognises(place))
-    source = layout.read(place)
+    top, reading = InputFolder(folder, follow_links, columns or {}), reading or Reading()
+    place = _unwrapped(top) if reading.table is None else top
+    layout = _layout(place, reading)
+    if layout.has_levels and reading.folders:
+        place = below_wrappers(top, reading.folders)
+    if not layout.takes_reading:
+        refuse_asked(place, reading, ("folders", "label-tag"), f"the input lies as {layout.name}")
+    source = layout.read(place, reading) if layout.takes_reading else layout.read(place)
     if layout.has_tables_beside:
         source = with_tables(_without_twins(source, place), place)
-    source = _with_own_split(with_sites(source, place, rule))
+    holds_images = place if layout.has_levels or not layout.takes_reading else reading.media or place
+    source = _with_own_split(with_sites(source, holds_images, rule))
     source = _with_one_spelling(_with_sound_names(source))
     outside = {path: (OUTSIDE, detail) for path, detail in place.outside.items()}
     notes = [printable(note) for note in (*source.notes, *_left_out(place))]
     return replace(source, barred={**source.barred, **outside}, notes=notes)
+
+
+def _layout(folder: InputFolder, reading: Reading) -> "Layout":
+    """The layout that is asked for, else the first that recognises the folder."""
+    if reading.layout is None:
+        return next(layout for layout in LAYOUTS if layout.fits(folder, reading))
+    layout = next(layout for layout in LAYOUTS if layout.name == reading.layout)
+    asked = prepare_option("layout", reading.layout)
+    if not layout.fits(folder, reading):
+        given = reading.table or folder.path
+        raise UsageError(f"{asked}: {given} does not lie so: {layout.needs}; leave it out, or give another")
+    return layout
 
 
 def _unwrapped(folder: InputFolder) -> InputFolder:
@@ -203,8 +122,13 @@ def _unwrapped(folder: InputFolder) -> InputFolder:
     inner = folder.folders()
     if len(inner) != 1 or folder.loose() or part_of(inner[0]) or is_unlabeled(inner[0]):
         return folder
-    within = InputFolder(folder.path / inner[0], folder.follow_links)
-    return _unwrapped(within) if len(within.folders()) > 1 or within.tables() else folder
+    within = InputFolder(folder.path / inner[0], folder.follow_links, folder.columns)
+    return _unwrapped(within) if len(within.folders()) > 1 or _has_list(within) else folder
+
+
+def _has_list(folder: InputFolder) -> bool:
+    """Whether a table, or a JSON, lies at the top of the folder."""
+    return any(name.lower().endswith((TABLE, JSON)) for name in folder.loose())
 
 
 def _without_twins(source: Source, folder: InputFolder) -> Source:
@@ -315,6 +239,7 @@ def read_class_folders(folder: InputFolder) -> Source:
     text_of = {name: printable(name) for name in files}
     used = [text_of[name] for name in class_folders for _ in files[name]]
     classes = named([text_of[name] for name in class_folders], used, folder.path)
+    doubtful = doubt(folder)
     label_of = {name: classes.index[text_of[name]] for name in class_folders}
     rows = [
         (printable(file), printable(file), folder.full(file), label_of.get(name, UNLABELED), None, None)
@@ -326,6 +251,7 @@ def read_class_folders(folder: InputFolder) -> Source:
         classes.names,
         loose_images(folder),
         merged=classes.merged,
+        notes=[doubtful] if doubtful else [],
     )
 
 
@@ -342,26 +268,115 @@ def _hints(folder: InputFolder) -> str:
         if is_archive(name)
     ]
     sheets = [f"{name} is a spreadsheet: save it as CSV" for name in _spreadsheets(folder)]
-    return "".join(f"; {hint}" for hint in (*closed[:1], *archives[:1], *sheets[:1]))
+    names = prepare_option("columns", "path=COLUMN label=COLUMN")
+    tables = [
+        f"if {name} names the images, say which of its columns does, with {names}"
+        for name in folder.loose()
+        if name.lower().endswith(TABLE)
+    ]
+    return "".join(f"; {hint}" for hint in (*closed[:1], *archives[:1], *sheets[:1], *tables[:1]))
 
 
 @dataclass(frozen=True)
 class Layout:
     """A way in which raw images can lie in a folder: how it is seen, and how they are listed.
 
-    has_tables_beside: whether tables among the images may say sites, sequences and parts.
+    has_tables_beside: whether tables among the images may say sites, sequences and parts. name: what --layout
+    calls it. needs: what a folder must hold to lie so, as words for a message. takes_reading: whether
+    `recognises` and `read` also take what a person says of it. has_levels: whether --folders says what its
+    folders are. owns: whether a table that was given itself is
+    one of this layout, for those that take no reading.
     """
 
-    recognises: Callable[[InputFolder], bool]
-    read: Callable[[InputFolder], Source]
+    recognises: Callable[..., bool]
+    read: Callable[..., Source]
     has_tables_beside: bool = True
+    name: str = ""
+    needs: str = ""
+    takes_reading: bool = False
+    has_levels: bool = False
+    owns: Callable[[Path], bool] = lambda table: False
+
+    def fits(self, folder: InputFolder, reading: Reading) -> bool:
+        """Whether the folder lies so, as far as can be seen, or as a person says."""
+        if self.takes_reading:
+            return self.recognises(folder, reading)
+        return (reading.table is None or self.owns(reading.table)) and self.recognises(folder)
 
 
 # In the order in which they are tried; the last takes whatever is left.
 LAYOUTS = [
-    Layout(lambda folder: bool(folder.tables(FEATURES)), read_competition, has_tables_beside=False),
-    Layout(is_label_tables, read_label_tables, has_tables_beside=False),
-    Layout(is_tiny_imagenet, read_tiny_imagenet),
-    Layout(lambda folder: part_folders(folder) is not None, read_parts),
-    Layout(lambda folder: True, read_class_folders),
+    Layout(
+        lambda folder: bool(folder.tables(FEATURES)),
+        read_competition,
+        has_tables_beside=False,
+        name="competition",
+        needs=f"a table *{FEATURES}",
+        owns=lambda table: table.name.lower().endswith(FEATURES),
+    ),
+    Layout(
+        is_label_tables,
+        read_label_tables,
+        has_tables_beside=False,
+        name="label-tables",
+        needs="a CSV with the columns ImageID and Labels",
+        owns=is_label_table,
+    ),
+    Layout(
+        is_coco,
+        read_coco,
+        has_tables_beside=False,
+        name="coco",
+        needs="a JSON of COCO Camera Traps, with images, annotations and categories",
+        takes_reading=True,
+    ),
+    Layout(
+        is_camtrap_dp,
+        read_camtrap_dp,
+        has_tables_beside=False,
+        name="camtrap-dp",
+        needs="datapackage.json with deployments, media and observations (Camtrap DP)",
+        takes_reading=True,
+    ),
+    Layout(
+        is_timelapse,
+        read_timelapse,
+        has_tables_beside=False,
+        name="timelapse",
+        needs="a CSV of Timelapse (File, RelativePath or Folder, and DeleteFlag or ImageQuality)",
+        takes_reading=True,
+    ),
+    Layout(is_tiny_imagenet, read_tiny_imagenet, name="tiny-imagenet", needs="wnids.txt and train"),
+    Layout(
+        is_mapped_table,
+        read_mapped_table,
+        has_tables_beside=False,
+        name="csv",
+        needs="a CSV with a column of paths and one of labels",
+        takes_reading=True,
+    ),
+    Layout(
+        is_tagged,
+        read_tagged,
+        has_tables_beside=False,
+        name="tags",
+        needs="a folder, and the tag that the labels are below, as in --label-tag Species",
+        takes_reading=True,
+        has_levels=True,
+    ),
+    Layout(
+        is_station_folders,
+        read_station_folders,
+        name="folders",
+        needs="folders of stations and labels in one another",
+        takes_reading=True,
+        has_levels=True,
+    ),
+    Layout(
+        lambda folder: part_folders(folder) is not None,
+        read_parts,
+        name="parts",
+        needs="folders train and val or test, with a folder for each class in each",
+    ),
+    Layout(lambda folder: True, read_class_folders, name="class-folders", needs="a folder for each class"),
 ]

@@ -20,6 +20,7 @@ from trapline.data.groups import (
     Sequences,
     Sites,
     Units,
+    binding_copies,
     image_units,
     site_units,
     straddling,
@@ -43,13 +44,15 @@ LABEL_SHARES = (0.70, 0.15, 0.15)
 NOTED_DEVIATION = 0.05
 WITHOUT_TEST = "0.8,0.2,0"  # shares
 
-SplitKind: TypeAlias = Literal["site", "random", "given"]
+SplitKind: TypeAlias = Literal["site", "group", "random", "given"]
 Parts = npt.NDArray[np.str_]
 
 
 @dataclass(frozen=True)
 class SplitPolicy:
     """How to divide: `kind` of split, `shares` of the images for train, val and test, and the seed.
+
+    `group_by`: what a split by site keeps together, where that is something else (kind "group").
 
     `val_share`: what to take from train for val, where the split is the data's own and has no val.
 
@@ -61,6 +64,7 @@ class SplitPolicy:
     shares: Shares = HONEST_SHARES
     seed: int = 0
     val_share: float | None = None
+    group_by: str = "site"
 
     def __post_init__(self) -> None:
         kinds = get_args(SplitKind)
@@ -104,15 +108,18 @@ def split(
     policy: SplitPolicy,
     class_names: Sequence[str],
     sequences: Sequences | None = None,
+    known: Integers | None = None,
 ) -> SplitResult:
     """Divide n labelled images into train, val and test.
 
     `labels`: shape (n,), indices into `class_names`; or, where an image may have any number of them, shape
     (n, classes), 1 where an image has the class. `sites`: shape (n,), the camera of each image, or None.
     `groups_of_duplicates`: shape (n,), equal values for byte-identical images, or None when all differ.
-    `sequences`: of n images, or None when none is in one.
+    `sequences`: of n images, or None when none is in one. `known`: shape (n,), the index of the part in which
+    the site of each image must stay, -1 where it is new; of images that share a unit it must be the same.
 
-    A split by site puts no site and no sequence into two parts and does not depend on the order of the rows.
+    A split by site puts no site and no sequence into two parts and does not depend on the order of the rows;
+    nor does it divide the sites of byte-identical images, unless these would join most sites.
     A random split is exact within rounding for each class; byte-identical images stay together, and so do
     those of one sequence: then it is as near to the shares as these allow.
 
@@ -130,7 +137,7 @@ def split(
             f"labels must lie between 0 and {len(class_names) - 1}, the number of class names less 1"
         )
     units = units_of(sites, groups, policy, sequences)
-    part = divided(labels, units, policy, len(class_names))
+    part = divided(labels, units, policy, len(class_names), known)
     wanted = np.flatnonzero(policy.shares).tolist()
     if empty := [PARTS[index] for index in wanted if index not in part]:
         raise TraplineError(_empty_parts(empty, units))
@@ -161,13 +168,22 @@ def units_of(sites: Sites | None, groups: Labels, policy: SplitPolicy, sequences
             f"split: site needs a site for each image, and there is none; use "
             f"{prepare_option('split', 'random')}"
         )
-    return site_units(sites, found)
+    bound = site_units(sites, found, binding_copies(groups, sites))
+    # Where copies would leave too few sites for the parts, they are noted instead.
+    return bound if len(bound) >= np.count_nonzero(policy.shares) else site_units(sites, found)
 
 
-def divided(labels: Labels | LabelMatrix, units: Units, policy: SplitPolicy, classes: int) -> Integers:
+def divided(
+    labels: Labels | LabelMatrix,
+    units: Units,
+    policy: SplitPolicy,
+    classes: int,
+    known: Integers | None = None,
+) -> Integers:
     """The part index of each of n images, shape (n,), such that no unit is in two parts.
 
-    Raises TraplineError where a split by site has fewer units than parts.
+    `known` as in `split`. Raises UsageError where it has a part that is to be empty, and TraplineError where
+    a split by site has fewer units than parts.
     """
     image, label = labels_of_rows(labels)
     if policy.kind == "random" and labels.ndim == 2:
@@ -178,13 +194,27 @@ def divided(labels: Labels | LabelMatrix, units: Units, policy: SplitPolicy, cla
     active = np.flatnonzero(policy.shares)
     if len(units) < len(active):
         raise TraplineError(_too_few_units(units, [PARTS[index] for index in active]))
+    fixed = None if known is None else _fixed(known, units, active)
     cells = units.unit_of[image] * classes + label
     counts = np.bincount(cells, minlength=len(units) * classes).reshape(-1, classes)
-    where = best_arrangement(counts, np.bincount(units.unit_of), policy.shares, policy.seed)
+    where = best_arrangement(counts, np.bincount(units.unit_of), policy.shares, policy.seed, fixed)
     part = active[where][units.unit_of]
     if units.site_of is not None and straddling(units.site_of, part):
         raise TraplineError("split: a site came out in two parts; this is a defect of Trapline, report it")
     return part
+
+
+def _fixed(known: Integers, units: Units, active: Integers) -> Integers:
+    """The part of each unit among the `active` ones, (units,), -1 where it is to be placed."""
+    part = np.full(len(units), -1)
+    rows = np.flatnonzero(known >= 0)
+    part[units.unit_of[rows]] = known[rows]
+    if lost := [PARTS[index] for index in np.unique(part[part >= 0]) if index not in active]:
+        raise UsageError(
+            f"{prepare_option('shares')}: leaves {lost[0]} out, and the division has sites in it; give it a "
+            "share"
+        )
+    return np.where(part < 0, -1, np.searchsorted(active, part))
 
 
 def labels_of_rows(labels: Labels | LabelMatrix) -> tuple[Labels, Labels]:

@@ -1,6 +1,7 @@
 """What file managers, network drives, cameras and office programs leave beside people's files: no inputs."""
 
 import fnmatch
+import re
 
 # Compared without case. Whatever begins with a dot is hidden, and no input either: macOS's ._ twins of files,
 # .DS_Store, .thumbnails, QNAP's .@__thumb, LibreOffice's .~lock files.
@@ -22,6 +23,13 @@ FILES = (
 )
 
 
+# One expression each: a million files are asked.
+_KNOWN = {
+    is_folder: re.compile("|".join(map(fnmatch.translate, patterns)))
+    for is_folder, patterns in ((True, FOLDERS), (False, FILES))
+}
+
+
 def is_system_folder(name: str) -> bool:
     """Whether a folder of this name holds nothing that a person put there."""
     return is_system_name(name, is_folder=True)
@@ -29,5 +37,4 @@ def is_system_folder(name: str) -> bool:
 
 def is_system_name(name: str, *, is_folder: bool) -> bool:
     """Whether a folder, or a file, of this name is none that a person put there."""
-    lowered, patterns = name.lower(), FOLDERS if is_folder else FILES
-    return name.startswith(".") or any(fnmatch.fnmatchcase(lowered, pattern) for pattern in patterns)
+    return name.startswith(".") or _KNOWN[is_folder].match(name.lower()) is not None

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from trapline.data.leakage import KNOWN, LeakageGap, summarised_gap
 from trapline.data.prepared import (
     SUBMISSION_FORMAT,
     DatasetDescription,
@@ -35,6 +36,7 @@ from trapline.evaluation.result_files import (
     some,
     with_claims,
 )
+from trapline.evaluation.sequences import pooling_sentence
 from trapline.images.canonical import encode_jpeg
 from trapline.job_contract import ensure_writable
 from trapline.job_options import CollectOptions
@@ -61,7 +63,19 @@ from trapline.reports.figures import (
     site_figure,
 )
 from trapline.reports.fonts import drawn, why
-from trapline.reports.page_template import POLICY, STYLE, TEMPLATE
+from trapline.reports.page_template import (
+    BASELINE_NAMES,
+    LABEL_BASELINE_NAMES,
+    LABEL_METRIC_NAMES,
+    LABEL_SEQUENCE_METRIC_NAMES,
+    METRIC_NAMES,
+    PHASE_NAMES,
+    POLICY,
+    SEQUENCE_METRIC_NAMES,
+    STYLE,
+    TEMPLATE,
+)
+from trapline.reports.pooled_answers import pool_answers
 from trapline.reports.run_logs import History, parse_history, read_history
 from trapline.storage import atomic_file, read_json
 from trapline.tables import read_strings
@@ -87,7 +101,11 @@ def collect(options: CollectOptions) -> None:
     evaluated = evaluated / EVALUATION if evaluated.is_dir() else evaluated
     evaluation = _read_evaluation(evaluated, prepared)
     data, multilabel = prepared.description, prepared.description.task == "multilabel"
-    answers = read_answers(Path(options.predictions), read_index(folder), data.classes, multilabel=multilabel)
+    index = read_index(folder)
+    answers = read_answers(Path(options.predictions), index, data.classes, multilabel=multilabel)
+    pooled = ""
+    if evaluation["champion"].get("pool_sequences", False):
+        answers, pooled = pool_answers(answers, index, data, evaluation["champion"]["thresholds"])
     write_predictions(
         output / PREDICTIONS, answers, data.classes, options.review_below, multilabel=multilabel
     )
@@ -111,8 +129,10 @@ def collect(options: CollectOptions) -> None:
         quarantine=_quarantine(folder),
         notes=_notes(folder),
         results=result_lines(read_json(results)) if results.is_file() else [],
+        pooled=pooled,
+        leakage=data.leakage or summarised_gap(folder),
     )
-    _print_summary(output, answers, submission)
+    _print_summary(output, answers, submission, pooled)
 
 
 def _read_evaluation(path: Path, prepared: PreparedSet) -> dict[str, Any]:
@@ -178,12 +198,16 @@ def _notes(prepared: Path) -> list[str]:
     return [f"{str(note)[:1].upper()}{str(note)[1:]}." for note in content.get("notes", [])]
 
 
-def _print_summary(output: Path, answers: Sequence[Answer], submission: Submission | None) -> None:
+def _print_summary(
+    output: Path, answers: Sequence[Answer], submission: Submission | None, pooled: str
+) -> None:
     reasons = Counter(answer.reason for answer in answers if answer.status == FAILED)
     failed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     predicted = sum(answer.status == OK for answer in answers)
     shown = f" ({failed})" if failed else ""
     print(f"{len(answers)} inputs: {predicted} predicted, {reasons.total()} failed{shown}")
+    if pooled:
+        print(pooled)
     if (output / LABEL_PREDICTIONS).is_file():
         names = [answer.id for answer in answers if answer.status == FAILED]
         empty = f"; no labels for the inputs that failed: {some(names, 10)}" if names else ""
@@ -199,39 +223,6 @@ def _print_summary(output: Path, answers: Sequence[Answer], submission: Submissi
 # --- report.html --------------------------------------------------------------------------------------------
 
 MAX_PROBLEMS = 200  # rows of a table of failed inputs
-PHASE_NAMES = {"phase1": "Phase 1", "phase2": "Phase 2"}
-METRIC_NAMES = (
-    ("log_loss", "log loss"),
-    ("accuracy", "accuracy"),
-    ("macro_f1", "macro F1"),
-    ("weighted_f1", "weighted F1"),
-    ("top3_accuracy", "among the first three"),
-    ("site_balanced_log_loss", "log loss, every site alike"),
-    ("site_balanced_accuracy", "accuracy, every site alike"),
-)
-LABEL_METRIC_NAMES = (
-    ("log_loss", "log loss, mean over labels"),
-    ("micro_f1", "micro F1"),
-    ("micro_precision", "micro precision"),
-    ("micro_recall", "micro recall"),
-    ("macro_f1", "macro F1"),
-    ("macro_precision", "macro precision"),
-    ("macro_recall", "macro recall"),
-    ("map", "mean average precision"),
-    ("accuracy", "accuracy, all labels of an image right"),
-    ("site_balanced_log_loss", "log loss, every site alike"),
-    ("site_balanced_accuracy", "accuracy, every site alike"),
-)
-BASELINE_NAMES = (
-    ("uniform_log_loss", "log loss of the uniform guess"),
-    ("prior_log_loss", "log loss of the class prior"),
-    ("prior_accuracy", "accuracy of the commonest class"),
-)
-LABEL_BASELINE_NAMES = (
-    ("uniform_log_loss", "log loss of a half for each label"),
-    ("prior_log_loss", "log loss of the labels' frequencies"),
-    ("prior_accuracy", "accuracy of the labels that most images have"),
-)
 MAX_PICTURES = 12
 MAX_SIDE = 256  # pixels
 QUALITY = 82
@@ -249,13 +240,16 @@ def write_page(
     quarantine: Sequence[tuple[str, str, str]],
     notes: Sequence[str],
     results: Sequence[tuple[str, str]] = (),
+    pooled: str = "",
+    leakage: LeakageGap | None = None,
 ) -> None:
     """Write the page, atomically. All text in it is escaped.
 
     histories: (name, rows of metrics.csv). mistakes: those of `most_confident_errors`; None where there is no
     test part. quarantine: (id,
     reason, detail) of the inputs that are in no part of the data. notes: sentences of summary.json. results:
-    name and text of what was measured; none where there is no results.json.
+    name and text of what was measured; none where there is no results.json. pooled: what was pooled of the
+    answers, empty where the champion does not pool. leakage: of the data set, None where there is none.
     """
     from jinja2 import Environment, StrictUndefined  # late: the checks that come first need none of this
 
@@ -276,22 +270,40 @@ def write_page(
         shown_part="test" if test["available"] else "validation",
         confidence=f"{evaluation['bootstrap']['confidence']:.0%}",
         phase_names=PHASE_NAMES,
-        metric_names=LABEL_METRIC_NAMES if multilabel else METRIC_NAMES,
-        baseline_names=LABEL_BASELINE_NAMES if multilabel else BASELINE_NAMES,
+        **_metric_names(multilabel),
+        pooling=_pooling(evaluation),
+        pooled=pooled,
+        leakage=leakage,
+        known=KNOWN,
         notes=list(notes),
         results=results,
         figures=_figures(shown, evaluation["classes"]),
         numbered=_numbered(shown, evaluation["classes"]),
         curves=[(name, _encoded(curves_png(rows, title=name))) for name, rows in histories],
-        mistakes=None
-        if mistakes is None
-        else mistakes.assign(picture=mistakes["jpeg"].map(_encoded)).to_dict("records"),
+        mistakes=None if mistakes is None else _pictured(mistakes),
         answers=_answer_counts(answers, review_below),
         submission=submission,
         problems=_problems(answers, quarantine),
     )
     with atomic_file(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(page)
+
+
+def _metric_names(multilabel: bool) -> dict[str, Any]:
+    names = (METRIC_NAMES, SEQUENCE_METRIC_NAMES, BASELINE_NAMES)
+    of_labels = (LABEL_METRIC_NAMES, LABEL_SEQUENCE_METRIC_NAMES, LABEL_BASELINE_NAMES)
+    keys_of_page = ("metric_names", "sequence_metric_names", "baseline_names")
+    return dict(zip(keys_of_page, of_labels if multilabel else names, strict=True))
+
+
+def _pictured(mistakes: pd.DataFrame) -> list[dict[Any, Any]]:
+    return mistakes.assign(picture=mistakes["jpeg"].map(_encoded)).to_dict("records")
+
+
+def _pooling(evaluation: dict[str, Any]) -> str:
+    """Whether the champion pools over sequences, in words; empty where an older evaluation says nothing."""
+    record = evaluation.get("pooling")
+    return pooling_sentence(record["chosen"], record["reason"]) if record else ""
 
 
 def _figures(shown: dict[str, Any], classes: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""The template of report.html. In a module, so that it travels and is digested with the code."""
+"""The template of report.html, and what it calls the numbers.
+
+In a module, so that it travels and is digested with the code.
+"""
 
 import base64
 import hashlib
@@ -31,6 +34,46 @@ POLICY = "; ".join(
         *("default-src 'none'", "img-src data:", f"style-src 'sha256-{_STYLE_HASH}'"),
         *("base-uri 'none'", "form-action 'none'"),
     ]
+)
+PHASE_NAMES = {"phase1": "Phase 1", "phase2": "Phase 2"}
+METRIC_NAMES = (
+    ("log_loss", "log loss"),
+    ("accuracy", "accuracy"),
+    ("macro_f1", "macro F1"),
+    ("weighted_f1", "weighted F1"),
+    ("top3_accuracy", "among the first three"),
+    ("site_balanced_log_loss", "log loss, every site alike"),
+    ("site_balanced_accuracy", "accuracy, every site alike"),
+)
+LABEL_METRIC_NAMES = (
+    ("log_loss", "log loss, mean over labels"),
+    ("micro_f1", "micro F1"),
+    ("micro_precision", "micro precision"),
+    ("micro_recall", "micro recall"),
+    ("macro_f1", "macro F1"),
+    ("macro_precision", "macro precision"),
+    ("macro_recall", "macro recall"),
+    ("map", "mean average precision"),
+    ("accuracy", "accuracy, all labels of an image right"),
+    ("site_balanced_log_loss", "log loss, every site alike"),
+    ("site_balanced_accuracy", "accuracy, every site alike"),
+)
+BASELINE_NAMES = (
+    ("uniform_log_loss", "log loss of the uniform guess"),
+    ("prior_log_loss", "log loss of the class prior"),
+    ("prior_accuracy", "accuracy of the commonest class"),
+)
+LABEL_BASELINE_NAMES = (
+    ("uniform_log_loss", "log loss of a half for each label"),
+    ("prior_log_loss", "log loss of the labels' frequencies"),
+    ("prior_accuracy", "accuracy of the labels that most images have"),
+)
+SEQUENCE_METRIC_NAMES = METRIC_NAMES[:3]
+LABEL_SEQUENCE_METRIC_NAMES = (
+    LABEL_METRIC_NAMES[0],
+    LABEL_METRIC_NAMES[1],
+    ("macro_f1", "macro F1"),
+    ("accuracy", "accuracy, all labels of a sequence right"),
 )
 TEMPLATE = """\
 {%- macro number(value, digits=3) -%}
@@ -67,6 +110,27 @@ TEMPLATE = """\
 {% endfor %}
 </ul>
 
+{% if leakage %}
+<h2>What a random split would flatter</h2>
+<p>{{ leakage.widest.explanation }}</p>
+<table>
+<tr><th>a guess that knows only</th><th>accuracy, random split</th><th>accuracy, new cameras</th><th>gap</th>
+<th>log loss, random split</th><th>log loss, new cameras</th><th>gap</th></tr>
+{% for name, found in leakage.by_predictor.items() %}
+<tr><td>{{ known.get(name, name) }}</td>
+<td>{{ number(found.random.accuracy) }}</td><td>{{ number(found.site.accuracy) }}</td>
+<td>{{ number(found.accuracy_gap) }}</td>
+<td>{{ number(found.random.log_loss) }}</td><td>{{ number(found.site.log_loss) }}</td>
+<td>{{ number(found.log_loss_gap) }}</td></tr>
+{% endfor %}
+{% for name, reason in leakage.left_out.items() %}
+<tr class="soft"><td>{{ known.get(name, name) }}</td><td class="left" colspan="6">{{ reason }}</td></tr>
+{% endfor %}
+</table>
+<p class="soft">Quick guesses, fitted and scored outside the test part. On a random split they know the
+cameras that they are scored at; a gap above 0 is what such a split would add.</p>
+{% endif %}
+
 <h2>The champion's numbers</h2>
 <table>
 <tr><th></th>{% if test.available %}<th>test</th><th class="left">{{ confidence }} interval</th>{% endif %}
@@ -100,6 +164,33 @@ TEMPLATE = """\
 {% endif %}
 {% endfor %}
 {% if not test.available %}<p>{{ test.reason }}.</p>{% endif %}
+
+{% if pooling %}
+<h2>By sequence</h2>
+<p>{{ pooling }}</p>
+{% if validation.by_sequence.available or test.by_sequence.available %}
+{% set sequences_tested = test.by_sequence.available %}
+<table>
+<tr><th></th>{% if sequences_tested %}<th>test</th><th class="left">{{ confidence }} interval</th>{% endif %}
+<th>validation</th><th class="left">{{ confidence }} interval</th></tr>
+{% for metric, name in sequence_metric_names %}
+<tr><td>{{ name }}</td>
+{% if sequences_tested %}<td>{{ number(test.by_sequence[metric]) }}</td>
+<td class="left">{{ interval(test.by_sequence, metric) }}</td>{% endif %}
+<td>{{ number(validation.by_sequence[metric]) }}</td>
+<td class="left">{{ interval(validation.by_sequence, metric) }}</td></tr>
+{% endfor %}
+{% for key, name in (("counted", "counted as one each"), ("sequences", "sequences of two images or more"),
+("images_in_sequences", "images in them")) %}
+<tr class="soft"><td>{{ name }}</td>
+{% if sequences_tested %}<td>{{ test.by_sequence[key] }}</td><td></td>{% endif %}
+<td>{{ validation.by_sequence[key] }}</td><td></td></tr>
+{% endfor %}
+</table>
+<p class="soft">Each sequence counts as one, with the pooled prediction of its images; an image without a
+sequence counts as one.</p>
+{% endif %}
+{% endif %}
 
 <h2>The phases on validation</h2>
 <p>{{ phase_names[evaluation.champion.phase] }} is the champion: {{ evaluation.champion.reason }}.</p>
@@ -194,6 +285,7 @@ labelled <strong>{{ mistake.label or "none" }}</strong><br>
 <p>{{ answers.inputs }} inputs, a row for each in predictions.csv: {{ answers.ok }} predicted,
 {{ answers.failed }} failed; {{ answers.review }} need a person's look (failed, or confidence below
 {{ "%g" | format(answers.review_below) }}).</p>
+{% if pooled %}<p>{{ pooled[:1] | upper }}{{ pooled[1:] }}.</p>{% endif %}
 {% if submission %}
 <p>submission.csv: {{ submission.rows }} rows, checked against the submission format;
 {{ submission.by_prior }} of them hold the class prior because the input failed

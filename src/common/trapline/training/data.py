@@ -37,7 +37,8 @@ from trapline.models.artefact import PHASE1, fetch_artefact
 from trapline.models.build import (
     trains_on_one,
 )
-from trapline.models.weights import IMAGENET, fetch_staged, name_some
+from trapline.models.staged import fetch_staged
+from trapline.models.weights import IMAGENET, name_some
 from trapline.training.distributed import (
     Ranks,
     from_all,

@@ -66,6 +66,7 @@ from trapline.training.loop import BatchReport, Learner, train_epoch
 from trapline.training.setup import (
     check_sources,
     note_few_steps,
+    note_known_cameras,
     settled_speed,
     setup_checkpoints,
     setup_learner,
@@ -129,6 +130,7 @@ def _train(
     _print_profile(config, data, learner)
     note_few_steps(learner, data, start.report)
     note_unseen_labels(config, data)
+    note_known_cameras(data, ranks)
     data, state = _begin(config, learner, data, checkpoints)
     while not state.finished(config):
         lack = lack_of_memory(partial(_run_epoch, learner, data, state))
@@ -301,6 +303,8 @@ def _described(
         task=described.task,
         thresholds=thresholds_of(state),
         split=described.split.kind,
+        division=described.split.division,
+        line=described.split.line,
         training_job=os.environ.get("TRAINING_JOB_NAME"),  # of SageMaker's containers, and the local backends
         pseudo_labels=data.pseudo.identity if data.pseudo else None,
         configuration=config.record(),

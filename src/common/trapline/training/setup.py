@@ -8,14 +8,15 @@ from torch import nn
 
 from trapline.augmentation import CHAINS
 from trapline.config import TrainingConfig
+from trapline.data.leakage import summarised_gap
 from trapline.data.loader import (
     LoaderSettings,
     PackedImages,
     decoded,
 )
 from trapline.data.parts import LabelledPart
-from trapline.errors import UsageError
-from trapline.job_contract import TrainingPaths, code_and_versions, shipped_files
+from trapline.errors import TraplineError, UsageError
+from trapline.job_contract import TrainingPaths, code_and_versions, prepare_option, shipped_files
 from trapline.models.artefact import PHASE1, load_phase1, opened_artefact, read_phase1
 from trapline.models.build import (
     BATCH_NORMS,
@@ -29,6 +30,7 @@ from trapline.models.build import (
 )
 from trapline.models.own import OWN
 from trapline.models.weights import IMAGENET, WeightsReport, load_weights
+from trapline.names import shown
 from trapline.storage import write_json
 from trapline.training.checkpoint import Checkpoints, job_key
 from trapline.training.data import Data, check_batches, labels_of, plan_of
@@ -51,6 +53,7 @@ from trapline.training.speed import Speed, Work, choose_speed, read_speed
 
 MAX_IMAGES = 5000  # that first weights are made from
 VALIDATING = 1 / 3  # what an image costs in validation, of what it costs in training
+LARGE_GAP = 0.05  # of accuracy, that a quick guess gains on a random split
 
 
 def check_sources(config: TrainingConfig, paths: TrainingPaths) -> None:
@@ -108,6 +111,12 @@ def _load_start(
         return report, normalisation_for(config.arch, config.weights)
     with opened_artefact(phase1.path) as folder:
         description = read_phase1(folder, config.arch, data.classes)
+        if description.other_line(data.prepared.description.split.line):
+            raise TraplineError(
+                f"{phase1.path}: was trained under another division of the cameras, and may have seen this "
+                "set's validation and test; train a new model, or prepare the data with its division "
+                f"({prepare_option('division', 'DIR')})"
+            )
         if description.data_fingerprint != data.prepared.description.fingerprint:
             print(
                 "note: phase 1 was trained on another prepared set; where it has seen validation images of "
@@ -271,3 +280,21 @@ def note_few_steps(learner: Learner, data: Data, report: WeightsReport) -> None:
             "batch_size",
             flush=True,
         )
+
+
+def note_known_cameras(data: Data, ranks: Ranks) -> None:
+    """Say where the parts share cameras, as on a random split, and quick guesses gain much by that."""
+    prepared, split = data.prepared, data.prepared.description.split
+    if not ranks.is_main or split.unseen_sites:
+        return
+    gap = prepared.description.leakage or summarised_gap(prepared.folder)
+    if gap is None or round(gap.widest.accuracy_gap, 6) < LARGE_GAP:
+        return
+    kinds = {"random": "random", "given": "the data set's own"}
+    kind = kinds.get(split.kind, f"by {shown(split.group_by)}")
+    print(
+        f"note: the split is {kind}: its parts share cameras, and scores say too much of new ones. "
+        f"{gap.widest.explanation} For scores that hold at new cameras prepare the data with "
+        f"{prepare_option('split', 'site')}",
+        flush=True,
+    )

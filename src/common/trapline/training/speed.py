@@ -151,7 +151,9 @@ def choose_speed(
     kept = None if anew or path is None else read_speed(path, "kept")
     if kept is not None:
         return kept
-    with torch.random.fork_rng(enabled=True):
+    device = ways[0].device
+    # The GPU that is used and no other: a machine's many would each be set up for it.
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         result = _measured(ways, work, model, normalisation)
     if result.short:
         return _speed(result.best, "short")

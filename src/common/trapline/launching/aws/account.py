@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trapline.errors import UsageError
 from trapline.launching.aws.errors import WITHOUT_ACCOUNT, explained, suppressed
 from trapline.launching.aws.options import DEFAULTS_FILE, check_isolation, role_of_environment
-from trapline.launching.given_options import LABEL_NAMES
+from trapline.launching.given_options import FILE_OPTIONS, LABEL_NAMES
 from trapline.launching.plan import WEIGHTS, Image, Job, Plan, PrepareJob
 from trapline.preparation.archives import READ_ARCHIVES, is_archive, raw_place
 from trapline.s3 import Place, as_file, as_folder, is_s3, place_of, split_uri
@@ -182,8 +182,8 @@ def check_sources(boto_session: "boto3.Session", plan: Plan) -> None:
         "--code-output": plan.aws.code_output,
         "--data": None if plan.data == "demo" else plan.data,
         "--prepared": plan.prepared,
-        "--prepare site-csv": plan.prepare_options.get("site-csv"),
-        "--prepare label-names": _label_names(plan),
+        FILE_OPTIONS[LABEL_NAMES].flag: _label_names(plan),
+        **{FILE_OPTIONS[name].flag: uri for name, uri in plan.files.items()},
         **{f"--{name}": uri for name, uri in plan.channels.items()},
     }
     for flag, uri in flags.items():
@@ -226,10 +226,10 @@ def require_alone(s3: Any, flag: str, uri: str) -> None:
 
 
 def _label_names(plan: Plan) -> str | None:
-    """The URI of the CSV of names; None where there is none, or the data cannot be looked into for it."""
+    """The URI of a CSV of names in the data; None without one, or where they cannot be looked into."""
     names = plan.prepare_options.get(LABEL_NAMES)
     if not names or is_s3(names):
-        return names
+        return None
     place = raw_place(plan.data) if plan.data and plan.data != "demo" else None
     return place.uri + names if place and place.kind != "object" else None
 
@@ -247,6 +247,11 @@ PLACES = {
     "--prepared": (_folder, "dataset.json", "no dataset.json there"),
     "--pseudo": (_folder, "pseudo_labels.csv", NO_FILE),
     "--weights": (_folder, "weights.json", "no weights.json there"),
+    **{
+        option.flag: (option.place, "", "nothing there")
+        for option in FILE_OPTIONS.values()
+        if option.kind != "file"
+    },
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trapline.errors import TraplineError, UsageError, refuse_any
+from trapline.errors import TraplineError, UsageError
 from trapline.launching.aws.account import Account, check_sources, make_session, open_account, signed_in
 from trapline.launching.aws.errors import WITHOUT_ACCOUNT, explained
 from trapline.launching.aws.jobs import JOB_KINDS, make_clients, require_completed
@@ -17,9 +17,11 @@ from trapline.launching.aws.options import role_of_environment
 from trapline.launching.aws.waiting import Interrupted, follow_command, follow_job, interruptible
 from trapline.launching.checking.soundness import require_sound
 from trapline.launching.checkout import missing_from_aws_image, stage_code
+from trapline.launching.given_options import FILE_OPTIONS
 from trapline.launching.plan import (
     PHASE1,
     PREPARED,
+    InputFile,
     Job,
     Machines,
     Plan,
@@ -46,20 +48,9 @@ Send = Callable[[Plan, Account, Sequence[Job]], None]
 
 def check_plan(plan: Plan) -> None:
     """Raise UsageError for what jobs on AWS cannot read, without asking AWS."""
-    sites = plan.prepare_options.get("site-csv")
     phase1 = plan.channels.get(PHASE1)
-    refuse_any(
-        [
-            (
-                sites and not is_s3(sites),
-                f"--prepare site-csv={sites}: must be an s3:// URI for a job on AWS",
-            ),
-            (
-                phase1 and place_of(phase1).kind == "object" and place_of(phase1).name != MODEL,
-                f"--{PHASE1} {phase1}: jobs look for {MODEL}; give one, or the folder that holds it",
-            ),
-        ]
-    )
+    if phase1 and place_of(phase1).kind == "object" and place_of(phase1).name != MODEL:
+        raise UsageError(f"--{PHASE1} {phase1}: jobs look for {MODEL}; give one, or the folder that holds it")
 
 
 @contextlib.contextmanager
@@ -83,7 +74,9 @@ def _prepare_job(plan: Plan, account: Account, code: Path, *, installs: bool) ->
         arguments=plan.prepare_arguments(),
         source_name=plan.data or "",
         input=None if plan.data == "demo" else raw_place(plan.data or "", "--data").uri,
-        site_csv=plan.prepare_options.get("site-csv"),
+        files=tuple(
+            InputFile(name, uri, FILE_OPTIONS[name].file_name(uri)) for name, uri in plan.files.items()
+        ),
         output=_output_of_prepare(plan, account),
         machines=Machines(plan.prepare_instance_type, volume_gb=plan.aws.volume_gb),
         image=account.image,

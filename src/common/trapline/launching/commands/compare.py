@@ -43,6 +43,7 @@ COLUMNS = (
     Column("rss_mb", "{:,.0f}".format),
     Column("gpu_mb", "{:,.0f}".format, optional=True),
     Column("split", str, optional=True),
+    Column("line", str, optional=True),
     Column("test_loss", "{:.4f}".format, optional=True),
     Column("test_acc", "{:.3f}".format, greatest_first=True, optional=True),
     Column("test_macro_f1", "{:.3f}".format, greatest_first=True, optional=True),
@@ -77,6 +78,13 @@ def main() -> None:
         if flags.csv:
             write_csv(results, flags.csv)
     notes = [f"{result.run}: {note}" for result in results for note in result.notes]
+    lines = sorted({result.line for result in results if result.line})
+    if len(lines) > 1:
+        notes.append(
+            f"not comparable across divisions ({', '.join(lines)}): a camera that tests one run may have "
+            "trained "
+            "another; compare the runs of one line alone"
+        )
     for line in [*notes, *(f"not compared: {problem}" for problem in problems)]:
         print(line)
     if not results:

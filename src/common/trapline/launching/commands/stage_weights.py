@@ -17,7 +17,7 @@ from trapline.s3 import is_s3, split_uri
 from trapline.storage import atomic_file, write_json
 
 if TYPE_CHECKING:  # needs torch, which takes seconds
-    from trapline.models.weights import Published, StagedFile
+    from trapline.models.staged import Published, StagedFile
 
 MANIFEST = "weights.json"
 EXAMPLES = """examples:
@@ -122,7 +122,7 @@ def stage(architectures: list[str], place: Folder | Bucket, given: Path | None) 
 
     Raises UsageError for an unknown architecture, TraplineError where a file cannot be had or is damaged.
     """
-    from trapline.models.weights import describe, manifest, published, read_manifest
+    from trapline.models.staged import describe, manifest, published, read_manifest
 
     sources = [published(arch) for arch in architectures]  # a typing error before any download
     there = place.manifest()

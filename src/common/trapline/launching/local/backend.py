@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from trapline.launching.checkout import stage_code
+from trapline.launching.given_options import FILE_OPTIONS
 from trapline.launching.local.docker_engine import Engine, find_engine
 from trapline.launching.local.sources import data_here, here
 from trapline.launching.local.workspace import Workspace, open_workspace
@@ -24,6 +25,7 @@ from trapline.launching.plan import (
     PSEUDO,
     WEIGHTS,
     Image,
+    InputFile,
     Machines,
     Plan,
     PrepareJob,
@@ -31,7 +33,7 @@ from trapline.launching.plan import (
     prepare_job_name,
 )
 
-DATA, SITES, LABELS, MADE, RESULTS = "data", "sites", "labels", "made", "results"  # folders of a workspace
+DATA, MADE, RESULTS = "data", "made", "results"  # folders of a workspace
 CPU_INSTANCE, GPU_INSTANCE = "local", "local_gpu"  # what local mode calls this machine, and one with GPUs
 IMAGE = Image(uri="processes", framework_version="", py_version="")  # there is none; local mode wants a name
 ROLE = "role/processes"  # a name without a slash would be looked up in the account
@@ -130,8 +132,10 @@ def prepare_job(run: PlannedRun) -> PrepareJob:
         source_name=plan.data or "",
         input=run.uri(DATA) if run.raw_source else None,
         reads=run.own_archive,
-        site_csv=f"{run.uri(SITES)}/sites.csv" if plan.prepare_options.get("site-csv") else None,
-        label_names=f"{run.uri(LABELS)}/labels.csv" if plan.label_names else None,
+        files=tuple(
+            InputFile(name, run.uri(FILE_OPTIONS[name].input), FILE_OPTIONS[name].file_name(value))
+            for name, value in plan.files.items()
+        ),
         output=run.uri(MADE),
         machines=Machines(run.runtime.instance),
         image=run.runtime.image,
@@ -176,19 +180,11 @@ def requests_of(plan: Plan) -> list[dict[str, Any]]:
 
 
 def put_raw_images(run: PlannedRun) -> None:
-    """Put the raw images, and the files that prepare.py's options name, into folders; make that of the set.
-
-    An archive is copied, files too: containers see folders, and no link leads out of one.
-    """
-    source = run.raw_source
-    if source and source.is_dir():
-        run.workspace.link(DATA, source)
-    elif source:
-        shutil.copyfile(source, run.workspace.folder(DATA) / source.name)
-    sites, labels = run.plan.prepare_options.get("site-csv"), run.plan.label_names
-    for folder, file, name in ((SITES, sites, "sites.csv"), (LABELS, labels, "labels.csv")):
-        if file is not None:
-            shutil.copy(file, run.workspace.folder(folder) / name)
+    """Put the raw images, and what prepare.py's options name, into folders; make that of the set."""
+    if source := run.raw_source:
+        run.workspace.give(DATA, source)
+    for name, value in run.plan.files.items():
+        run.workspace.give(FILE_OPTIONS[name].input, Path(value))
     run.workspace.folder(MADE)
 
 
@@ -215,7 +211,7 @@ def put_channel(run: PlannedRun, name: str, source: str) -> None:
     if path is None:
         from trapline.data.parts import fetch_pseudo_labels
         from trapline.models.artefact import fetch_artefact
-        from trapline.models.weights import fetch_staged
+        from trapline.models.staged import fetch_staged
 
         if name == WEIGHTS:
             fetch_staged(source, folder, run.plan.config.arch)

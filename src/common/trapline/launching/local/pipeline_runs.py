@@ -42,9 +42,10 @@ class Inputs:
     """What a run reads of this machine.
 
     data: a folder of raw images; None where prepare.py knows itself where they are. data_name: what the set
-    names as its source. files: parameters that are a file. code_path: where below OutputPrefix the steps look
-    for the code. follow_links: of the data, where they lead out of their folder. empty: a folder below
-    OutputPrefix in which executions on AWS find what earlier ones left; a run is always the first.
+    names as its source. files: parameters that are a file or folder. code_path: where below OutputPrefix
+    the steps look for the code. follow_links: of the data, where they lead out of their folder. empty: a
+    folder below OutputPrefix in which executions on AWS find what earlier ones left. completed: what an
+    earlier run has left there; None for the first.
     """
 
     data: Path | None
@@ -53,6 +54,7 @@ class Inputs:
     code_path: str
     archive: str  # the code's name for training jobs, which lies beside code_path
     empty: str
+    completed: Path | None = None
     weights: Path | None = None  # a folder of staged weights
     follow_links: bool = False
 
@@ -142,15 +144,18 @@ class PipelineRun:
             values |= dict.fromkeys(INSTANCE_TYPES, self.runtime.instance)
         if self.inputs.data:
             values["InputData"] = f"{SCHEME}{self.workspace.link('data', self.inputs.data)}"
-        for name, file in self.inputs.files.items():
-            values[name] = f"{SCHEME}{self.workspace.link(name, file.parent)}/{file.name}"
+        for name, path in self.inputs.files.items():
+            values[name] = f"{SCHEME}{self.workspace.give(name, path)}"
         if self.inputs.weights:
             values["WeightsUri"] = f"{SCHEME}{self.workspace.link('weights', self.inputs.weights)}"
         return values
 
     def furnish(self) -> None:
         """Put code and run folder where the steps look for them."""
-        (self.output / self.inputs.empty).mkdir(parents=True)
+        left = self.output / self.inputs.empty
+        left.mkdir(parents=True)
+        if self.inputs.completed:
+            shutil.copytree(self.inputs.completed, left, dirs_exist_ok=True)
         (self.output / self.folder.name).symlink_to(self.folder.resolve(), target_is_directory=True)
         stage_code(self.output / self.inputs.code_path)
         (self.folder / LOGS).mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from trapline.errors import TraplineError, UsageError, refuse_any
 from trapline.launching.checkout import jobs_digest
 from trapline.launching.given_options import (
     FOLLOW_LINKS,
-    SITE_CSV,
     check_files,
     check_prepare_options,
+    follows_links,
+    job_files,
+    reads_s3,
 )
 from trapline.launching.local.user_files import printable, walk
 from trapline.launching.plan import WEIGHTS, Plan
@@ -85,11 +87,21 @@ def check_sources(plan: Plan) -> None:
         )
     check_files(plan.prepare_options, plan.trial_s3 or folder)
     if plan.backend == "local":
-        if folder and plan.follows_links:
-            refuse_links_out_of(FOLLOWED, folder)
+        refuse_followed_links(plan.prepare_options, folder)
         for name, place in {"prepared": plan.prepared, **plan.channels}.items():
             if path := here(place):
                 refuse_links_out_of(f"--{name} {place}", path)
+
+
+def refuse_followed_links(options: Mapping[str, str], data: Path | None) -> None:
+    """Raise UsageError where a container is to follow links that lead out of a folder of its inputs.
+
+    `options`: of prepare.py. `data`: the folder of raw images, where there is one.
+    """
+    if follows_links(options):
+        for path in filter(None, (data, *map(Path, job_files(options, aws=False).values()))):
+            if path.is_dir():
+                refuse_links_out_of(FOLLOWED, path)
 
 
 def refuse_links_out_of(said: str, folder: Path) -> None:
@@ -105,17 +117,19 @@ def refuse_links_out_of(said: str, folder: Path) -> None:
 def prepared_key(plan: Plan, image: Sequence[str]) -> str:
     """A name for the prepared set: a digest of code, versions, options, and the files' names, sizes, times.
 
+    Files are those of the raw images, and those that options name. What lies in S3 may have changed: with it
+    the set is prepared anew each time.
+
     `image`: what the set is prepared in, where that is a container (`Runtime.key`). Raises TraplineError
     naming a folder of the data that cannot be opened.
     """
     digest = hashlib.sha256(jobs_digest(image).encode())
     digest.update(json.dumps([plan.data, check_prepare_options(plan.prepare_options, {}).digest()]).encode())
-    for source in (plan.data, plan.prepare_options.get(SITE_CSV), plan.label_names):
-        if path := data_here(str(source or "")):
-            for found in walk(path, follow_links=plan.follows_links):
-                digest.update(found.line)
-    if plan.data and is_s3(plan.data):
-        digest.update(plan.job_name.encode())  # what lies in S3 may have changed: prepared anew each time
+    for path in filter(None, (data_here(plan.data), *map(Path, plan.files.values()))):
+        for found in walk(path, follow_links=plan.follows_links):
+            digest.update(found.line)
+    if is_s3(plan.data or "") or reads_s3(plan.prepare_options):
+        digest.update(plan.job_name.encode())
     return f"{printable(Path(plan.data or '').name) or 'data'}-{digest.hexdigest()[:KEY_LENGTH]}"
 
 

@@ -57,6 +57,17 @@ class Workspace:
         path.mkdir()
         return self.link(name, path)
 
+    def give(self, name: str, source: Path) -> Path:
+        """Such a path for a folder, or for a new one that holds a copy of a file, of the same time of change.
+
+        A job sees folders, and where it is a container no link leads out of one.
+        """
+        if source.is_dir():
+            return self.link(name, source)
+        folder = self.folder(name)
+        shutil.copy2(source, folder / source.name)
+        return folder
+
     def temporary(self) -> Path:
         """The job's own folder for temporary files: what a killed process leaves in it goes with the job."""
         path = self.entry / "tmp"

@@ -241,11 +241,8 @@ def processing_arguments(job: PrepareJob) -> list[str]:
     """The command line of prepare.py inside the container."""
     words = ["--input", _data_inside(job.input) if job.input else job.reads or job.source_name]
     words += ["--output", f"{PROCESSING}/output/{PREPARED}", *as_words("source-name", job.source_name)]
-    for flag, folder, uri in (
-        ("--site-csv", "sites", job.site_csv),
-        ("--label-names", "labels", job.label_names),
-    ):
-        words += [flag, f"{PROCESSING}/input/{folder}/{uri.rpartition('/')[2]}"] if uri else []
+    for file in job.files:
+        words += [f"--{file.option}", f"{PROCESSING}/input/{file.path}"]
     return [*words, *job.arguments]
 
 
@@ -281,7 +278,7 @@ def _refusals_of_the_sdk(flags: str) -> Iterator[None]:
 def _process(job: PrepareJob, session: Session) -> Any:
     with _refusals_of_the_sdk("--prepare-instance-type, --framework-version or --py-version"):
         processor = make_processor(job, session)
-    sources = {"code": job.code, "data": job.input, "sites": job.site_csv, "labels": job.label_names}
+    sources = {"code": job.code, "data": job.input, **{file.input: file.uri for file in job.files}}
     output: Any = job.output
     if job.output.startswith("file:"):  # the SDK would turn it into s3://, but leaves a parameter alone
         output = ParameterString("PreparedUri", default_value=job.output)
