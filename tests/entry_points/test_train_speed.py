@@ -1,5 +1,6 @@
 """Precision and memory format of a training job: measured before its first batch, and never again."""
 
+import itertools
 import json
 
 import pytest
@@ -45,9 +46,10 @@ def speed_of(folder):
 @pytest.fixture
 def on_machine(monkeypatch, tmp_path):
     """Let way number `fastest` be measured as the fastest, and nothing be known from before."""
+    numbers = itertools.count()
 
     def measuring(fastest):
-        monkeypatch.setenv("TRAPLINE_CACHE", str(tmp_path / f"cache {fastest}"))
+        monkeypatch.setenv("TRAPLINE_CACHE", str(tmp_path / f"cache {next(numbers)}"))
         monkeypatch.setattr(
             speed, "_measured", lambda ways, *_: Result(ways[fastest], (Heat(2, dict.fromkeys(ways, 1.0)),))
         )
@@ -107,6 +109,7 @@ def test_a_job_that_is_stopped_goes_on_with_what_it_has_measured(
     for name, fastest in (("plain", 0), ("whole", 3)):
         on_machine(fastest)
         assert call_script("train.py", *jobs[name]).returncode == 0
+    on_machine(3)
     stop_in_epoch(2, call_script, *jobs["stopped"])
     on_machine(0)  # by now another way is the fastest
     done = call_script("train.py", *jobs["stopped"])

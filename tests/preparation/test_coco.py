@@ -384,6 +384,12 @@ def test_prepare_takes_a_zip_of_json_and_images(tmp_path, prepare):
     assert len(prepared_rows(tmp_path / "prepared")) == len(records)
 
 
+def test_prepare_takes_photographs_of_which_some_say_when_they_were_taken(tmp_path, prepare, real_data):
+    done = prepare("--input", real_data / "formats/zamba_tests/assets/images/ena24_small")
+    assert done.returncode == 0, done.stderr
+    assert len(prepared_rows(tmp_path / "prepared")) == 21
+
+
 def test_prepare_says_where_it_looked_for_the_images(tmp_path, prepare):
     path = write_coco(tmp_path / "metadata.json", drawn_set(tmp_path / "photos"))
     (tmp_path / "elsewhere").mkdir()

@@ -181,12 +181,15 @@ def test_of_several_inputs_one_need_not_have_a_column_that_is_named(tmp_path):
         ("path,b\n1,2\n", r"all\.csv: has no column of labels that is known \(.*: path, b\).*label="),
         ("path,label\nx.jpg,fox\n", r"all\.csv: none of its 1 images is in .*'x\.jpg' \(no such.*--media"),
         ("path,label\ncam_a/1.jpg,fo\x07x\n", r"all\.csv: the class 'fo\\x07x' holds U\+0007"),
+        ("path,label\n", r"all\.csv: names no image: no row has a path; fill its column of paths"),
+        ("path,label\n ,fox\n", r"all\.csv: names no image: no row has a path"),
+        ("path,label\nclip.mp4,fox\n", r"all\.csv: none of its 1 images .* \(a video, which is not read"),
         ('path,label\ncam_a/1.jpg,"fox\n', r"all\.csv: not a readable CSV.*mend the quotes"),
         ("path,label\0\ncam_a/1.jpg,fox\n", r"all\.csv: not a readable CSV \(it holds zero bytes\)"),
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be_read_is_refused_by_name(tmp_path, table, message):
-    put(tmp_path, {**PICTURES, "all.csv": table})
+    put(tmp_path, {**PICTURES, "clip.mp4": "", "all.csv": table})
     with pytest.raises(TraplineError, match=message):
         read(tmp_path, reading=Reading(table=tmp_path / "all.csv"))
 

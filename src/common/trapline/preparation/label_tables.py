@@ -56,7 +56,6 @@ OWN = {"imageid": IMAGE_ID, "labels": LABEL_LIST, "caption": CAPTION_TEXT}
 NOT_READ = "submission"  # in a table's name: predictions, or an example of them
 MOSTLY = 0.9  # a label that is no number is a broken row where so many labels are numbers
 LOOKED_AT = 4096  # bytes of a table whose encoding is not certain, for its header
-
 MAX_LIST_LENGTH = 1 << 16  # characters of a list that is written as Python or JSON does
 SEPARATORS = ",|;"
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -95,13 +94,8 @@ def read_label_tables(folder: InputFolder) -> Source:
     finder = Finder(folder)
     quarantined: list[Quarantined] = []
     notes: list[str] = []
-    rows = pd.concat(
-        [
-            _listed(path, columns, delimiter, finder, quarantined, notes)
-            for path, (columns, delimiter) in _tables(folder).items()
-        ],
-        ignore_index=True,
-    )
+    tables = (_listed(path, *header, finder, quarantined, notes) for path, header in _tables(folder).items())
+    rows = pd.concat(tables, ignore_index=True)
     facts = settled(rows)
     listed = _with_sound_labels(_one_row_a_file(rows, facts, quarantined), quarantined)
     used = [label for labels in listed["labels"] for label in labels or ()]
@@ -327,13 +321,9 @@ def _with_sound_labels(listed: pd.DataFrame, quarantined: list[Quarantined]) -> 
     if sum(counts[word] for word in words) > (1 - MOSTLY) * counts.total():
         return listed
     wrong = [min(words & set(labels or ()), default=None) for labels in listed["labels"]]
+    others = "among the labels, which are numbers elsewhere"
     quarantined += [
-        Quarantined(
-            image.id,
-            image.file,
-            UNKNOWN_LABEL,
-            f"{place_in(listed, row)}: {word!r} among the labels, which are numbers elsewhere",
-        )
+        Quarantined(image.id, image.file, UNKNOWN_LABEL, f"{place_in(listed, row)}: {word!r} {others}")
         for row, (image, word) in enumerate(zip(named_rows(listed), wrong, strict=True))
         if word is not None
     ]

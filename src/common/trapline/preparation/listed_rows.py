@@ -125,6 +125,7 @@ def _found(
     if lost:
         others = media.find([alternatives[name] for name in lost], table)
         found |= {name: other for name in lost if (other := others[alternatives[name]]).problem is None}
+    found = {name: place if place.problem else _no_video(place) for name, place in found.items()}
     if found and all(place.problem for place in found.values()):
         name, place = next(iter(found.items()))
         _, detail = place.problem or ("", "")
@@ -132,7 +133,7 @@ def _found(
             f"{table}: none of its {len(found)} images is in {media.folder.path}, for instance "
             f"{printable(name)!r} ({detail}); say where they lie with {prepare_option('media', 'DIR')}"
         )
-    return {name: place if place.problem else _no_video(place) for name, place in found.items()}
+    return found
 
 
 def _no_video(place: Found) -> Found:
@@ -214,7 +215,8 @@ def label_columns(labels: Sequence[tuple[int, ...]], unlabeled: Sequence[bool]) 
 
 def _without_deleted(source: Source, rows: pd.DataFrame) -> Source:
     """`source` without the files that a row marks as deleted, labelled or not: they are meant to go."""
-    marked = rows[[value is True for value in rows["deleted"]]].drop_duplicates("file")
+    is_marked = np.array([value is True for value in rows["deleted"]], dtype=bool)
+    marked = rows[is_marked].drop_duplicates("file")
     columns = (marked[name] for name in ("file", "table", "line"))
     where = {file: f"{table}, line {line}" for file, table, line in zip(*columns, strict=True)}
     gone = source.images["file"].isin(marked["file"])

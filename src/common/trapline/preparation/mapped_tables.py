@@ -46,6 +46,7 @@ from trapline.preparation.table_statements import (
     silent,
     texts,
     texts_or_empty,
+    together,
     told,
     truths,
 )
@@ -168,7 +169,7 @@ def read_mapped_table(folder: InputFolder, reading: Reading) -> Source:
     titles = [table.path.name for table in tables]
     while tables:  # a table goes when its rows are taken up: a million rows take half a gigabyte
         _add(tables.pop(0), folder, media, said)
-    rows = pd.concat(said.rows, ignore_index=True)
+    rows = together(said.rows, titles)
     source = source_of(rows, media, classes=_order(rows), alternatives=said.alternatives, notes=said.notes)
     source = replace(source, quarantined=[*said.quarantined, *source.quarantined])
     source = with_folders(source, media)
@@ -185,7 +186,7 @@ def _read(folder: InputFolder, reading: Reading, notes: list[str]) -> list[Table
     ]
     paths = _tables_of_images(folder) or [path for path in folder.tables() if path.name not in answers]
     return [
-        folder.read.pop(path, None) or read_table(path, [], folder.columns)
+        folder.read.pop(path) if path in folder.read else read_table(path, [], folder.columns)
         for path in paths or folder.tables()
     ]
 

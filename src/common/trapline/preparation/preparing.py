@@ -207,7 +207,10 @@ def _pack(
                 yield image.Index, result.image
 
     write_packed(work / "packed.arrow", usable())
-    found = pd.DataFrame(facts, columns=FACTS).astype({"likeness": np.uint64}).set_index("row")
+    kinds = {"likeness": np.uint64, "exif_time": object, "camera": object}
+    found = pd.DataFrame(facts, columns=FACTS).astype(kinds).set_index("row")
+    texts = found[["exif_time", "camera"]]
+    found[["exif_time", "camera"]] = texts.where(texts.notna(), None)
     return source.images.loc[found.index].join(found), quarantined
 
 

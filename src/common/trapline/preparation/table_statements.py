@@ -93,6 +93,16 @@ def check_columns(tables: Sequence[Table], *, paths: bool = True) -> None:
         )
 
 
+def together(rows: Sequence[pd.DataFrame], tables: Sequence[str]) -> pd.DataFrame:
+    """The statements of several tables, by their names. Raises TraplineError where they name no image."""
+    every = pd.concat(rows, ignore_index=True)
+    if every.empty:
+        raise TraplineError(
+            f"{', '.join(tables)}: names no image: no row has a path; fill its column of paths"
+        )
+    return every
+
+
 def label_columns(table: Table) -> list[str]:
     """The columns that hold labels: those that a person names, else the one that is known."""
     return [name for known, name in table.columns.items() if known.partition(" ")[0] == LABEL]

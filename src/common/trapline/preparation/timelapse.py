@@ -34,6 +34,7 @@ from trapline.preparation.table_statements import (
     silent,
     texts,
     texts_or_empty,
+    together,
     told,
     truths,
 )
@@ -86,13 +87,14 @@ def read_timelapse(folder: InputFolder, reading: Reading) -> Source:
     media = Media(reading.media or folder, reading.origin, reading.copies)
     paths, alternatives = _named(tables)
     said = [_rows(table, own, folder, notes) for table, own in zip(tables, paths, strict=True)]
-    rows = pd.concat([rows for rows, _ in said], ignore_index=True)
+    titles = [table.path.name for table in tables]
+    rows = together([rows for rows, _ in said], titles)
     source = source_of(rows, media, alternatives=alternatives, notes=notes)
     quarantined = [row for _, rows_aside in said for row in rows_aside]
     return replace(
         source,
         quarantined=[*quarantined, *source.quarantined],
-        notes=[*source.notes, *unnamed(media, [table.path.name for table in tables])],
+        notes=[*source.notes, *unnamed(media, titles)],
     )
 
 
