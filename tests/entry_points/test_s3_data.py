@@ -309,15 +309,15 @@ def test_a_set_without_a_description_in_s3_says_what_makes_one(store, call_scrip
 
 
 def test_a_killed_preparation_leaves_its_copy_to_the_next_one(store, call_script, tmp_path, monkeypatch):
-    from trapline.preparation import sources
+    from trapline.preparation import raw_input
 
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
     command = ["prepare.py", "--input", RAW, "--output", tmp_path / "out", *SITES, "--processes", "1"]
     with monkeypatch.context() as patch:  # as after SIGKILL: nothing is tidied up
-        patch.setattr(sources, "remove_copy", lambda copy: None)
-        patch.setattr(sources, "read_source", interrupted)
+        patch.setattr(raw_input, "remove_copy", lambda copy: None)
+        patch.setattr(raw_input, "read_source", interrupted)
         assert call_script(*command).returncode == 130
     store.fetched.clear()
     assert call_script(*command).returncode == 0

@@ -116,10 +116,11 @@ def _check_model(predictor: Predictor, prepared: PreparedSet) -> None:
             "was trained on; prepare the data with the same options"
         )
     if model.other_line(described.split.line):
-        raise TraplineError(
-            f"{prepared.folder}: divides the cameras otherwise than the set that the model was trained on, "
-            "which may have seen this one's validation and test; train a new model, or prepare the data with "
-            f"that division ({prepare_option('division', 'DIR')})"
+        print(
+            "note: the model was trained under another division of the cameras, and may have seen cameras of "
+            "this set's validation and test; prepare the data with its division "
+            f"({prepare_option('division', 'DIR')})",
+            flush=True,
         )
     if model.data_fingerprint != described.fingerprint:
         print(

@@ -59,7 +59,7 @@ class Result:
     rss_mb: float | None  # peak, MiB
     gpu_mb: float | None  # peak, MiB; None without a GPU
     split: str | None  # "site" or "random"
-    line: str | None  # of the division of cameras; runs of two lines are not comparable
+    line: str | None = None  # of the division of cameras; runs of two lines are not comparable
     test_loss: float | None = None  # of the test part, where the job has scored it
     test_acc: float | None = None
     test_macro_f1: float | None = None
