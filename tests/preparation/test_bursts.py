@@ -1,5 +1,7 @@
 """Sequences that are made of frames that follow one another at one site."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 from hypothesis import given
@@ -83,6 +85,6 @@ def test_frames_are_together_exactly_where_a_chain_of_short_gaps_leads(rows, gap
     found = with_sequences(images, gap)[0]["sequence"]
     for site in "AB":
         own = sorted((second, place) for place, (second, each) in enumerate(rows) if each == site)
-        for (one, here), (two, there) in zip(own, own[1:], strict=False):
+        for (one, here), (two, there) in itertools.pairwise(own):
             same = found[here] is not None and found[here] == found[there]
             assert same == (two - one <= gap)

@@ -147,10 +147,14 @@ def test_raw_images_in_a_strangely_named_folder_are_prepared_once(place, class_f
 
 
 @pytest.mark.slow
-def test_an_archive_is_prepared_with_options_of_any_form_and_named_labels(place, class_folders):
+def test_an_archive_is_prepared_with_options_of_any_form_named_labels_and_mapped_classes(place, class_folders):
     shutil.make_archive(str(place.folder / "-traps"), "xztar", class_folders)
     (place.folder / "names.csv").write_text("Label,Name\ncat,Wildcat\n")
-    options = ["site-regex=-?(?P<site>s\\d)_", "label-names=names.csv", 'source-name=- "a" b=c /opt/ml/x']
+    (place.folder / "classes.csv").write_text("label,class\ncat,cat\ndog,Canid\n")
+    options = [
+        "site-regex=-?(?P<site>s\\d)_", "label-names=names.csv", "classes=classes.csv",
+        'source-name=- "a" b=c /opt/ml/x',
+    ]  # fmt: skip
     done = place.run(
         "resnet18_baseline", *BACKEND, "--data=-traps.tar.xz",
         "--prepare", *options, "short-side=32", "shares=0.5,0.25,0.25", *tiny(batch_size=4),
@@ -160,7 +164,7 @@ def test_an_archive_is_prepared_with_options_of_any_form_and_named_labels(place,
     (description,) = (place.folder / "runs" / "prepared").glob("*/dataset.json")
     said = json.loads(description.read_text())
     assert said["source"] == '- "a" b=c /opt/ml/x'
-    assert "Wildcat" in said["classes"]
+    assert sorted(said["classes"]) == ["Canid", "Wildcat"]
     assert said["split"]["kind"] == "site"
 
 
