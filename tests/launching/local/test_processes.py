@@ -147,7 +147,7 @@ def test_raw_images_in_a_strangely_named_folder_are_prepared_once(place, class_f
 
 
 @pytest.mark.slow
-def test_an_archive_is_prepared_with_options_of_any_form_named_labels_and_mapped_classes(place, class_folders):
+def test_an_archive_is_prepared_with_options_of_any_form_and_tables_of_classes(place, class_folders):
     shutil.make_archive(str(place.folder / "-traps"), "xztar", class_folders)
     (place.folder / "names.csv").write_text("Label,Name\ncat,Wildcat\n")
     (place.folder / "classes.csv").write_text("label,class\ncat,cat\ndog,Canid\n")
