@@ -155,7 +155,7 @@ def by_two(small_demo, tmp_path_factory):
 @pytest.mark.slow
 def test_two_ranks_train_as_one_with_twice_the_batch(small_demo, tmp_path, call_script):
     flags = [
-        *QUICK, "--arch", "squeezenet1_1", "--dropout", "0", "--augment", "none",
+        *QUICK, "--arch", "swin_t", "--dropout", "0", "--stochastic-depth", "0", "--augment", "none",
         "--precision", "fp32", "--optimizer", "sgd", "--lr", "3e-3", "--clip-norm", "5", "--epochs", "1",
         "--accumulation", "2", "--class-weights", "balanced", "--prepared", small_demo,
     ]  # fmt: skip
