@@ -1,6 +1,7 @@
 """Copying from S3: one object, and a folder as the copy of a prefix."""
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -153,11 +154,12 @@ def test_a_killed_copy_goes_on(store, target):
         assert process.poll() is None
     process.kill()
     process.wait()
-    store.fetched.clear()
+    copied = {f"raw/{json.loads(line)[0]}" for line in journal.read_text().splitlines()}
+    assert len(copied) >= 19
+    store.fetched.clear()  # the server may still note what the killed process asked for last
     fetch_folder(f"s3://{BUCKET}/raw", target)
     assert files(target) == {f"{number:02d}": b"x" * number for number in range(40)}
-    assert len(store.fetched) <= 21
-    assert "raw/00" not in store.fetched
+    assert not copied & set(store.fetched)
 
 
 def test_two_processes_that_copy_to_one_folder_copy_each_object_once(store, target, capsys):

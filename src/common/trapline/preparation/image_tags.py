@@ -191,7 +191,8 @@ def _told(folder: InputFolder, reading: Reading, seen: _Seen, images: int) -> li
     Raises TraplineError where none has, if there is no other input.
     """
     asked = prepare_option("label-tag", reading.label_tag)
-    other = ", ".join(f"{shown(name)} ({number})" for name, number in seen.others.most_common(SHOWN))
+    most = sorted(seen.others.items(), key=lambda found: (-found[1], found[0]))[:SHOWN]
+    other = ", ".join(f"{shown(name)} ({number})" for name, number in most)
     notes = [f"{asked}: {count(seen.labelled, 'image')} of {images} have such a tag"]
     if seen.damaged:
         file, problem = seen.damaged[0]
