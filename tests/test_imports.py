@@ -1,4 +1,4 @@
-"""The import rule of the architecture, and names that must not shadow a module."""
+"""The import rule of the architecture, names that must not shadow a module, and the sizes of its parts."""
 
 import ast
 import sys
@@ -27,6 +27,7 @@ LAW = {
     "launch": {*ROOMS, *NOT_SHIPPED},
     "pipelines": {*ROOMS, *NOT_SHIPPED},
 }
+MAX_MODULE_LINES, MAX_FUNCTION_LINES = 400, 60
 SDK = "trapline.launching.sdk"
 # The floors of launching, each with its folders and modules, of which the longest name counts. What is on a
 # floor imports what is beside it or below; `pipeline` is the roof over all.
@@ -196,3 +197,16 @@ def test_no_script_shadows_a_standard_or_installed_module(folder):
     names = {path.stem for path in (ROOT / folder).glob("*.py")}
     names |= {path.name for path in (ROOT / folder).iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert not names & (installed | set(sys.stdlib_module_names))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_and_each_of_its_functions_is_read_in_one_sitting(module):
+    source = MODULES[module].read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= MAX_MODULE_LINES
+    functions = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    long = [node.name for node in functions if node.end_lineno - node.lineno >= MAX_FUNCTION_LINES]
+    assert not long

@@ -25,7 +25,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from trapline.decompression import Packed, Refused, damage, decompressed
-from trapline.decompression import is_compressed as is_compressed
 from trapline.errors import TraplineError
 from trapline.storage import CHUNK
 

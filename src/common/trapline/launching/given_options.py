@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from trapline.errors import UsageError, refuse_any
-from trapline.job_options import NEW_DIVISION, PrepareOptions
+from trapline.job_options import PrepareOptions
 from trapline.launching.local.user_files import printable
+from trapline.option_values import NEW_DIVISION
 from trapline.options import is_list, make_options, places, takes
 from trapline.s3 import Place, as_file, as_folder, is_s3, place_of
 

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from trapline.console import printable
+from trapline.decompression import is_compressed
 from trapline.errors import TraplineError, UsageError
 from trapline.preparation.system_files import is_system_name
 from trapline.s3 import Place, place_of
 from trapline.storage import READ_ARCHIVES as READ_ARCHIVES
 from trapline.storage import is_archive as is_archive
 from trapline.storage import is_part, unread_kind
-from trapline.unpacking import GIB, Limits, is_compressed, unpack
+from trapline.unpacking import GIB, Limits, unpack
 from trapline.unpacking_zip import unpack_zip
 
 ZIP = re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08|00)")

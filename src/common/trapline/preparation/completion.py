@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 STATE, COMPLETED_WITH = "version.json", "completed_with"
 RECORD = "last.json"
 NONE_YET = {"data": "", "settings": ""}  # the record before the first execution has completed
-MANIFEST = "weights.json"  # of staged weights; the name is of trapline.models.weights, which loads torch
+MANIFEST = "weights.json"  # of staged weights; the name is of trapline.models.staged, which loads torch
 SEPARATOR = " "  # of settings; a pipeline's definition joins its own with it
 ORIGIN = "division.json"  # of which data the division beside it is, and of which line
 DESCRIPTION, DIVISION = "dataset.json", "division.csv"  # as trapline.data.prepared has them, which loads more

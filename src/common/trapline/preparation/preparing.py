@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,6 @@ from trapline.data.prepared import (
     DatasetDescription,
     PartFiles,
     Split,
-    fetch_prepared,
 )
 from trapline.data.quarantine import (
     FILE_NAME,
@@ -37,25 +36,20 @@ from trapline.data.quarantine import (
     write_quarantine,
     write_transform_input,
 )
-from trapline.errors import UsageError
 from trapline.images.canonical import PixelSettings
 from trapline.job_contract import MAX_FILE_BYTES, ensure_writable, prepare_option, versions
-from trapline.job_options import NEW_DIVISION, PrepareOptions
+from trapline.job_options import PrepareOptions
 from trapline.preparation.bursts import sequence_weights, with_sequences
 from trapline.preparation.clocks import with_times
-from trapline.preparation.completion import last_division
 from trapline.preparation.division import (
     KEPT,
     counts_of_classes,
     has_unseen_sites,
     sequence_scope,
     shares_of,
-    split_policy,
 )
-from trapline.preparation.input_folder import InputFolder
 from trapline.preparation.kept_division import Divided, divide_kept
-from trapline.preparation.known_division import Division, read_division, write_division
-from trapline.preparation.labelling import labelled
+from trapline.preparation.known_division import write_division
 from trapline.preparation.listing import (
     GIVEN,
     GROUP,
@@ -63,15 +57,13 @@ from trapline.preparation.listing import (
     TIME,
     UNLABELED,
     Source,
-    limited,
     named_rows,
-    renamed,
 )
 from trapline.preparation.packing import Quality, Unusable, pack_files, write_packed, write_parts
+from trapline.preparation.planning import Plan, planned, source_name
 from trapline.preparation.raw_input import DEMO, raw_input
 from trapline.preparation.splits import HONEST_SHARES, SplitPolicy
 from trapline.preparation.summary import SUMMARY, summarise, with_leakage
-from trapline.s3 import fetch, is_s3
 from trapline.storage import write_json
 
 JPEG_QUALITY = 90
@@ -94,57 +86,57 @@ def prepare(options: PrepareOptions) -> None:
     (output / DESCRIPTION).unlink(missing_ok=True)
     pixels = PixelSettings(short_side=options.short_side, crop_bottom=options.crop_bottom)
     with _work_folder(output) as work, raw_input(options, work) as (listing, folder, is_exact):
-        files = _given_files(options, work)
-        known = _known_division(options, files)
-        source, labels = labelled(listing, options, files)
-        source, left_out = _limited(_renamed(source, folder, options, work), options)
-        policy = split_policy(
-            source,
-            options.split or ("site" if options.division and known and not options.group_by else None),
-            options.shares,
-            options.val_share,
-            options.seed,
-            options.group_by,
-        )
-        quality: Quality = None if is_exact else JPEG_QUALITY  # without loss where images are a few pixels
-        if options.quality != "auto":
-            quality = None if options.quality == "lossless" else options.quality
-        inputs = len(source.images) + len(source.quarantined)
-        usable, quarantined = _pack(source, pixels, quality, policy, options.processes, work)
+        plan = planned(listing, folder, options, work)
+        quality = _quality(options, is_exact)
+        usable, quarantined = _pack(plan.source, pixels, quality, plan.policy, options.processes, work)
         usable, of_times = with_times(usable, datetime.now())
         usable, of_sequences = with_sequences(usable, options.sequence_gap)
-        usable, ungrouped = _with_groups(usable, policy)
+        usable, ungrouped = _with_groups(usable, plan.policy)
         quarantined += ungrouped
-        path = write_quarantine(output, quarantined)
-        check_share(quarantined, inputs, options.max_quarantine, path)
-        divided = divide_kept(usable, source.classes, policy, known, options.folds, options.fold)
+        _check_quarantine(output, quarantined, plan, options)
+        divided = divide_kept(
+            usable, plan.source.classes, plan.policy, plan.known, options.folds, options.fold
+        )
         quarantined += divided.quarantined
-        write_quarantine(output, quarantined)
-        check_share(quarantined, inputs, options.max_quarantine, path)
+        _check_quarantine(output, quarantined, plan, options)
         images = _weighted(divided.images, options.sequence_weights)
-        notes = [*source.notes, *left_out, *of_times, *of_sequences, *divided.notes]
+        notes = [*plan.notes, *of_times, *of_sequences, *divided.notes]
         new = work / "new"
         new.mkdir()
         if divided.division:
             write_division(new / DIVISION, divided.division)
         parts = write_parts(work / "packed.arrow", images, new, PARTS)
-        write_transform_input(
-            new / TRANSFORM_FOLDER, source.images[source.images["label"] == UNLABELED], quarantined
-        )
-        description = _describe(options, source, policy, pixels, quality, divided, images, parts, labels)
+        unlabeled = plan.source.images[plan.source.images["label"] == UNLABELED]
+        write_transform_input(new / TRANSFORM_FOLDER, unlabeled, quarantined)
+        description = _describe(options, plan, pixels, quality, divided, images, parts)
         summary = {
-            **summarise(description, images, quarantined, inputs, notes, work / "packed.arrow"),
-            "labels": labels,
-            "merged": {kind: dict(found) for kind, found in source.merged.items()},
+            **summarise(description, images, quarantined, plan.inputs, notes, work / "packed.arrow"),
+            "labels": plan.labels,
+            "merged": {kind: dict(found) for kind, found in plan.source.merged.items()},
             "options": options.result_settings(),
         }
         description = with_leakage(description, summary)
         write_json(new / SUMMARY, summary)
-        if source.submission_format:
-            shutil.copyfile(source.submission_format, new / SUBMISSION_FORMAT)
+        if plan.source.submission_format:
+            shutil.copyfile(plan.source.submission_format, new / SUBMISSION_FORMAT)
         _replace(output, new)
         write_json(output / DESCRIPTION, description.model_dump(mode="json"))
-    _report(output, description, quarantined, inputs, notes)
+    _report(output, description, quarantined, plan.inputs, notes)
+
+
+def _quality(options: PrepareOptions, is_exact: bool) -> Quality:
+    """The JPEG quality of packed images; none, without loss, where images are a few pixels."""
+    if options.quality == "auto":
+        return None if is_exact else JPEG_QUALITY
+    return None if options.quality == "lossless" else options.quality
+
+
+def _check_quarantine(
+    output: Path, quarantined: Sequence[Quarantined], plan: Plan, options: PrepareOptions
+) -> None:
+    """Write quarantine.csv. Raises TraplineError where it holds too large a share of the inputs."""
+    path = write_quarantine(output, quarantined)
+    check_share(quarantined, plan.inputs, options.max_quarantine, path)
 
 
 @contextlib.contextmanager
@@ -157,27 +149,6 @@ def _work_folder(output: Path) -> Iterator[Path]:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-def _renamed(source: Source, folder: InputFolder, options: PrepareOptions, work: Path) -> Source:
-    """The listing of `folder`, its classes under the names that `label_names` gives them."""
-    given = options.label_names
-    if given is None:
-        return source
-    if is_s3(given):
-        return renamed(source, fetch(given, work / "label_names.csv"), given)
-    inside = Path(given) if Path(given).is_file() else folder.table(given)
-    return renamed(source, inside or folder.path / given, given)
-
-
-def _limited(source: Source, options: PrepareOptions) -> tuple[Source, list[str]]:
-    """What `limit_per_class` leaves, and a note that says so."""
-    limit = options.limit_per_class
-    if limit is None:
-        return source, []
-    kept = limited(source, limit, options.seed)
-    left_out, total = len(source.images) - len(kept.images), len(source.images)
-    return kept, [f"{prepare_option('limit-per-class', limit)}: {left_out} of {total} images were left out"]
 
 
 def _pack(
@@ -237,35 +208,6 @@ def _unwanted(image: Any, policy: SplitPolicy) -> Unusable | None:
     return None
 
 
-def _given_files(options: PrepareOptions, work: Path) -> dict[str, Path]:
-    """The files that options name, by option, as local ones."""
-    given = {name: getattr(options, name) for name in ("classes", "corrections", "division")}
-    found = {}
-    for name, place in given.items():
-        if place is None or (name == "division" and place == NEW_DIVISION):
-            continue
-        if not is_s3(place):
-            found[name] = Path(place)
-        elif name == "division" and not place.lower().endswith(".csv"):
-            found[name] = work / name
-            fetch_prepared(place, found[name])
-        else:
-            found[name] = fetch(place, work / f"{name}.csv")
-        if not found[name].exists():
-            raise UsageError(f"{prepare_option(name, place)}: no such file")
-    return found
-
-
-def _known_division(options: PrepareOptions, files: Mapping[str, Path]) -> Division | None:
-    """The division that is to be kept: the one that is given, else that of the last completed execution."""
-    if options.division is None and options.completed and options.split in (None, "site"):
-        return last_division(Path(options.completed), options.group_by or "site", _source_name(options))
-    if "division" not in files:
-        return None
-    shown = prepare_option("division", str(options.division))
-    return read_division(files["division"], options.group_by or "site", shown)
-
-
 def _with_groups(images: pd.DataFrame, policy: SplitPolicy) -> tuple[pd.DataFrame, list[Quarantined]]:
     """The images with the group that the split keeps together, in `kept`; and those labelled without one."""
     by = policy.group_by
@@ -294,21 +236,20 @@ def _weighted(images: pd.DataFrame, by_sequence: bool) -> pd.DataFrame:
 
 def _describe(
     options: PrepareOptions,
-    source: Source,
-    policy: SplitPolicy,
+    plan: Plan,
     pixels: PixelSettings,
     quality: Quality,
     divided: Divided,
     images: pd.DataFrame,
     parts: dict[str, PartFiles],
-    labels: Mapping[str, Any],
 ) -> DatasetDescription:
+    source, policy = plan.source, plan.policy
     return DatasetDescription(
         format_version=1,
         task=source.task,
         classes=source.classes,
         class_codes=source.class_codes,
-        source=_source_name(options),
+        source=source_name(options),
         drawn=options.input == (DEMO,),
         split=Split(
             kind=policy.kind,
@@ -326,31 +267,26 @@ def _describe(
         jpeg_quality=quality,
         parts=parts,
         counts=counts_of_classes(images, source.classes),
-        fingerprint=_fingerprint(pixels, quality, source, images, labels, options),
+        fingerprint=_fingerprint(pixels, quality, plan, images, options),
         versions=versions("numpy", "opencv-python-headless", "pillow", "pyarrow", "simplejpeg"),
     )
-
-
-def _source_name(options: PrepareOptions) -> str:
-    return options.source_name or ", ".join(options.input)
 
 
 def _fingerprint(
     pixels: PixelSettings,
     quality: Quality,
-    source: Source,
+    plan: Plan,
     images: pd.DataFrame,
-    labels: Mapping[str, Any],
     options: PrepareOptions,
 ) -> str:
     """SHA-256 over the settings and, in order, every row's id, original bytes, labels, site and part."""
-    settings: dict[str, Any] = {"classes": source.classes, "pixels": asdict(pixels), "quality": quality}
-    if labels.get("corrections"):
-        settings["corrections"] = labels["corrections"]
+    settings: dict[str, Any] = {"classes": plan.source.classes, "pixels": asdict(pixels), "quality": quality}
+    if plan.labels.get("corrections"):
+        settings["corrections"] = plan.labels["corrections"]
     if options.sequence_weights:
         settings["weights"] = images["weight"].tolist()
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    own = LABELS if source.task == "multilabel" else "label"
+    own = LABELS if plan.source.task == "multilabel" else "label"
     for row in images[["id", "sha256", own, "site", "part"]].itertuples(index=False):
         digest.update(json.dumps([str(value) for value in row]).encode())
     return digest.hexdigest()
