@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = (  # of the package that jobs are given, each of which may import those before it
     "ground", "scoring", "images", "data", "preparation", "models", "training", "inference", "evaluation",
-    "reports",
+    "formats", "reports",
 )  # fmt: skip
 APART = {("models", "images"), ("models", "data"), ("models", "preparation"), ("training", "preparation")}
 NOT_SHIPPED = ("front", "launching", "pipeline")
