@@ -1,4 +1,4 @@
-"""Predictions over drawn images, for whatever writes them: failures, missing sites and times, strange names."""
+"""Predictions over drawn images, for what writes them: failures, missing sites and times, strange names."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -48,13 +48,22 @@ def drawn_predictions(
     if multilabel:
         labels = np.nan_to_num(probabilities) >= 0.5
     return Predictions(
-        rows=pd.DataFrame(rows, columns=list(COLUMNS)),
+        rows=_table(rows),
         probabilities=probabilities,
         classes=list(classes),
         model=MODEL,
         created=CREATED,
         labels=labels,
         threshold=0.0 if multilabel else THRESHOLD,
+    )
+
+
+def _table(rows):
+    """The rows as Predictions has them: texts as objects, so that None stays None."""
+    numbers = ("label", "confidence", "width", "height")
+    cells = {name: [row[name] for row in rows] for name in COLUMNS}
+    return pd.DataFrame(
+        {name: pd.Series(own, dtype=None if name in numbers else object) for name, own in cells.items()}
     )
 
 
