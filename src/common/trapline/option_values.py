@@ -14,6 +14,7 @@ LAYOUTS = (
     "competition", "label-tables", "coco", "camtrap-dp", "timelapse", "csv", "tiny-imagenet", "parts", "tags",
     "folders", "class-folders",
 )  # fmt: skip
+FORMATS = ("csv", "parquet", "megadetector", "camtrap-dp", "timelapse", "coco")  # of `trapline.formats`
 # What a column of a table, or the level of a folder, may say of an image.
 MAPPED_COLUMNS = ("path", "id", "label", "site", "sequence", "time", "date", "split", "deleted")
 GROUPS = ("site", "sequence", "camera", "date")  # what --group-by knows, besides columns

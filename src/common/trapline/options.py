@@ -8,7 +8,7 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -125,11 +125,19 @@ def read_options(model: type[Made], description: str, words: Sequence[str] | Non
 
 
 def add_options(
-    parser: argparse.ArgumentParser, model: type[Options], title: str = "options of the job"
+    parser: argparse.ArgumentParser,
+    model: type[Options],
+    title: str = "options of the job",
+    leave_out: Collection[str] = (),
 ) -> None:
-    """Add an option for each field; pass the command line through `hyphenated` before parsing."""
+    """Add an option for each field but those to `leave_out`, which the command line has otherwise.
+
+    Pass the command line through `hyphenated` before parsing.
+    """
     group = parser.add_argument_group(title)
     for name, info in model.model_fields.items():
+        if name in leave_out:
+            continue
         group.add_argument(
             flag_of(name),
             dest=_destination(model, name),

@@ -14,7 +14,7 @@ import resource
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -135,7 +135,7 @@ class Worker:
 
 def mapped(
     function: Callable[..., Result], items: Sequence[tuple[Any, ...]], processes: int, limits: Limits
-) -> Iterator[Result | Lost]:
+) -> Generator[Result | Lost, None, None]:
     """The result of `function(*item)` for each item, in their order, worked on by so many processes.
 
     An item that its process does not survive is tried once more, for what ended the process may have been

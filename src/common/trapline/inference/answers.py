@@ -34,6 +34,7 @@ from trapline.storage import joined
 
 COLUMNS = ("id", "status", "reason", "label", "confidence")  # then a column for each class
 LABELS = "labels"  # before them where an image can have several labels
+NOT_FINITE_DETAIL = "the model's outputs are no numbers for this image; take precision fp32"
 Image = str | PathLike[str] | bytes  # a path, or what is in the file
 
 
@@ -223,9 +224,7 @@ def answers_from(images: Sequence[ReadyImage], logits: np.ndarray, predictor: Pr
 
 def _answer(logits: np.ndarray, predictor: Predictor, id: str | None) -> Answer:
     if not finite_rows(logits[None])[0]:
-        return failed(
-            NOT_FINITE, "the model's outputs are no numbers for this image; serve it in precision fp32", id
-        )
+        return failed(NOT_FINITE, NOT_FINITE_DETAIL, id)
     probabilities = predictor.probabilities(logits[None])[0]
     return predicted(probabilities, predictor.classes, id, predictor.thresholds)
 

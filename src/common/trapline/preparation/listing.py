@@ -66,7 +66,8 @@ class Reading:
     in the place of its folder. `media`: where the images lie that it names. `origin`: the s3:// URI that a
     copy is of. `copies`: a folder for images that are fetched from S3. `folders`, `label_tag` and
     `machine_labels` as the options of prepare.py; `--columns` stands in the `InputFolder`. `among_others`:
-    whether there are other inputs, of which what a person says may be meant.
+    whether there are other inputs, of which what a person says may be meant. `needs_labels`: whether a table
+    must have a column of them, as it must for training.
     """
 
     layout: str | None = None
@@ -78,6 +79,7 @@ class Reading:
     label_tag: str | None = None
     machine_labels: bool = False
     among_others: bool = False
+    needs_labels: bool = True
 
 
 def refuse_asked(folder: InputFolder, reading: Reading, options: Sequence[str], what: str) -> None:

@@ -81,7 +81,10 @@ def is_mapped_table(folder: InputFolder, reading: Reading) -> bool:
         return bool(folder.tables())
     if (reading.folders or reading.label_tag) and not reading.among_others:
         return False
-    labelled = [path for path in _tables_of_images(folder) if LABEL in _columns_of(path, folder)]
+    tables_of_images = _tables_of_images(folder)
+    if not reading.needs_labels:
+        return bool(tables_of_images)
+    labelled = [path for path in tables_of_images if LABEL in _columns_of(path, folder)]
     if not labelled:
         return LABEL in folder.columns and bool(folder.tables()) and not reading.among_others
     classes = _class_folders(folder)
@@ -164,11 +167,11 @@ def read_mapped_table(folder: InputFolder, reading: Reading) -> Source:
     said = _Said()
     tables = sorted(_read(folder, reading, said.notes), key=lambda table: not label_columns(table))
     said.notes += check_given(tables, folder.columns, reading)
-    check_columns(tables)
+    check_columns(tables, labels=reading.needs_labels)
     media = Media(reading.media or folder, reading.origin, reading.copies)
     titles = [table.path.name for table in tables]
     while tables:  # a table goes when its rows are taken up: a million rows take half a gigabyte
-        _add(tables.pop(0), folder, media, said)
+        _add(tables.pop(0), folder, media, said, reading.needs_labels)
     rows = together(said.rows, titles)
     source = source_of(rows, media, classes=_order(rows), alternatives=said.alternatives, notes=said.notes)
     source = replace(source, quarantined=[*said.quarantined, *source.quarantined])
@@ -191,10 +194,10 @@ def _read(folder: InputFolder, reading: Reading, notes: list[str]) -> list[Table
     ]
 
 
-def _add(table: Table, folder: InputFolder, media: Media, said: _Said) -> None:
+def _add(table: Table, folder: InputFolder, media: Media, said: _Said, needs_labels: bool) -> None:
     """Take up what a table says; one without labels may be about something else, which is said."""
     paths, alternatives, beside = _paths(table)
-    columns = label_columns(table)
+    columns = label_columns(table) if needs_labels else []
     if not columns and all(place.problem for place in media.find(paths, table.path.name).values()):
         said.notes.append(f"{table.path.name}: names none of the images; not read")
         return

@@ -1,4 +1,4 @@
-"""One file, packed: what a process for decoding does with it. Light to import, for each such process does.
+"""One file, decoded or packed: what a process for decoding does. Light to import, for each of them does.
 
 Beside the pixels it says what tells frames of one scene apart: the file's digest, a fingerprint of the
 picture, and what its EXIF says of when and by what it was taken.
@@ -29,6 +29,19 @@ HASH_SIZE = (9, 8)  # columns and rows that are compared: 64 differences
 
 
 @dataclass(frozen=True)
+class Decoded:
+    """One usable image: uint8 pixels (height, width, 3), and what `Packed` says of it."""
+
+    pixels: Pixels
+    width: int
+    height: int
+    sha256: str
+    likeness: int = 0
+    time: str | None = None
+    camera: str | None = None
+
+
+@dataclass(frozen=True)
 class Packed:
     """One usable image: packed JPEG or PNG bytes, size of the original in pixels, SHA-256 of its bytes.
 
@@ -56,12 +69,11 @@ Result: TypeAlias = Packed | Unusable
 Quality: TypeAlias = int | None  # of JPEG; None: PNG, without loss
 
 
-def pack_file(path: str, settings: PixelSettings, quality: Quality) -> Result:
-    """Read, decode and pack one file. Whatever goes wrong with it is its own result."""
+def decode_file(path: str, settings: PixelSettings) -> Decoded | Unusable:
+    """Read and decode one file, as a server does. Whatever goes wrong with it is its own result."""
     try:
         data = read_file(path)
         image = canonicalise(data, settings, PREPARATION)
-        packed = encode_png(image.pixels) if quality is None else encode_jpeg(image.pixels, quality)
         alike = likeness(image.pixels)
     except ImageProblem as problem:
         return unusable(problem)
@@ -69,10 +81,23 @@ def pack_file(path: str, settings: PixelSettings, quality: Quality) -> Result:
         return Unusable(MISSING, "no such file")
     except (OSError, ValueError) as error:
         return Unusable(UNREADABLE, getattr(error, "strerror", None) or str(error))
-    except Exception as error:  # OpenCV and the encoders raise what they like; no image is worth the others
+    except Exception as error:  # OpenCV raises what it likes; no image is worth the others
         return unusable(as_problem(error))
     digest = hashlib.sha256(data).hexdigest()
-    return Packed(packed, image.width, image.height, digest, alike, *taken(data))
+    return Decoded(image.pixels, image.width, image.height, digest, alike, *taken(data))
+
+
+def pack_file(path: str, settings: PixelSettings, quality: Quality) -> Result:
+    """Read, decode and pack one file. Whatever goes wrong with it is its own result."""
+    image = decode_file(path, settings)
+    if isinstance(image, Unusable):
+        return image
+    try:
+        packed = encode_png(image.pixels) if quality is None else encode_jpeg(image.pixels, quality)
+    except Exception as error:  # as the encoders do
+        return unusable(as_problem(error))
+    facts = (image.width, image.height, image.sha256, image.likeness, image.time, image.camera)
+    return Packed(packed, *facts)
 
 
 def unusable(problem: ImageProblem) -> Unusable:

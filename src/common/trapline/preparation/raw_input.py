@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,12 +51,15 @@ class Given:
 
 
 @contextlib.contextmanager
-def raw_input(options: PrepareOptions, work: Path) -> Iterator[tuple[Source, InputFolder, bool]]:
+def raw_input(
+    options: PrepareOptions, work: Path, read: Callable[..., Source] = read_source
+) -> Iterator[tuple[Source, InputFolder, bool]]:
     """List what `input` names, folders, archives, tables, S3 URIs of them, or `demo`, as local files.
 
     Gives the listing, the folder of the first input, and whether all images came as pixels, small and
-    uncompressed, and are worth packing without loss. `work` is a folder for what is unfinished. Messages name
-    originals, not their copies. Raises TraplineError where it cannot be read.
+    uncompressed, and are worth packing without loss. `work` is a folder for what is unfinished, `read` lists
+    a folder as `read_source` does. Messages name originals, not their copies. Raises TraplineError where it
+    cannot be read.
     """
     called: dict[str, str] = {}  # copies, and what messages call them
     columns, rule = _columns(options), _site_rule(options, work, called)
@@ -78,9 +81,7 @@ def raw_input(options: PrepareOptions, work: Path) -> Iterator[tuple[Source, Inp
         for number, given in enumerate(options.input):
             place = _local(given, f"{number}" if number else "", options, work, called, stack)
             own = replace(reading, table=place.table, origin=reading.origin or place.origin)
-            source = read_source(
-                place.folder, rule, follow_links=options.follow_links, columns=columns, reading=own
-            )
+            source = read(place.folder, rule, follow_links=options.follow_links, columns=columns, reading=own)
             sources.append(replace(source, barred={**source.barred, **(place.lost or {})}))
             folders.append(InputFolder(place.folder, options.follow_links, columns))
             exact.append(place.is_exact)

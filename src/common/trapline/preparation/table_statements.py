@@ -75,8 +75,8 @@ def _closest(tables: Sequence[Table], column: str) -> str:
     return f"; is {names[found[0]]} meant?" if found else ""
 
 
-def check_columns(tables: Sequence[Table], *, paths: bool = True) -> None:
-    """Raise TraplineError where no table has a column of labels, or one has none of `paths`.
+def check_columns(tables: Sequence[Table], *, paths: bool = True, labels: bool = True) -> None:
+    """Raise TraplineError where no table has a column of `labels`, or one has none of `paths`.
 
     With the columns there are.
     """
@@ -86,7 +86,7 @@ def check_columns(tables: Sequence[Table], *, paths: bool = True) -> None:
                 f"{table.path}: has no column of paths that is known ({_has([table])}); name it with "
                 f"{prepare_option('columns', 'path=COLUMN')}"
             )
-    if not any(label_columns(table) for table in tables):
+    if labels and not any(label_columns(table) for table in tables):
         raise TraplineError(
             f"{tables[0].path}: has no column of labels that is known ({_has(tables)}); name it with "
             f"{prepare_option('columns', 'label=COLUMN')}"

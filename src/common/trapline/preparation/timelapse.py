@@ -83,10 +83,13 @@ def read_timelapse(folder: InputFolder, reading: Reading) -> Source:
     refuse_other_labels(reading)
     tables = [read_table(path, [], folder.columns) for path in _tables(folder, reading)]
     notes = check_given(tables, folder.columns, reading)
-    check_columns(tables, paths=False)
+    check_columns(tables, paths=False, labels=reading.needs_labels)
     media = Media(reading.media or folder, reading.origin, reading.copies)
     paths, alternatives = _named(tables)
-    said = [_rows(table, own, folder, notes) for table, own in zip(tables, paths, strict=True)]
+    said = [
+        _rows(table, own, folder, notes, reading.needs_labels)
+        for table, own in zip(tables, paths, strict=True)
+    ]
     titles = [table.path.name for table in tables]
     rows = together([rows for rows, _ in said], titles)
     source = source_of(rows, media, alternatives=alternatives, notes=notes)
@@ -99,13 +102,14 @@ def read_timelapse(folder: InputFolder, reading: Reading) -> Source:
 
 
 def _rows(
-    table: Table, paths: Sequence[str], folder: InputFolder, notes: list[str]
+    table: Table, paths: Sequence[str], folder: InputFolder, notes: list[str], needs_labels: bool
 ) -> tuple[pd.DataFrame, list[Quarantined]]:
     """Statements of a table, and its rows without a file; `notes` get how it was read."""
     flag = next((name for name in table.written if plain_column(name) == DELETE_FLAG), None)
     deleted = truths(list(table.cells[flag]), flag, table) if flag else None
     named = named_columns(list(table.written), folder.columns).values()
-    labels = [_labels(table, name, name in named, notes) for name in label_columns(table)]
+    columns = label_columns(table) if needs_labels else []
+    labels = [_labels(table, name, name in named, notes) for name in columns]
     sites = None
     if not _has_sites(table, folder):
         table.columns.pop("site", None)

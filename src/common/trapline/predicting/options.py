@@ -1,0 +1,141 @@
+"""What predict.py can be told beside a model and images."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from trapline.job_options import FILE, FOLDER
+from trapline.option_values import (
+    FORMATS,
+    LAYOUTS,
+    Column,
+    Duration,
+    Inputs,
+    Levels,
+    Name,
+    Pattern,
+    Place,
+    Views,
+    named_twice,
+)
+from trapline.options import Options, option
+from trapline.s3 import is_s3
+
+
+def _here(place: str) -> str:
+    """A folder on this machine. Raises ValueError for an address in S3: it could not be gone on with."""
+    if is_s3(place):
+        raise ValueError("must be a folder here, so that a run that was ended can go on; copy it afterwards")
+    return place
+
+
+Here = Annotated[str, Field(min_length=1), AfterValidator(_here)]
+Formats = Annotated[tuple[Literal[FORMATS], ...], Field(min_length=1)]  # type: ignore[valid-type]
+
+
+class PredictOptions(Options):
+    """Which model answers for which images, how, and what is written."""
+
+    model: Place = option(..., "a run, a folder, a model.tar.gz, an s3:// URI or a registered model")
+    input: Inputs = option(
+        ...,
+        "images, folders, archives, tables or JSON that name images, s3:// URIs",
+        metavar="FILE|DIR|s3://...",
+        place="own",
+    )
+    output: Here = option(..., "gets the files; the same command goes on there", metavar="DIR")
+    formats: Formats = option(("csv",), "what is written (default: csv)")
+    views: Views | None = option(
+        None, "test-time views (default: the model's)", metavar="none|flip|enhanced|shifts|VIEW,..."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = option(
+        "auto", "int8: linear layers, on a CPU"
+    )
+    threshold: float | None = option(
+        None,
+        "lowest probability with which an image has a label; below, it is unclassified (default: none, "
+        "and the model's own for several labels an image)",
+        metavar="P", ge=0, le=1,
+    )  # fmt: skip
+    review_below: float = option(0.6, "confidence below which a person should look", metavar="P", ge=0, le=1)
+    media: Place | None = option(
+        None,
+        "where the images lie that a table or JSON names (default: beside it)",
+        metavar=FOLDER,
+        place="own",
+    )
+    layout: Literal[LAYOUTS] | None = option(  # type: ignore[valid-type]
+        None, "how the input lies (default: by what it holds)"
+    )
+    columns: tuple[Column, ...] = option(
+        (),
+        "what a table calls its columns, as in path=filename site=location (default: the usual names)",
+        metavar="NAME=COLUMN",
+    )
+    folders: Levels | None = option(
+        None, "what the folders above an image are, as in site/* (default: the camera's folder)",
+        metavar="LEVEL/...",
+    )  # fmt: skip
+    site_csv: str | None = option(
+        None, "CSV with filepath or id, site, perhaps sequence (default: none)", metavar=FILE, place="own"
+    )
+    site_regex: Pattern | None = option(
+        None, "finds (?P<site>...) in the path, perhaps (?P<sequence>...) (default: none)", metavar="REGEX"
+    )
+    same_sites: bool = option(
+        False, "equal names of sites in several inputs are one site", metavar="true|false"
+    )
+    follow_links: bool = option(
+        False, "read links that lead out of the input folder, too", metavar="true|false"
+    )
+    sequence_gap: Duration = option(
+        60.0,
+        "images of a site with at most this time between them are a sequence (default: 60s)",
+        metavar="TIME|none", allow_inf_nan=False,
+    )  # fmt: skip
+    event_gap: Duration = option(
+        1800.0,
+        "images of one class at a site with more time between them are independent events (default: 30min)",
+        metavar="TIME", allow_inf_nan=False,
+    )  # fmt: skip
+    taxonomy: str | None = option(
+        None, "CSV with label, scientificName and rank of each class (default: none)", metavar=FILE
+    )
+    deployments: str | None = option(
+        None, "field sheet for camtrap-dp: where and when cameras stood (default: none)", metavar=FILE
+    )
+    project: str | None = option(
+        None, "JSON for camtrap-dp: contributors, licences and the like (default: none)", metavar=FILE
+    )
+    timezone: Name | None = option(
+        None, "of times that say none, as Europe/Oslo or +01:00 (default: none)", metavar="ZONE"
+    )
+    drop_classes: tuple[Name, ...] = option(
+        (), "classes, as person vehicle, of which no picture is written or copied", metavar="CLASS"
+    )
+    sort: Here | None = option(
+        None, "folder that gets the images by class, people apart (default: none)", metavar="DIR"
+    )
+    sort_by: Literal["copy", "link"] = option("copy", "how they get there; they are never moved")
+    processes: int | None = option(None, "that decode (default: all cores)", digest=False, ge=1, le=256)
+
+    def conflicts(self) -> Iterable[tuple[object, str]]:
+        """Columns that are named twice, folders beside a table's layout, no gap between events."""
+        twice = [name for name in named_twice(self.columns) if name != "label"]
+        return (
+            (twice, f"{{columns}}: names {' and '.join(twice)} twice; name each once"),
+            (self.event_gap is None, "{event_gap} none: events need a time between them, as in 30min"),
+            (
+                self.sort is not None and self.sort == self.output,
+                "{sort}: must be another folder than {output}",
+            ),
+        )
+
+    def listing_fields(self) -> dict[str, object]:
+        """What `PrepareOptions` has of these, for reading the input."""
+        names = (
+            "input", "output", "media", "layout", "columns", "folders", "site_csv", "site_regex",
+            "same_sites", "follow_links", "sequence_gap", "processes",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names}
