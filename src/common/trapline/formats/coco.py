@@ -79,13 +79,11 @@ def _images(predictions: Predictions) -> Iterator[dict[str, Any]]:
 
 
 def _frames(rows: pd.DataFrame) -> np.ndarray:
-    """The number of each image in its sequence, from 1: by time, images of one time by their order."""
-    said = pd.DataFrame(
-        {
-            "sequence": [text(name) or "" for name in rows["sequence"]],
-            "time": [text(time) or "" for time in rows["time"]],
-        }
-    )
+    """The number of each image in its sequence, from 1: by time, where all have one, else by their order."""
+    sequence = pd.Series([text(name) or "" for name in rows["sequence"]], dtype=object)
+    time = pd.Series([text(time) or "" for time in rows["time"]], dtype=object)
+    has_gaps = time.eq("").groupby(sequence).transform("any")
+    said = pd.DataFrame({"sequence": sequence, "time": time.mask(has_gaps, "")})
     order = said.sort_values(["sequence", "time"], kind="stable").index
     numbers = np.empty(len(rows), dtype=np.int64)
     numbers[order] = said["sequence"].iloc[order].groupby(said["sequence"]).cumcount().to_numpy() + 1

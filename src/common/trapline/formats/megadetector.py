@@ -9,10 +9,14 @@ format's own value for "no object of interest", and still says in `classificatio
 Several labels of one category are classifications of one detection; an image of animals and people has a
 detection for each category, because tools show and hide people by the category alone.
 
+Tools that look at the classification first know people and vehicles by the words human and vehicle alone, in
+a class's name or its seven fields, and take any other for an animal's. Without them such a detection has no
+classifications, as MegaDetector's own have none; then its category is what counts.
+
 Timelapse warns of a file whose first class is called as a detection category is: such classes come last.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -60,8 +64,19 @@ def write_megadetector(predictions: Predictions, folder: Path, settings: FormatS
         }
     path = folder / FILE
     categories = np.array([CATEGORY_OF[taxon.observation_type] for taxon in taxa], dtype=np.int64)
-    write_records(path, head, {"images": _images(predictions, numbers, categories)})
+    misread = {
+        place
+        for place, own in enumerate(taxa)
+        if not settings.taxonomy and not _is_known(classes[place], own)
+    }
+    write_records(path, head, {"images": _images(predictions, numbers, misread, categories)})
     return [path]
+
+
+def _is_known(name: str, taxon: Taxon) -> bool:
+    """Whether tools know by a class's name alone that it is no animal, where it is none."""
+    kind = taxon.observation_type
+    return kind not in ("human", "vehicle") or name == COMMON_NAMES[kind]
 
 
 def _numbers(classes: Sequence[str]) -> list[str]:
@@ -95,7 +110,10 @@ def _seven_fields(name: str, taxon: Taxon) -> str:
 
 
 def _images(
-    predictions: Predictions, numbers: Sequence[str], categories: npt.NDArray[np.int64]
+    predictions: Predictions,
+    numbers: Sequence[str],
+    misread: Collection[int],
+    categories: npt.NDArray[np.int64],
 ) -> Iterator[dict[str, Any]]:
     several = predictions.labels is not None
     for rows in predictions.batches():
@@ -111,7 +129,11 @@ def _images(
             own = np.flatnonzero(labels[place])
             detect = _by_labels if several and len(own) else _by_best
             found = detect(probabilities[place], own, best[place], categories, of_categories[place])
-            yield {**image, **_facts(row), "detections": [_detection(*one, numbers) for one in found]}
+            yield {
+                **image,
+                **_facts(row),
+                "detections": [_detection(*one, numbers, misread) for one in found],
+            }
 
 
 def _facts(row: Any) -> dict[str, Any]:
@@ -158,14 +180,17 @@ def _by_labels(
 
 
 def _detection(
-    category: int, confidence: float, found: Sequence[tuple[int, float]], numbers: Sequence[str]
+    category: int,
+    confidence: float,
+    found: Sequence[tuple[int, float]],
+    numbers: Sequence[str],
+    misread: Collection[int],
 ) -> dict[str, Any]:
-    return {
-        "category": list(DETECTIONS)[category],
-        "conf": rounded(confidence),
-        "bbox": FRAME,
-        "classifications": [[numbers[label], rounded(value)] for label, value in found],
-    }
+    """A detection; without classifications where the first would be taken for an animal's, and is none."""
+    detection = {"category": list(DETECTIONS)[category], "conf": rounded(confidence), "bbox": FRAME}
+    if found[0][0] in misread:
+        return detection
+    return {**detection, "classifications": [[numbers[label], rounded(value)] for label, value in found]}
 
 
 MEGADETECTOR = Format("megadetector", write_megadetector)
