@@ -48,7 +48,9 @@ def assembled(
     facts, logits = read_all(shards, count)
     at = 0
     for block in logits:
-        array[at : at + len(block)] = calibrated(block, description.temperature, description.task)
+        values, good = np.full(block.shape, np.nan), np.isfinite(block).all(axis=1)
+        values[good] = calibrated(block[good], description.temperature, description.task)
+        array[at : at + len(block)] = values
         at += len(block)
     rows, notes = _with_times_and_sequences(listing.rows, facts, options.sequence_gap)
     pooled = _pool(array, rows, description) if description.pool_sequences else 0

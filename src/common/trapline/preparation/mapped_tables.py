@@ -317,7 +317,12 @@ def _parts(folders: Sequence[str]) -> list[str | None]:
 
 
 def _are_cameras(images: pd.DataFrame, sites: pd.Series) -> bool:
-    """Whether folders are cameras and no classes in other words: one at least has images of two labels."""
+    """Whether folders are cameras and no classes in other words: one at least has images of two labels.
+
+    Where no image has a label, they are.
+    """
+    if (images["label"] == UNLABELED).all():
+        return True
     pairs = pd.DataFrame({"site": sites, "label": images["label"]})[images["label"] != UNLABELED]
     return bool(pairs.dropna().drop_duplicates().duplicated("site").any())
 

@@ -117,7 +117,8 @@ def _rows(
         notes += _told_of_sites(table, sites)
     rows, aside = rows_said(table, paths, labels, deleted=deleted, site=sites)
     of_path = [name for name in table.written if plain_column(name) in (FILE, RELATIVE)]
-    notes += [*table.notes, told(table, path=" and ".join(of_path), deleted=flag), *silent(table)]
+    notes += [*table.notes, told(table, path=" and ".join(of_path), deleted=flag)]
+    notes += silent(table) if columns else []
     return rows, aside
 
 

@@ -1,0 +1,196 @@
+"""The pass over images: the same answers as elsewhere, whatever ends it in between."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.support.predicting import answers, journalled, options, put_pictures
+from tests.support.predicting import small_model as small_model
+from tests.support.small_models import write_small_model
+from trapline.errors import UsageError
+from trapline.inference.answers import predict
+from trapline.inference.predictor import load_predictor
+from trapline.predicting import predicting, streaming
+from trapline.predicting.predicting import predicted
+
+NAMES = [f"cam{number // 5}/IMG_{number:03d}.jpg" for number in range(13)]
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch):
+    for module in (streaming, predicting):
+        monkeypatch.setattr(module, "SHARD", 4)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return put_pictures(tmp_path / "photos", [*NAMES, "cam0/damaged.jpg"])
+
+
+def test_the_answers_are_those_of_the_server(tmp_path, small_model, photos):
+    found, _ = answers(small_model, options(tmp_path / "out", photos))
+    predictor = load_predictor(small_model, precision="fp32")
+    for name, answer in zip(NAMES, predict(predictor, [photos / name for name in NAMES]), strict=True):
+        np.testing.assert_allclose(found["given"][name], answer.probabilities, atol=1e-5)
+        assert predictor.classes[found["label"][name]] == answer.label
+    damaged = found.loc["cam0/damaged.jpg"]
+    assert (damaged["status"], damaged["reason"], damaged["label"]) == ("failed", "not_an_image", -1)
+    assert np.isnan(damaged["given"]).all()
+
+
+def test_views_of_the_command_go_before_the_models(tmp_path, small_model, photos):
+    plain, _ = answers(small_model, options(tmp_path / "one", photos))
+    flipped, _ = answers(small_model, options(tmp_path / "two", photos, views="flip"))
+    predictor = load_predictor(small_model, precision="fp32", views=("plain", "horizontal_flip"))
+    expected = predict(predictor, [photos / NAMES[0]])[0].probabilities
+    np.testing.assert_allclose(flipped["given"][NAMES[0]], expected, atol=1e-5)
+    assert plain["given"][NAMES[0]] != flipped["given"][NAMES[0]]
+
+
+@pytest.mark.parametrize("done", [0, 1, 3])
+def test_a_pass_that_was_ended_goes_on_and_ends_alike(tmp_path, small_model, photos, monkeypatch, done):
+    whole, _ = answers(small_model, options(tmp_path / "whole", photos))
+    end_after(done, monkeypatch)
+    chosen = options(tmp_path / "out", photos)
+    with pytest.raises(KeyboardInterrupt):
+        answers(small_model, chosen)
+    monkeypatch.undo()
+    assert done == 0 or len(journalled(tmp_path / "out")) == done
+    decoded = counted(monkeypatch)
+    found, _ = answers(small_model, chosen)
+    np.testing.assert_array_equal(np.array(found["given"].tolist()), np.array(whole["given"].tolist()))
+    assert len(decoded) == len(NAMES) + 1 - 4 * done
+
+
+def end_after(shards, monkeypatch):
+    """Let a pass be interrupted when so many shards are kept."""
+    monkeypatch.setattr(streaming, "SHARD", 4)
+    monkeypatch.setattr(predicting, "SHARD", 4)
+    make, made = streaming._predicted, []
+
+    def stop(*given):
+        if len(made) == shards:
+            raise KeyboardInterrupt
+        made.append(make(*given))
+        return made[-1]
+
+    monkeypatch.setattr(streaming, "_predicted", stop)
+
+
+def counted(monkeypatch):
+    """The items that are handed to processes for decoding."""
+    for module in (streaming, predicting):
+        monkeypatch.setattr(module, "SHARD", 4)
+    handed, mapped = [], streaming.mapped
+
+    def note(function, items, *rest):
+        handed.extend(items)
+        return mapped(function, items, *rest)
+
+    monkeypatch.setattr(streaming, "mapped", note)
+    return handed
+
+
+def test_nothing_is_predicted_twice_and_only_what_changed_anew(tmp_path, small_model, photos, monkeypatch):
+    chosen = options(tmp_path / "out", photos)
+    before, _ = answers(small_model, chosen)
+    decoded = counted(monkeypatch)
+    again = answers(small_model, chosen)[0]
+    np.testing.assert_array_equal(np.array(again["given"].tolist()), np.array(before["given"].tolist()))
+    assert decoded == []
+    (photos / NAMES[-1]).write_bytes((photos / NAMES[0]).read_bytes())
+    after, _ = answers(small_model, chosen)
+    assert 0 < len(decoded) <= 4
+    np.testing.assert_allclose(after["given"][NAMES[-1]], before["given"][NAMES[0]], atol=1e-5)
+
+
+def test_a_shard_that_is_damaged_on_disk_is_made_again(tmp_path, small_model, photos, monkeypatch):
+    chosen = options(tmp_path / "out", photos)
+    before, _ = answers(small_model, chosen)
+    shard = tmp_path / "out" / ".predicting" / "shards" / "000001.arrow"
+    shard.write_bytes(shard.read_bytes()[:-40])
+    decoded = counted(monkeypatch)
+    after, _ = answers(small_model, chosen)
+    assert len(decoded) == 4
+    np.testing.assert_array_equal(np.array(after["given"].tolist()), np.array(before["given"].tolist()))
+
+
+def test_a_journal_that_a_kill_cut_short_loses_no_other_line(tmp_path, small_model, photos, monkeypatch):
+    chosen = options(tmp_path / "out", photos)
+    answers(small_model, chosen)
+    journal = tmp_path / "out" / ".predicting" / "shards.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-10])
+    decoded = counted(monkeypatch)
+    answers(small_model, chosen)
+    assert len(decoded) == 2  # of the last shard
+    answers(small_model, chosen)
+    assert len(decoded) == 2
+
+
+def test_another_model_in_the_same_folder_predicts_all_anew(tmp_path, small_model, photos, capsys):
+    first, _ = answers(small_model, options(tmp_path / "out", photos))
+    other = write_small_model(tmp_path / "other", temperature=3.0)
+    second, _ = answers(other, options(tmp_path / "out", photos))
+    assert "all is predicted anew" in capsys.readouterr().out
+    assert max(second["given"][NAMES[0]]) < max(first["given"][NAMES[0]])
+
+
+def test_the_choice_of_precision_and_the_time_are_those_of_the_first_start(tmp_path, small_model, photos):
+    chosen = options(tmp_path / "out", photos, precision="auto")
+    with predicted(chosen, small_model, "small") as (first, _):
+        created = first.predictions.created
+    state = tmp_path / "out" / ".predicting"
+    speed = json.loads((state / "speed.json").read_text())
+    shutil.rmtree(state / "shards")
+    with predicted(chosen, small_model, "small") as (second, _):
+        assert second.predictions.created == created
+    assert json.loads((state / "speed.json").read_text()) == speed
+
+
+def test_a_smaller_input_leaves_no_answers_of_a_larger_one(tmp_path, small_model, photos):
+    answers(small_model, options(tmp_path / "out", photos))
+    shutil.rmtree(photos / "cam2")
+    found, _ = answers(small_model, options(tmp_path / "out", photos))
+    assert len(found) == len(NAMES) + 1 - 3
+    assert len(list((tmp_path / "out" / ".predicting" / "shards").iterdir())) == 3
+
+
+def test_below_the_threshold_an_image_has_no_label_and_keeps_its_numbers(tmp_path, small_model, photos):
+    with predicted(options(tmp_path / "out", photos, threshold=1.0), small_model, "small") as (found, _):
+        predictions = found.predictions
+        assert not predictions.labels_of(slice(0, len(predictions))).any()
+        assert predictions.needs_review().all()
+        assert predictions.rows["confidence"].max() < 1
+
+
+def test_models_of_several_labels_have_those_above_their_thresholds(tmp_path, photos):
+    model = write_small_model(tmp_path / "several", task="multilabel", thresholds=[0.2, 0.9, 0.5])
+    with predicted(options(tmp_path / "out", photos), model, "several") as (found, _):
+        predictions, usable = found.predictions, found.predictions.rows["status"] == "ok"
+        expected = predictions.probabilities >= np.array([0.2, 0.9, 0.5])
+        np.testing.assert_array_equal(predictions.labels_of(slice(0, len(predictions))), expected)
+        assert predictions.task == "multilabel"
+        assert expected[usable].any()
+
+
+def test_a_model_that_pools_gives_the_images_of_a_sequence_one_answer(tmp_path, photos):
+    table = ["path,sequence", *(f"{name},{name[:4]}" for name in NAMES)]
+    (photos / "images.csv").write_text("\n".join(table) + "\n")
+    model = write_small_model(tmp_path / "pooling", pool_sequences=True)
+    with predicted(options(tmp_path / "out", photos), model, "pooling") as (found, _):
+        given = dict(zip(found.predictions.rows["file"], found.predictions.probabilities, strict=True))
+        assert found.pooled == len(NAMES)
+    plain, _ = answers(write_small_model(tmp_path / "plain"), options(tmp_path / "two", photos))
+    np.testing.assert_allclose(given[NAMES[0]], given[NAMES[4]])
+    own = np.log([plain["given"][name] for name in NAMES[:5]]).mean(axis=0)
+    np.testing.assert_allclose(given[NAMES[0]], np.exp(own) / np.exp(own).sum(), rtol=1e-6)
+
+
+def test_a_class_to_drop_that_the_model_has_not_is_refused_before_anything_is_predicted(
+    tmp_path, small_model, photos
+):
+    with pytest.raises(UsageError, match="--drop-classes person: the model has no such class; it has bird"):
+        answers(small_model, options(tmp_path / "out", photos, drop_classes=("person",)))
+    assert not (tmp_path / "out" / ".predicting" / "shards.jsonl").exists()
