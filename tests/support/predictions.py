@@ -95,10 +95,10 @@ def _row(number, count, gaps, strange, offset):
 def _probabilities(rng, count, classes, multilabel):
     if multilabel:
         values = rng.uniform(0, 1, (count, classes)) ** 1.5
-        values[0], values[1] = 0.1, 0.9  # none of the classes, and all of them
+        values[:1], values[1:2] = 0.1, 0.9  # none of the classes, and all of them
         return values
     logits = rng.normal(0, 2.5, (count, classes))
-    logits[0], logits[1] = np.arange(classes) * 3.0, np.arange(classes) * 0.01
+    logits[:1], logits[1:2] = np.arange(classes) * 3.0, np.arange(classes) * 0.01
     values = np.exp(logits - logits.max(axis=1, keepdims=True))
     return values / values.sum(axis=1, keepdims=True)
 

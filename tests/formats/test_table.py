@@ -1,0 +1,152 @@
+"""predictions.csv and predictions.parquet."""
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from tests.support.predictions import STRANGE_CLASSES, drawn_predictions
+from tests.support.read_back import facts_of, read_back
+from tests.support.real_predictions import REAL
+from trapline.formats.settings import FormatSettings
+from trapline.formats.table import CSV, PARQUET
+from trapline.reports.answer_tables import Answer, write_predictions
+from trapline.storage import joined, neutralised
+from trapline.tables import read_strings
+
+
+def written(form, predictions, folder):
+    (path,) = form.write(predictions, folder, FormatSettings())
+    return path
+
+
+def rows_of(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def answers_of(predictions):
+    """The same as the pipeline's Collect step has it."""
+    several = predictions.labels is not None
+    for place, row in enumerate(predictions.rows.itertuples()):
+        if row.status == "failed":
+            yield Answer(row.id, row.status, row.reason)
+            continue
+        found = np.flatnonzero(predictions.labels[place]).tolist() if several else []
+        labels = tuple(predictions.classes[label] for label in found)
+        values = tuple(predictions.probabilities[place].tolist())
+        yield Answer(
+            row.id, "ok", "", predictions.classes[row.label], values, labels=labels if several else None
+        )
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize("strange", [False, True])
+def test_its_first_columns_are_those_of_collect_to_the_byte(tmp_path, multilabel, strange):
+    classes = {"classes": STRANGE_CLASSES} if strange else {}
+    predictions = drawn_predictions(multilabel=multilabel, strange=strange, **classes)
+    write_predictions(
+        tmp_path / "collected.csv",
+        list(answers_of(predictions)),
+        predictions.classes,
+        predictions.review_below,
+        multilabel=multilabel,
+    )
+    found = rows_of(written(CSV, predictions, tmp_path))
+    assert [row[:-4] for row in found] == rows_of(tmp_path / "collected.csv")
+    assert found[0][-4:] == ["path", "site", "time", "sequence"]
+
+
+def test_a_failed_image_has_a_reason_no_label_and_no_number(tmp_path):
+    table = read_strings(written(CSV, drawn_predictions(), tmp_path), ["id"])
+    failed = table[table["status"] == "failed"]
+    assert len(failed) == 4
+    assert set(failed["reason"]) == {"not_an_image"}
+    assert set(failed["needs_review"]) == {"true"}
+    assert set(failed[["label", "confidence", "fox"]].to_numpy().ravel()) == {""}
+
+
+def test_a_confidence_below_the_threshold_is_marked_for_review_however_low_that_mark_is(tmp_path):
+    predictions = drawn_predictions()
+    object.__setattr__(predictions, "review_below", 0.0)
+    table = read_strings(written(CSV, predictions, tmp_path), ["id"])
+    confidence = pd.to_numeric(table["confidence"])
+    assert (table["needs_review"] == "true").tolist() == (~(confidence >= 0.35)).tolist()
+    assert table.loc[1, "label"] == "fox"
+
+
+def test_classes_that_are_called_as_a_column_have_a_column_of_their_own(tmp_path):
+    classes = ("site", "path", "label", "fox")
+    predictions = drawn_predictions(classes=classes)
+    names = rows_of(written(CSV, predictions, tmp_path))[0]
+    assert names[6:10] == ["class_site", "class_path", "class_label", "fox"]
+    assert len(set(names)) == len(names)
+    table = pq.read_table(written(PARQUET, predictions, tmp_path))
+    assert table.column_names == names
+
+
+def test_no_class_and_no_path_becomes_a_formula(tmp_path):
+    predictions = drawn_predictions(classes=STRANGE_CLASSES, strange=True)
+    predictions.rows.loc[0, "file"] = "=1+1.jpg"
+    rows = rows_of(written(CSV, predictions, tmp_path))
+    cells = {cell for row in rows for cell in row[1:]}
+    assert {"'=1+1", "'-fox", "'=1+1.jpg"} <= cells
+    assert not [cell for cell in cells if cell != neutralised(cell) and not cell.startswith("'")]
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_parquet_holds_what_the_csv_says_with_types_and_the_texts_as_they_are(tmp_path, multilabel):
+    predictions = drawn_predictions(classes=STRANGE_CLASSES, strange=True, multilabel=multilabel)
+    predictions.rows.loc[3, "site"] = "half \udcff"
+    table = pq.read_table(written(PARQUET, predictions, tmp_path))
+    found = table.to_pandas()
+    said = read_strings(written(CSV, predictions, tmp_path), ["id"])
+    assert list(found.columns) == list(said.columns)
+    assert found["path"].tolist() == predictions.rows["file"].tolist()
+    assert found["label"].fillna("").tolist() == said["label"].tolist()
+    np.testing.assert_array_equal(found[list(STRANGE_CLASSES)], predictions.probabilities)
+    assert found["confidence"].isna().tolist() == (predictions.rows["status"] == "failed").tolist()
+    assert table["confidence"].null_count == table["=1+1"].null_count == 4
+    assert found["needs_review"].dtype == bool
+    assert found.loc[3, "site"] == "half \\udcff"
+    assert found.loc[10, "site"] is None or pd.isna(found.loc[10, "site"])
+    assert table.schema.metadata[b"model"] == b"field-model-3"
+    if multilabel:
+        assert [joined(list(row)) if row is not None else "" for row in found["labels"]] == list(
+            said["labels"]
+        )
+
+
+def test_parquet_is_written_in_groups_of_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr("trapline.formats.predictions.BATCH", 7)
+    monkeypatch.setattr("trapline.formats.table.BATCHES_A_GROUP", 2)
+    path = written(PARQUET, drawn_predictions(), tmp_path)
+    assert pq.ParquetFile(path).num_row_groups == 3
+    assert pq.read_table(path)["id"].to_pylist() == [f"image {number}" for number in range(30)]
+
+
+@pytest.mark.parametrize("form", [CSV, PARQUET])
+def test_no_predictions_are_a_table_without_rows(tmp_path, form):
+    path = written(form, drawn_predictions(0), tmp_path)
+    read = pd.read_csv if form is CSV else pd.read_parquet
+    assert len(read(path)) == 0
+
+
+def test_what_is_written_is_prepared_to_the_same_labels_sites_sequences_and_times(tmp_path, call_script):
+    predictions = drawn_predictions(folder=tmp_path / "photos", strange=True)
+    path = written(CSV, predictions, tmp_path)
+    found, aside = read_back(call_script, path, tmp_path / "photos")
+    usable, failed = facts_of(predictions, labels=False)
+    assert found == usable
+    assert aside == failed
+
+
+@pytest.mark.parametrize("drawn", REAL)
+def test_frames_of_real_cameras_come_back_with_labels_sites_and_times(
+    tmp_path, real_data, call_script, drawn
+):
+    predictions, folder = drawn(real_data)
+    found, aside = read_back(call_script, written(CSV, predictions, tmp_path), folder)
+    assert (found, aside) == facts_of(predictions, labels=False)
