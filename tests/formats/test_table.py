@@ -12,7 +12,6 @@ from tests.support.read_back import facts_of, read_back
 from tests.support.real_predictions import REAL
 from trapline.formats.settings import FormatSettings
 from trapline.formats.table import CSV, PARQUET
-from trapline.reports.answer_tables import Answer, write_predictions
 from trapline.storage import joined, neutralised
 from trapline.tables import read_strings
 
@@ -27,36 +26,27 @@ def rows_of(path):
         return list(csv.reader(file))
 
 
-def answers_of(predictions):
-    """The same as the pipeline's Collect step has it."""
-    several = predictions.labels is not None
-    for place, row in enumerate(predictions.rows.itertuples()):
-        if row.status == "failed":
-            yield Answer(row.id, row.status, row.reason)
-            continue
-        found = np.flatnonzero(predictions.labels[place]).tolist() if several else []
-        labels = tuple(predictions.classes[label] for label in found)
-        values = tuple(predictions.probabilities[place].tolist())
-        yield Answer(
-            row.id, "ok", "", predictions.classes[row.label], values, labels=labels if several else None
-        )
-
-
 @pytest.mark.parametrize("multilabel", [False, True])
-@pytest.mark.parametrize("strange", [False, True])
-def test_its_first_columns_are_those_of_collect_to_the_byte(tmp_path, multilabel, strange):
-    classes = {"classes": STRANGE_CLASSES} if strange else {}
-    predictions = drawn_predictions(multilabel=multilabel, strange=strange, **classes)
-    write_predictions(
-        tmp_path / "collected.csv",
-        list(answers_of(predictions)),
-        predictions.classes,
-        predictions.review_below,
-        multilabel=multilabel,
-    )
-    found = rows_of(written(CSV, predictions, tmp_path))
-    assert [row[:-4] for row in found] == rows_of(tmp_path / "collected.csv")
-    assert found[0][-4:] == ["path", "site", "time", "sequence"]
+def test_its_columns_are_those_that_the_pipeline_always_wrote_and_then_where_and_when(tmp_path, multilabel):
+    predictions = drawn_predictions(multilabel=multilabel, classes=STRANGE_CLASSES)
+    header, *rows = rows_of(written(CSV, predictions, tmp_path))
+    first = ["id", "status", "reason", *(["labels"] if multilabel else []), "label", "confidence"]
+    assert header == [
+        *first, "needs_review", *map(neutralised, STRANGE_CLASSES), "path", "site", "time", "sequence",
+    ]  # fmt: skip
+    for place, (cells, own) in enumerate(zip(rows, predictions.rows.itertuples(), strict=True)):
+        values = dict(zip(header, cells, strict=True))
+        assert (values["id"], values["status"]) == (own.id, own.status)
+        if own.status == "ok":
+            numbers = predictions.probabilities[place]
+            assert values["label"] == neutralised(STRANGE_CLASSES[numbers.argmax()])
+            assert values["confidence"] == f"{numbers.max():.9g}"
+            assert cells[len(first) + 1 : -4] == [f"{value:.9g}" for value in numbers]
+            assert values["needs_review"] == ("false" if numbers.max() >= 0.6 else "true")
+        if multilabel:
+            labels = np.flatnonzero(predictions.labels[place]).tolist()
+            assert values["labels"] == neutralised(joined([STRANGE_CLASSES[label] for label in labels]))
+        assert cells[-4:] == [own.file, own.site or "", own.time or "", own.sequence or ""]
 
 
 def test_a_failed_image_has_a_reason_no_label_and_no_number(tmp_path):
