@@ -119,7 +119,33 @@ def test_without_a_format_there_is_no_submission_not_even_an_old_one(
     copy = shutil.copytree(many_sites, tmp_path / "prepared")
     (copy / "submission_format.csv").unlink()
     assert collect(prepared=copy).returncode == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.csv", "report.html"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "counts.csv", "effort.csv", "events.csv", "predictions.csv", "report.html",
+    ]  # fmt: skip
+
+
+def test_the_answers_are_written_in_the_formats_that_are_asked_for(collect, many_sites, tmp_path):
+    done = collect("--formats", "megadetector", "coco", "--drop-classes", "blank")
+    assert done.returncode == 0, done.stderr
+    given = inputs(many_sites)
+    images = json.loads((tmp_path / "out" / "megadetector.json").read_text())["images"]
+    assert [image["file"] for image in images] == [row["filepath"] for row in given]
+    assert images[0]["failure"] == "corrupt"
+    assert len(json.loads((tmp_path / "out" / "coco.json").read_text())["images"]) == len(given)
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv", keep_default_na=False)
+    assert table["site"].tolist() == [row["site"] for row in given]
+    assert table["path"].tolist() == [row["filepath"] for row in given]
+
+
+def test_what_a_format_lacks_and_a_class_that_is_none_are_said_before_anything_is_read(collect, tmp_path):
+    done = collect("--drop-classes", "unicorn")
+    assert (done.returncode, "--drop-classes unicorn: the model has no such class" in done.stderr) == (
+        2,
+        True,
+    )
+    done = collect("--formats", "camtrap-dp")
+    assert (done.returncode, "--project" in done.stderr) == (2, True)
+    assert not (tmp_path / "out" / "predictions.csv").exists()
 
 
 def test_the_report_shows_errors_as_pictures_and_the_curves_of_both_phases(collect, evaluation, tmp_path):

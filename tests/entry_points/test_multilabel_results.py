@@ -126,7 +126,7 @@ def test_answers_become_tables_of_labels_and_a_report(mosaics, evaluated, answer
     classes = open_prepared(mosaics, parts=[]).description.classes
     table = pd.read_csv(tmp_path / "out" / "predictions.csv", dtype={"labels": str}, keep_default_na=False)
     start = ["id", "status", "reason", "labels", "label", "confidence", "needs_review"]
-    assert table.columns.tolist() == [*start, *classes]
+    assert table.columns.tolist() == [*start, *classes, "path", "site", "time", "sequence"]
     (failed,) = table.index[table["status"] == "failed"]
     good = table.drop(index=failed)
     above = good[classes].astype(float).to_numpy() >= np.array(thresholds)

@@ -1,4 +1,3 @@
-import csv
 import json
 
 import pandas as pd
@@ -10,9 +9,7 @@ from trapline.reports.answer_tables import (
     read_answers,
     read_index,
     write_label_predictions,
-    write_predictions,
 )
-from trapline.tables import read_strings
 
 CLASSES = ["cat", "dog", "hog"]
 GOOD = {
@@ -117,38 +114,6 @@ def test_a_folder_without_answers_is_an_error_unless_nothing_was_asked(tmp_path)
     assert read_answers(tmp_path, index(), CLASSES) == []
 
 
-def written(tmp_path, classes, below=0.75):
-    answers = read_answers(tmp_path, index(("a.jpg", "A", "", ""), ("b.jpg", "B", "", "")), classes)
-    write_predictions(tmp_path / "predictions.csv", answers, classes, below)
-    with (tmp_path / "predictions.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_predictions_csv_has_every_column_and_empty_cells_where_it_failed(tmp_path):
-    answer(tmp_path, "a.jpg", GOOD)
-    good, failed = written(tmp_path, CLASSES)
-    assert good == {
-        "id": "A", "status": "ok", "reason": "", "label": "dog", "confidence": "0.7",
-        "needs_review": "true", "cat": "0.2", "dog": "0.7", "hog": "0.1",
-    }  # fmt: skip
-    assert failed == {
-        "id": "B", "status": "failed", "reason": "no_answer", "label": "", "confidence": "",
-        "needs_review": "true", "cat": "", "dog": "", "hog": "",
-    }  # fmt: skip
-
-
-def test_a_confident_prediction_needs_no_review(tmp_path):
-    answer(tmp_path, "a.jpg", GOOD)
-    assert written(tmp_path, CLASSES, below=0.7)[0]["needs_review"] == "false"
-
-
-def test_a_class_called_like_a_column_keeps_a_column_of_its_own(tmp_path):
-    content = {"status": "ok", "label": "label", "probabilities": {"label": 0.9, "status": 0.1}}
-    answer(tmp_path, "a.jpg", content)
-    row = written(tmp_path, ["label", "status"])[0]
-    assert (row["label"], row["class_label"], row["class_status"]) == ("label", "0.9", "0.1")
-
-
 SEVERAL = {
     "status": "ok",
     "label": "dog",
@@ -177,20 +142,6 @@ def test_an_answer_without_the_labels_of_the_classes_is_a_failed_row_where_there
     answer(tmp_path, "a.jpg", {**SEVERAL, "labels": labels})
     found = read_answers(tmp_path, index(("a.jpg", "A", "", "")), CLASSES, multilabel=True)
     assert found[0].reason == "bad_answer"
-
-
-def test_classes_called_like_formulas_are_text_in_predictions_and_ids_stay(tmp_path):
-    content = {"status": "ok", "label": "=cmd", "probabilities": {"=cmd": 0.9, "'-x": 0.1}}
-    answer(tmp_path, "a.jpg", content)
-    answers = read_answers(tmp_path, index(("a.jpg", "=A", "", ""), ("", "-B", "=why", "")), ["=cmd", "'-x"])
-    write_predictions(tmp_path / "p.csv", answers, ["=cmd", "'-x"], 0.5)
-    with (tmp_path / "p.csv").open(newline="") as file:
-        header, first, second = csv.reader(file)
-    assert header[-2:] == ["'=cmd", "''-x"]
-    assert first == ["=A", "ok", "", "'=cmd", "0.9", "false", "0.9", "0.1"]
-    assert second[:3] == ["-B", "failed", "'=why"]
-    table = read_strings(tmp_path / "p.csv", ["=cmd", "'-x"])
-    assert table.loc[0, ["id", "label", "=cmd"]].tolist() == ["=A", "=cmd", "0.9"]
 
 
 def test_label_predictions_are_for_programs_and_exact(tmp_path):

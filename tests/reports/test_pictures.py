@@ -7,7 +7,7 @@ from trapline.data.prepared import SCHEMA, PackedPart
 from trapline.errors import TraplineError
 from trapline.evaluation.result_files import write_test_predictions
 from trapline.images.canonical import encode_jpeg
-from trapline.reports.collection import MAX_SIDE, most_confident_errors
+from trapline.reports.mistakes import MAX_SIDE, most_confident_errors
 
 CLASSES = ["cat", "dog"]
 

@@ -177,7 +177,7 @@ def _typed(flag: str, name: str, value: object) -> str:
 # --- what jobs are given ------------------------------------------------------------------------------------
 
 LIBRARY = Path(__file__).resolve().parent
-# Rooms; docker/Dockerfile.dockerignore names them, too. `front` and `predicting` are for people's own machines.
+# Rooms; docker/Dockerfile.dockerignore names them, too. `front` and `predicting` are for no job.
 NOT_SHIPPED = frozenset({"front", "predicting", "launching", "pipeline"})
 # Whose version can change a prepared set, a model or a report: not what copies files or shows progress.
 RUN_BY = (

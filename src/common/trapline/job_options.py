@@ -10,6 +10,7 @@ from typing import Literal
 
 from trapline.augmentation import AUTO_VIEWS
 from trapline.config import DEFAULT_THRESHOLD
+from trapline.format_options import FormatOptions
 from trapline.option_values import (
     LAYOUTS,
     Cap,
@@ -342,7 +343,7 @@ class EvaluateOptions(Options):
         return ((wrong, "{int8}: measures int8 beside another precision; leave out {precision} int8"),)
 
 
-class CollectOptions(Options):
+class CollectOptions(FormatOptions):
     """What collect.py can be told: the answers of batch transform, and what reports need beside them."""
 
     prepared: Place = option(..., f"{SET}; transform/index.csv is in it", metavar=FOLDER, place="input")

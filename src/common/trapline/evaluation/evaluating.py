@@ -96,11 +96,11 @@ from trapline.evaluation.sequences import (
 from trapline.inference.predictor import Predictor, ServingPrecision, check_int8, load_predictor
 from trapline.job_contract import ensure_writable, prepare_option
 from trapline.job_options import EvaluateOptions
-from trapline.models.artefact import ARCHIVE, ModelDescription, opened_artefact
+from trapline.models.artefact import ARCHIVE, WEIGHTS, ModelDescription, opened_artefact
 from trapline.names import Kind, told
 from trapline.scoring.predictions import log_probabilities
 from trapline.scoring.scores import labels_scored
-from trapline.storage import write_json
+from trapline.storage import file_digest, write_json
 from trapline.training.speed import Speed
 
 CHAMPION = "champion"
@@ -255,7 +255,7 @@ def _report(
             "drawn": data.drawn,
             "images": {name: data.parts[name].images for name in ("val", "test") if name in data.parts},
         },
-        "champion": _champion_record(verdict, final),
+        "champion": _champion_record(verdict, champion, final),
         "comparison": _comparison_record(verdict, clusters),
         "phases": {name: phases[name].record() if name in phases else None for name in (PHASE_1, PHASE_2)},
         "pooling": pooling.record(clusters),
@@ -279,12 +279,13 @@ def _comparison_record(verdict: ChampionChoice, clusters: Clusters) -> dict[str,
     }
 
 
-def _champion_record(verdict: ChampionChoice, final: ModelDescription) -> dict[str, Any]:
+def _champion_record(verdict: ChampionChoice, champion: Phase, final: ModelDescription) -> dict[str, Any]:
     kept = {"training_job", "architecture", "temperature", "views", "averaging", "thresholds"}
     return {
         "phase": verdict.phase,
         "reason": verdict.reason,
         **final.model_dump(mode="json", include=kept),
+        "weights": file_digest(champion.artefact / WEIGHTS),
         "pool_sequences": final.pool_sequences,
         "seen_validation": _has_seen_validation(final),
     }

@@ -191,7 +191,11 @@ def _write_left_out(package: _Package, path: Path) -> list[Path]:
         return []
     ids, files = (rows[name].to_numpy(dtype=object) for name in ("id", "file"))
     write_table(path, ("id", "file", "reason"), ((ids[row], files[row], why) for row, why in left_out))
-    note(f"{len(left_out)} of {len(rows)} images have no time and are no media of {NAME}: see {path.name}")
+    first, why = left_out[0]
+    note(
+        f"{len(left_out)} of {len(rows)} images are no media of {NAME}, as {files[first]} ({why}): see "
+        f"{path.name}"
+    )
     return [path]
 
 

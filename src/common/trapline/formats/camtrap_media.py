@@ -165,12 +165,17 @@ def _fault(
     if not numbers:
         return f"(its site {shown(site)} has no row)"
     if own:
-        return f"(its time is in {shown(own[0].id)} and {shown(own[1].id)}, both of {shown(site)})"
+        both = f"{shown(own[0].id)} and {shown(own[1].id)}"
+        return f"(its time is in {both}, both of its site {shown(site)}: give its deploymentID as its site)"
     first = deployments[numbers[0]]
     offset = first.offset if clock.offset is None else clock.offset
-    time = written(clock.seconds, offset) + (f", corrected by {first.shift:+d} s," if first.shift else "")
+    time = written(clock.seconds, offset)
     if len(numbers) == 1:
-        return f"({time} is outside of {shown(first.id)}, the deployment of {shown(site)}, {first.when()})"
+        corrected = f", corrected by {first.shift:+d} s," if first.shift else ""
+        return (
+            f"({time}{corrected} is outside of {shown(first.id)}, the deployment of {shown(site)}, "
+            f"{first.when()})"
+        )
     return f"({time} is in none of the {len(numbers)} deployments of its site {shown(site)})"
 
 

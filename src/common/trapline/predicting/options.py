@@ -5,21 +5,20 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from trapline.format_options import FormatOptions
 from trapline.job_options import FILE, FOLDER
 from trapline.option_values import (
-    FORMATS,
     LAYOUTS,
     Column,
     Duration,
     Inputs,
     Levels,
-    Name,
     Pattern,
     Place,
     Views,
     named_twice,
 )
-from trapline.options import Options, option
+from trapline.options import option
 from trapline.s3 import is_s3
 
 
@@ -31,10 +30,9 @@ def _here(place: str) -> str:
 
 
 Here = Annotated[str, Field(min_length=1), AfterValidator(_here)]
-Formats = Annotated[tuple[Literal[FORMATS], ...], Field(min_length=1)]  # type: ignore[valid-type]
 
 
-class PredictOptions(Options):
+class PredictOptions(FormatOptions):
     """Which model answers for which images, how, and what is written."""
 
     model: Place = option(..., "a run, a folder, a model.tar.gz, an s3:// URI or a registered model")
@@ -45,7 +43,6 @@ class PredictOptions(Options):
         place="own",
     )
     output: Here = option(..., "gets the files; the same command goes on there", metavar="DIR")
-    formats: Formats = option(("csv",), "what is written (default: csv)")
     views: Views | None = option(
         None, "test-time views (default: the model's)", metavar="none|flip|enhanced|shifts|VIEW,..."
     )
@@ -94,26 +91,6 @@ class PredictOptions(Options):
         "images of a site with at most this time between them are a sequence (default: 60s)",
         metavar="TIME|none", allow_inf_nan=False,
     )  # fmt: skip
-    event_gap: Duration = option(
-        1800.0,
-        "images of one class at a site with more time between them are independent events (default: 30min)",
-        metavar="TIME", allow_inf_nan=False,
-    )  # fmt: skip
-    taxonomy: str | None = option(
-        None, "CSV with label, scientificName and rank of each class (default: none)", metavar=FILE
-    )
-    deployments: str | None = option(
-        None, "field sheet for camtrap-dp: where and when cameras stood (default: none)", metavar=FILE
-    )
-    project: str | None = option(
-        None, "JSON for camtrap-dp: contributors, licences and the like (default: none)", metavar=FILE
-    )
-    timezone: Name | None = option(
-        None, "of times that say none, as Europe/Oslo or +01:00 (default: none)", metavar="ZONE"
-    )
-    drop_classes: tuple[Name, ...] = option(
-        (), "classes, as person vehicle, of which no picture is written or copied", metavar="CLASS"
-    )
     sort: Here | None = option(
         None, "folder that gets the images by class, people apart (default: none)", metavar="DIR"
     )
@@ -121,11 +98,11 @@ class PredictOptions(Options):
     processes: int | None = option(None, "that decode (default: all cores)", digest=False, ge=1, le=256)
 
     def conflicts(self) -> Iterable[tuple[object, str]]:
-        """Columns that are named twice, folders beside a table's layout, no gap between events."""
+        """Columns that are named twice, one folder for both results, no gap between events."""
         twice = [name for name in named_twice(self.columns) if name != "label"]
         return (
             (twice, f"{{columns}}: names {' and '.join(twice)} twice; name each once"),
-            (self.event_gap is None, "{event_gap} none: events need a time between them, as in 30min"),
+            *super().conflicts(),
             (
                 self.sort is not None and self.sort == self.output,
                 "{sort}: must be another folder than {output}",

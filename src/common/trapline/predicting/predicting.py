@@ -19,16 +19,13 @@ from typing import Any
 from trapline.augmentation import AUTO_VIEWS, check_views
 from trapline.config import known_views
 from trapline.console import note
-from trapline.errors import UsageError
 from trapline.formats.predictions import PredictingModel
-from trapline.formats.registry import WRITERS
 from trapline.formats.settings import FormatSettings
-from trapline.formats.taxonomy import read_taxonomy
+from trapline.formats.writing import format_settings
 from trapline.inference.predictor import load_predictor
 from trapline.job_contract import ensure_writable
 from trapline.job_options import PrepareOptions
 from trapline.models.artefact import DESCRIPTION, WEIGHTS, ModelDescription, opened_artefact, read_description
-from trapline.names import Kind, keys
 from trapline.predicting.assembly import Predicted, assembled
 from trapline.predicting.inputs import Listing, listed
 from trapline.predicting.options import PredictOptions
@@ -40,37 +37,6 @@ from trapline.workers import available_cores
 
 STATE = ".predicting"
 RUN, SPEED = "run.json", "speed.json"
-
-
-def check_options(options: PredictOptions, description: ModelDescription) -> FormatSettings:
-    """What the formats need, before anything is predicted.
-
-    Raises UsageError for a class that the model has not, and for what a format cannot hold or lacks.
-    """
-    classes = description.classes
-    own = dict(zip(keys(classes, Kind.CLASS), classes, strict=True))
-    dropped = dict(zip(options.drop_classes, keys(options.drop_classes, Kind.CLASS), strict=True))
-    if unknown := [name for name, key in dropped.items() if key not in own]:
-        raise UsageError(
-            f"--drop-classes {unknown[0]}: the model has no such class; it has {', '.join(classes[:20])}"
-        )
-    taxonomy = read_taxonomy(Path(options.taxonomy), classes) if options.taxonomy else {}
-    settings = FormatSettings(
-        taxonomy=taxonomy,
-        deployments=_file(options.deployments, "deployments"),
-        project=_file(options.project, "project"),
-        timezone=options.timezone,
-        drop_classes=tuple(own[key] for key in dropped.values()),
-    )
-    for name in options.formats:
-        WRITERS[name].check(classes, description.task, settings)
-    return settings
-
-
-def _file(given: str | None, option: str) -> Path | None:
-    if given is not None and not Path(given).is_file():
-        raise UsageError(f"--{option} {given}: no such file")
-    return None if given is None else Path(given)
 
 
 @contextlib.contextmanager
@@ -88,7 +54,7 @@ def predicted(options: PredictOptions, model: Path, name: str) -> Iterator[tuple
         stack.enter_context(held(state, "lock", waiting=waiting))
         folder = stack.enter_context(opened_artefact(model))
         description = read_description(folder)
-        settings = check_options(options, description)
+        settings = format_settings(options, description.classes, description.task)
         reading = PrepareOptions.model_validate(options.listing_fields())
         listing = stack.enter_context(listed(reading, _work(state)))
         for said in listing.notes:

@@ -6,12 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from trapline.console import note, table
-from trapline.formats.effort import write_counts, write_effort
-from trapline.formats.events import write_events
 from trapline.formats.predictions import FAILED, OK, Predictions
-from trapline.formats.registry import WRITERS
-from trapline.formats.settings import FormatSettings
 from trapline.formats.sorting import sort_images
+from trapline.formats.writing import write_answers
 from trapline.predicting.options import PredictOptions
 from trapline.predicting.predicting import predicted
 
@@ -27,28 +24,19 @@ def predict_and_write(options: PredictOptions, model: Path, name: str) -> None:
     with predicted(options, model, name) as (found, settings):
         for said in found.notes:
             note(said)
-        written = write_all(found.predictions, Path(options.output), options, settings)
+        written = write_answers(found.predictions, Path(options.output), options, settings)
+        if options.sort is not None:
+            placed = sort_images(
+                found.predictions,
+                Path(options.sort),
+                options.sort_by,
+                settings.drop_classes,
+                settings.taxonomy,
+            )
+            for said in placed.notes:
+                note(said)
+            written.append(Path(options.sort))
         _say(found.predictions, found.pooled, written)
-
-
-def write_all(
-    predictions: Predictions, output: Path, options: PredictOptions, settings: FormatSettings
-) -> list[Path]:
-    """Write every format, the tables of events, effort and counts, and the sorted images."""
-    written: list[Path] = []
-    for name in options.formats:
-        written += WRITERS[name].write(predictions, output, settings)
-    assert options.event_gap is not None  # PredictOptions refuses it
-    events = write_events(predictions, output, options.event_gap)
-    written += [events, write_effort(predictions, output), write_counts(predictions, output)]
-    if options.sort is not None:
-        placed = sort_images(
-            predictions, Path(options.sort), options.sort_by, settings.drop_classes, settings.taxonomy
-        )
-        for said in placed.notes:
-            note(said)
-        written.append(Path(options.sort))
-    return written
 
 
 def _say(predictions: Predictions, pooled: int, written: list[Path]) -> None:

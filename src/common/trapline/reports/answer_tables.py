@@ -17,7 +17,7 @@ import pandas as pd
 
 from trapline.data.quarantine import INDEX, TRANSFORM_FOLDER
 from trapline.errors import TraplineError, refuse_any
-from trapline.evaluation.result_files import number, probability_columns, some
+from trapline.evaluation.result_files import number, some
 from trapline.names import Kind, ascii_quoted, clean, keys
 from trapline.storage import joined, parse_json, write_table
 from trapline.tables import read_rows, read_strings
@@ -26,8 +26,6 @@ SUFFIX = ".out"
 OK, FAILED = "ok", "failed"
 NO_ANSWER = "no_answer"  # the input was handed over, but nothing came back
 BAD_ANSWER = "bad_answer"  # what came back is no answer of a model with these classes
-COLUMNS = ("id", "status", "reason", "label", "confidence", "needs_review")
-MULTILABEL_COLUMNS = (*COLUMNS[:3], "labels", *COLUMNS[3:])
 LABEL_COLUMNS = ("ImageID", "Labels")
 ROUNDING = 1e-4  # how far the numbers of an answer may be from agreeing
 ID = "id"  # what a submission calls its inputs
@@ -140,35 +138,6 @@ def _read_one(path: Path, identifier: str, classes: Sequence[str], multilabel: b
         tuple(float(given[name]) for name in classes),
         labels=tuple(name for name in classes if name in labels) if multilabel else None,
     )
-
-
-def write_predictions(
-    path: Path,
-    answers: Sequence[Answer],
-    classes: Sequence[str],
-    review_below: float,
-    *,
-    multilabel: bool = False,
-) -> None:
-    """Write predictions.csv: COLUMNS, then a probability column for each class; empty where it failed.
-
-    `multilabel`: whether an image may have several labels, which are then a column too.
-    """
-    columns = MULTILABEL_COLUMNS if multilabel else COLUMNS
-    rows = (
-        [
-            answer.id,
-            answer.status,
-            answer.reason,
-            *([joined(answer.labels or ())] if multilabel else []),
-            answer.label,
-            "" if answer.confidence is None else number(answer.confidence),
-            "true" if answer.needs_review(review_below) else "false",
-            *(map(number, answer.probabilities) if answer.probabilities else [""] * len(classes)),
-        ]
-        for answer in answers
-    )
-    write_table(path, [*columns, *probability_columns(classes, columns)], rows)
 
 
 def write_label_predictions(

@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pandas as pd
 
 from trapline.data.leakage import KNOWN, LeakageGap, summarised_gap
 from trapline.data.prepared import (
     SUBMISSION_FORMAT,
     DatasetDescription,
-    PackedPart,
     PreparedSet,
     open_prepared,
 )
@@ -28,7 +25,6 @@ from trapline.evaluation.measured import class_prior
 from trapline.evaluation.result_files import (
     EVALUATION,
     RESULTS,
-    TEST_COLUMNS,
     TEST_PREDICTIONS,
     remove_stale,
     result_lines,
@@ -37,10 +33,9 @@ from trapline.evaluation.result_files import (
     with_claims,
 )
 from trapline.evaluation.sequences import pooling_sentence
-from trapline.images.canonical import encode_jpeg
+from trapline.formats.writing import WRITTEN, format_settings, write_answers
 from trapline.job_contract import ensure_writable
 from trapline.job_options import CollectOptions
-from trapline.names import Kind, keys
 from trapline.reports.answer_tables import (
     FAILED,
     OK,
@@ -50,9 +45,9 @@ from trapline.reports.answer_tables import (
     read_format,
     read_index,
     write_label_predictions,
-    write_predictions,
     write_submission,
 )
+from trapline.reports.collected import collected_predictions
 from trapline.reports.curves import curves_png
 from trapline.reports.figures import (
     CLASS,
@@ -63,6 +58,7 @@ from trapline.reports.figures import (
     site_figure,
 )
 from trapline.reports.fonts import drawn, why
+from trapline.reports.mistakes import most_confident_errors
 from trapline.reports.page_template import (
     BASELINE_NAMES,
     LABEL_BASELINE_NAMES,
@@ -81,7 +77,7 @@ from trapline.storage import atomic_file, read_json
 from trapline.tables import read_strings
 from trapline.unpacking import read_text
 
-PREDICTIONS, SUBMISSION, REPORT = "predictions.csv", "submission.csv", "report.html"
+SUBMISSION, REPORT = "submission.csv", "report.html"
 LABEL_PREDICTIONS = "label_predictions.csv"
 METRICS, OUTPUT_ARCHIVE = "metrics.csv", "output.tar.gz"
 
@@ -95,20 +91,21 @@ def collect(options: CollectOptions) -> None:
     """
     folder, output = Path(options.prepared), Path(options.output)
     ensure_writable(output)
-    remove_stale(output, [PREDICTIONS, LABEL_PREDICTIONS, SUBMISSION, REPORT])
-    prepared = open_prepared(folder, parts=("test",))
+    remove_stale(output, [*WRITTEN, LABEL_PREDICTIONS, SUBMISSION, REPORT])
+    prepared = open_prepared(folder, parts=("test", "unlabeled"))
     evaluated = Path(options.evaluation)
     evaluated = evaluated / EVALUATION if evaluated.is_dir() else evaluated
     evaluation = _read_evaluation(evaluated, prepared)
     data, multilabel = prepared.description, prepared.description.task == "multilabel"
+    settings = format_settings(options, data.classes, data.task)
     index = read_index(folder)
     answers = read_answers(Path(options.predictions), index, data.classes, multilabel=multilabel)
     pooled = ""
     if evaluation["champion"].get("pool_sequences", False):
         answers, pooled = pool_answers(answers, index, data, evaluation["champion"]["thresholds"])
-    write_predictions(
-        output / PREDICTIONS, answers, data.classes, options.review_below, multilabel=multilabel
-    )
+    asked = options.model_copy(update={"formats": tuple(dict.fromkeys(("csv", *options.formats)))})
+    predictions = collected_predictions(answers, index, prepared, evaluation, options.review_below)
+    write_answers(predictions, output, asked, settings)
     if multilabel:
         write_label_predictions(output / LABEL_PREDICTIONS, answers, data.classes, data.class_codes)
     submission = _submit(options, data, answers)
@@ -120,7 +117,9 @@ def collect(options: CollectOptions) -> None:
             (f"Phase {number}", read_any_history(Path(each)))
             for number, each in enumerate(options.history, 1)
         ],
-        mistakes=most_confident_errors(evaluated.with_name(TEST_PREDICTIONS), prepared.part("test"))
+        mistakes=most_confident_errors(
+            evaluated.with_name(TEST_PREDICTIONS), prepared.part("test"), without=settings.drop_classes
+        )
         if evaluation["test"]["available"]
         else None,
         answers=answers,
@@ -223,9 +222,6 @@ def _print_summary(
 # --- report.html --------------------------------------------------------------------------------------------
 
 MAX_PROBLEMS = 200  # rows of a table of failed inputs
-MAX_PICTURES = 12
-MAX_SIDE = 256  # pixels
-QUALITY = 82
 
 
 def write_page(
@@ -357,40 +353,3 @@ def _problems(
     failed = [(answer.id, answer.reason, answer.detail) for answer in answers if answer.status == FAILED]
     tables = (("Inputs that failed", failed), ("Images in quarantine", list(quarantine)))
     return [(heading, rows[:MAX_PROBLEMS], len(rows)) for heading, rows in tables]
-
-
-# --- the most confident errors: where to look first for wrong labels ----------------------------------------
-
-
-def most_confident_errors(table: Path, part: PackedPart, limit: int = MAX_PICTURES) -> pd.DataFrame:
-    """The `limit` errors of test_predictions.csv with the highest confidence, one of each sequence.
-
-    Beside that table's columns `jpeg` holds a small picture of each image.
-    Raises TraplineError when the file is damaged, or of other images than those of `part`.
-    """
-    rows = read_strings(table, TEST_COLUMNS)
-    try:
-        wrong = rows[rows["label"] != rows["predicted"]].assign(
-            confidence=lambda frame: pd.to_numeric(frame["confidence"])
-        )
-    except ValueError as error:
-        raise TraplineError(f"{table}: confidence: {error}; evaluate again") from None
-    row_of = {name: row for row, name in enumerate(part.table["id"].to_pylist())}
-    missing = [name for name in wrong["id"] if name not in row_of]
-    if missing:
-        raise TraplineError(f"{table}: {missing[0]} is not in the test part of the data set; evaluate again")
-    # Of each burst of frames, which look alike and are mistaken alike, the first row.
-    sequences = keys(part.table["sequence"].to_pylist(), Kind.SEQUENCE)
-    ordered = wrong.sort_values(["confidence", "id"], ascending=[False, True])
-    bursts = ordered["id"].map(lambda name: sequences[row_of[name]] or name)
-    chosen = ordered[~bursts.duplicated()][:limit]
-    return chosen.assign(jpeg=[_small(part, row_of[name]) for name in chosen["id"]])
-
-
-def _small(part: PackedPart, row: int) -> bytes:
-    pixels = part.pixels(row)
-    height, width = pixels.shape[:2]
-    scale = min(1.0, MAX_SIDE / max(height, width))
-    size: Sequence[int] = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return encode_jpeg(np.asarray(small, dtype=np.uint8), QUALITY)
