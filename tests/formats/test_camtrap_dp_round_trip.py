@@ -30,7 +30,8 @@ def test_a_package_is_prepared_to_the_same_labels_sites_times_and_sequences(
 ):
     predictions = drawn_predictions(27, multilabel=multilabel, gaps=False, folder=tmp_path / "photos")
     CAMTRAP_DP.write(predictions, tmp_path, settings(tmp_path, timezone="Europe/Oslo"))
-    found, unusable = read_back(call_script, tmp_path / "camtrap-dp", tmp_path / "photos", *MACHINE)
+    asked = (*MACHINE, "--several", "multilabel") if multilabel else MACHINE
+    found, unusable = read_back(call_script, tmp_path / "camtrap-dp", tmp_path / "photos", *asked)
     usable, _ = facts_of(predictions)
     assert found == as_written(usable)
     assert unusable == set()

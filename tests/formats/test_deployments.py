@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 
 from tests.support.camtrap_packages import field_sheet, sheet_row
+from tests.support.table_schema import read_cells
 from trapline.errors import TraplineError, UsageError
 from trapline.formats import field_sheet as sheets
+from trapline.formats.camtrap_fields import DEPLOYMENTS
 from trapline.formats.camtrap_times import read_zone
 from trapline.formats.deployments import deployments_by_site, read_deployments
 
@@ -73,6 +75,13 @@ def test_columns_that_the_standard_lacks_are_left_out_and_named(read, capsys):
 def test_cells_that_say_nothing_as_the_standard_writes_it_are_empty(read, nothing):
     (found,) = read(sheet_row(cameraDelay=nothing, cameraTime=nothing, actualTime=nothing))
     assert (found.cells["cameraDelay"], found.shift) == ("", 0)
+
+
+def test_the_deployments_of_the_standards_own_example_stay_as_they_are(real_data):
+    path = real_data / "formats" / "camtrap_dp" / "1.0.2" / "example" / "deployments.csv"
+    rows = read_cells(path)
+    assert [dict(each.cells) for each in read_deployments(path, None)] == rows
+    assert list(rows[0]) == list(DEPLOYMENTS)
 
 
 # --- what is refused ----------------------------------------------------------------------------------------

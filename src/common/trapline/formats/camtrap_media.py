@@ -226,9 +226,11 @@ def media_type(file: str, path: str) -> str:
     known = MEDIA_TYPES.get(suffix.lower())
     if known:
         return known
+    if not Path(path).is_file():  # a pipe would block for ever
+        return ""
     try:
         with Path(path).open("rb") as opened:
             head = opened.read(HEAD)
-    except (OSError, ValueError):
+    except OSError:
         return ""
     return TYPE_OF_KIND.get(announced_kind(head), "")
