@@ -2,9 +2,10 @@
 
 A camera's clock is set once and does not follow the change to summer time and back. So its times without an
 offset have that of their deployment's start throughout, even where the law changed the clocks of people
-meanwhile; where none is written there, it is that of --timezone at that moment. What people write of their own watches in a field sheet, such as a deployment's end, follows the
-law: there a time zone by name gives the offset of each local time. Of an hour that comes twice it is the
-first, and an hour that is left out has the offset before it.
+meanwhile; where none is written there, it is that of --timezone at that moment. What people write of their
+own watches in a field sheet, such as a deployment's end, follows the law: there a time zone by name gives the
+offset of each local time. Of an hour that comes twice it is the first, and an hour that is left out has the
+offset before it.
 
 Clocks are counted in whole seconds since 1970 as they showed the time, offsets in seconds east of UTC.
 """
