@@ -152,21 +152,26 @@ def test_a_day_that_may_be_a_month_is_refused_with_the_reason(refused):
 
 
 @pytest.mark.parametrize("name", ["sheet.xls", "sheet.ods", "sheet.xlsx"])
-def test_a_workbook_that_is_not_read_is_refused_with_the_way_out(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(sheets.importlib.util, "find_spec", lambda name: None)
+def test_a_workbook_that_is_not_read_is_refused_with_the_way_out(tmp_path, name):
     (tmp_path / name).write_bytes(b"PK")
-    with pytest.raises(UsageError, match="save it as CSV"):
+    with pytest.raises(TraplineError, match="save it as CSV"):
         read_deployments(tmp_path / name, None)
 
 
-def test_a_workbook_of_excel_is_read_where_openpyxl_is(tmp_path):
-    pytest.importorskip("openpyxl")
+def test_a_workbook_of_excel_is_read(tmp_path):
     rows = pd.DataFrame([sheet_row(cameraDelay=120)])
     rows["deploymentStart"] = pd.Timestamp("2024-05-11 14:00:00")
     rows.to_excel(tmp_path / "sheet.xlsx", index=False)
     (found,) = read_deployments(tmp_path / "sheet.xlsx", OSLO)
     assert found.cells["deploymentStart"] == "2024-05-11T14:00:00+02:00"
     assert found.cells["cameraDelay"] == "120"
+
+
+def test_a_workbook_that_unpacks_to_more_than_any_field_sheet_is_refused(tmp_path, monkeypatch):
+    pd.DataFrame([sheet_row()]).to_excel(tmp_path / "sheet.xlsx", index=False)
+    monkeypatch.setattr(sheets, "MAX_UNPACKED_BYTES", 1000)
+    with pytest.raises(TraplineError, match="bytes unpacked are more than a field sheet has"):
+        read_deployments(tmp_path / "sheet.xlsx", None)
 
 
 # --- offsets and clocks -------------------------------------------------------------------------------------

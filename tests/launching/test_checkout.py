@@ -19,7 +19,8 @@ from trapline.launching.checkout import (
 from trapline.trusted_code import digest_of
 
 ROOMS = {
-    "data", "evaluation", "images", "inference", "models", "preparation", "reports", "scoring", "training",
+    "data", "evaluation", "formats", "images", "inference", "models", "preparation", "reports", "scoring",
+    "training",
 }  # fmt: skip
 
 

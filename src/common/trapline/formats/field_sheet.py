@@ -1,6 +1,6 @@
-"""The field sheet of --deployments as a table of text: a CSV, or an Excel workbook if openpyxl is there."""
+"""The field sheet of --deployments as a table of text: a CSV or an Excel workbook."""
 
-import importlib.util
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from trapline.tables import plain_column, read_table
 
 EXCEL = (".xlsx", ".xlsm")
 OTHER_WORKBOOKS = (".xls", ".xlsb", ".ods", ".numbers")
+MAX_UNPACKED_BYTES = 256 << 20
 CAMERA_TIME, ACTUAL_TIME = "cameraTime", "actualTime"
 COLUMNS = (*DEPLOYMENTS, CAMERA_TIME, ACTUAL_TIME)
 EXAMPLE = (
@@ -75,7 +76,7 @@ def _check_columns(path: Path, columns: Sequence[str], names: Sequence[str | Non
 def _cells(path: Path) -> tuple[pd.DataFrame, list[int], list[str]]:
     """A table of text with the line of each row, and notes."""
     suffix = path.suffix.lower()
-    if suffix in OTHER_WORKBOOKS or (suffix in EXCEL and importlib.util.find_spec("openpyxl") is None):
+    if suffix in OTHER_WORKBOOKS:
         raise UsageError(
             f"--deployments {path}: workbooks of this kind are not read here; save it as CSV (UTF-8) and "
             "give that"
@@ -84,9 +85,20 @@ def _cells(path: Path) -> tuple[pd.DataFrame, list[int], list[str]]:
         table = read_table(path, ())
         return table.cells, table.lines, list(table.notes)
     try:
+        _check_size(path)
         read = pd.read_excel(path, dtype=str, keep_default_na=False, engine="openpyxl")
+    except TraplineError:
+        raise
     except Exception as error:  # whatever a foreign file makes of its reader
         said = " ".join(str(error).split())[:120]
         raise TraplineError(f"{path}: cannot be read as a workbook ({said}); save it as CSV") from error
     filled = read[read.map(str.strip).astype(bool).any(axis=1)]
     return filled, [int(row) + 2 for row in filled.index], []
+
+
+def _check_size(path: Path) -> None:
+    """Raise TraplineError for a workbook that is far larger unpacked than a field sheet can be."""
+    with zipfile.ZipFile(path) as workbook:
+        size = sum(member.file_size for member in workbook.infolist())
+    if size > MAX_UNPACKED_BYTES:
+        raise TraplineError(f"{path}: {size} bytes unpacked are more than a field sheet has; save it as CSV")

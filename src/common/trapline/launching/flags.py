@@ -24,7 +24,7 @@ from trapline.launching.given_options import (
     follows_links,
     own_prepare_options,
     read_pairs,
-    read_prepare_options,
+    read_script_options,
     refuse_flags_as_values,
     refuse_for_s3,
     require_text,
@@ -345,7 +345,7 @@ def _channels(experiment: Experiment, config: TrainingConfig, flags: argparse.Na
 def _prepare_options(
     experiment: Experiment, config: TrainingConfig, flags: argparse.Namespace
 ) -> dict[str, str]:
-    given = read_prepare_options(flags.prepare)
+    given = read_script_options(flags.prepare)
     if flags.prepared:
         if given:
             raise UsageError("--prepare: has no effect with --prepared; the set is what it is")

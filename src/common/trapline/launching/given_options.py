@@ -1,8 +1,8 @@
-"""Options as launchers take and send them on: KEY=VALUE words, and those of entry_points/prepare.py.
+"""Options as launchers take and send them on: KEY=VALUE words, and those of prepare.py and collect.py.
 
-Options of prepare.py that name a file or folder are one table, made of `PrepareOptions`. What such an option
-names is an input of the job where the platform copies it: in S3 for jobs on AWS, on this machine for jobs
-here. What lies in S3 a job here reads by itself, as it does the raw images.
+Options that name a file or folder are one table, made of `PrepareOptions` and, for pipelines, of
+`FormatOptions`. What such an option names is an input of the job where the platform copies it: in S3 for jobs
+on AWS, on this machine for jobs here. What lies in S3 a job here reads by itself, as it does the raw images.
 """
 
 import argparse
@@ -10,24 +10,55 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from pydantic.fields import FieldInfo
+
 from trapline.errors import UsageError, refuse_any
-from trapline.job_options import PrepareOptions
+from trapline.format_options import FormatOptions
+from trapline.job_options import CollectOptions, PrepareOptions
 from trapline.launching.local.user_files import printable
 from trapline.option_values import NEW_DIVISION
-from trapline.options import is_list, make_options, places, takes
+from trapline.options import Options, is_list, make_options, places, takes
 from trapline.s3 import Place, as_file, as_folder, is_s3, place_of
 
-FLAG = "--prepare"
 LABEL_NAMES, FOLLOW_LINKS = "label-names", "follow-links"
-PLACES = {"input": "raw", "output": "prepared"}  # stand for those that the launcher decides
-# Options of several words, which `--prepare` takes as one text, quoted as for a shell.
-LISTS = frozenset(
-    name.replace("_", "-") for name, info in PrepareOptions.model_fields.items() if is_list(info)
+
+
+@dataclass(frozen=True)
+class Script:
+    """An entry point whose options launchers take and send on.
+
+    flag: what takes them, as KEY=VALUE. places: what stands for those that the launcher decides.
+    """
+
+    name: str
+    flag: str
+    model: type[Options]
+    places: Mapping[str, str]
+
+    @cached_property
+    def lists(self) -> frozenset[str]:
+        """Options of several words, which the flag takes as one text, quoted as for a shell."""
+        fields = self.model.model_fields.items()
+        return frozenset(name.replace("_", "-") for name, info in fields if is_list(info))
+
+    def parts(self, name: str, value: str) -> list[str]:
+        """The words of an option's value. Raises ValueError for quotes that do not end."""
+        return shlex.split(value) if name in self.lists else [value]
+
+
+PREPARE = Script("prepare", "--prepare", PrepareOptions, {"input": "raw", "output": "prepared"})
+COLLECT = Script(
+    "collect",
+    "--collect",
+    CollectOptions,
+    {"prepared": "set", "predictions": "answers", "evaluation": "evaluation", "output": "results"},
 )
+FLAG = PREPARE.flag
 # An input that has another name than its option, as the pipelines have it that lie in accounts.
 INPUT_NAMES = {"site-csv": "sites"}
 
@@ -74,18 +105,14 @@ def as_words(name: str, value: str) -> list[str]:
     return [f"--{name}={value}"] if value.startswith("-") else [f"--{name}", value]
 
 
-def options_as_words(options: Mapping[str, str]) -> list[str]:
-    """Options of prepare.py as a command line, in their order; one of several words comes as often."""
+def options_as_words(options: Mapping[str, str], script: Script = PREPARE) -> list[str]:
+    """Options of a script as a command line, in their order; one of several words comes as often."""
     return [
         word
         for name, value in options.items()
-        for part in _parts(name, value)
+        for part in script.parts(name, value)
         for word in as_words(name, part)
     ]
-
-
-def _parts(name: str, value: str) -> list[str]:
-    return shlex.split(value) if name in LISTS else [value]
 
 
 def refuse_flags_as_values(values: Mapping[str, object]) -> None:
@@ -103,7 +130,7 @@ def refuse_flags_as_values(values: Mapping[str, object]) -> None:
     )
 
 
-# --- those of prepare.py ------------------------------------------------------------------------------------
+# --- those of prepare.py, and of collect.py -----------------------------------------------------------------
 
 
 def own_prepare_options(options: Mapping[str, object]) -> dict[str, str]:
@@ -114,38 +141,42 @@ def own_prepare_options(options: Mapping[str, object]) -> dict[str, str]:
     }
 
 
-def read_prepare_options(texts: Sequence[str]) -> dict[str, str]:
-    """The options of `--prepare KEY=VALUE` texts, whose keys may have _ for -.
+def read_script_options(texts: Sequence[str], script: Script = PREPARE) -> dict[str, str]:
+    """The options of `--prepare KEY=VALUE` texts, or another script's, whose keys may have _ for -.
 
     Raises UsageError for a key that comes twice, for a value that no command line can hand over, for quotes
     that do not end, and for a folder in S3 in the place of a file.
     """
     split = (text.partition("=") for text in texts)
-    options = read_pairs(FLAG, [name.replace("_", "-") + equals + value for name, equals, value in split])
+    flag = script.flag
+    options = read_pairs(flag, [name.replace("_", "-") + equals + value for name, equals, value in split])
     for name, value in options.items():
         refuse_any(
             [
-                (not _read_parts(name, value), f"{FLAG} {name}: is empty; give it a value, or leave it out"),
+                (
+                    not _read_parts(name, value, script),
+                    f"{flag} {name}: is empty; give it a value, or leave it out",
+                ),
                 (
                     value == "--",
-                    f"{FLAG} {name}={value}: ends the options of a command line; give another value",
+                    f"{flag} {name}={value}: ends the options of a command line; give another value",
                 ),
             ]
         )
-    for option, value in _given_files(options):
+    for option, value in _given_files(options, script):
         if is_s3(value):
             option.place(value)
     return options
 
 
-def _read_parts(name: str, value: str) -> list[str]:
+def _read_parts(name: str, value: str, script: Script) -> list[str]:
     """The words of an option's value. Raises UsageError for quotes that do not end."""
     try:
-        return list(filter(None, _parts(name, value)))
+        return list(filter(None, script.parts(name, value)))
     except ValueError as error:
         raise UsageError(
-            f"{FLAG} {name}={value}: cannot be read as a shell reads words ({error}); close the quotes, "
-            "as in 'path=file name'"
+            f"{script.flag} {name}={value}: cannot be read as a shell reads words ({error}); close the "
+            "quotes, as in 'path=file name'"
         ) from None
 
 
@@ -154,16 +185,29 @@ def check_prepare_options(options: Mapping[str, str], decided: Mapping[str, str]
 
     `decided`: options that are not the user's to give, and what to say of them.
     """
-    refuse_any((name in options, f"{FLAG} {name}: {said}") for name, said in decided.items())
+    made = _checked(options, decided, PREPARE)
+    assert isinstance(made, PrepareOptions)
+    return made
+
+
+def check_collect_options(options: Mapping[str, str]) -> None:
+    """Raise UsageError for an option that collect.py does not know, would refuse, or gets of the pipeline."""
+    own = {name.replace("_", "-") for name in (*FormatOptions.model_fields, "review_below")}
+    others = {name.replace("_", "-") for name in CollectOptions.model_fields} - own
+    _checked(options, dict.fromkeys(sorted(others), "the pipeline decides it"), COLLECT)
+
+
+def _checked(options: Mapping[str, str], decided: Mapping[str, str], script: Script) -> Options:
+    refuse_any((name in options, f"{script.flag} {name}: {said}") for name, said in decided.items())
     return make_options(
-        PrepareOptions,
-        PLACES
+        script.model,
+        dict(script.places)
         | {
-            name.replace("-", "_"): _parts(name, value) if name in LISTS else value
+            name.replace("-", "_"): script.parts(name, value) if name in script.lists else value
             for name, value in options.items()
         },
-        lambda name: f"{FLAG} {name.replace('_', '-')}",
-        listed="entry_points/prepare.py --help lists them",
+        lambda name: f"{script.flag} {name.replace('_', '-')}",
+        listed=f"entry_points/{script.name}.py --help lists them",
     )
 
 
@@ -172,7 +216,7 @@ def prepare_record(options: Mapping[str, str]) -> dict[str, Any]:
     return {
         name: value
         for name, value in check_prepare_options(options, {}).record().items()
-        if name not in PLACES
+        if name not in PREPARE.places
     }
 
 
@@ -186,7 +230,7 @@ def follows_links(options: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True)
 class FileOption:
-    """An option of prepare.py that names a file, a folder, or either; an input of the job.
+    """An option of a script that names a file, a folder, or either; an input of its job.
 
     name: as on a command line. about: what it is, for messages.
     """
@@ -194,11 +238,12 @@ class FileOption:
     name: str
     about: str
     kind: Literal["file", "folder", "folder or file"]
+    script: Script = PREPARE
 
     @property
     def flag(self) -> str:
         """The option as it is typed before its value."""
-        return f"{FLAG} {self.name}"
+        return f"{self.script.flag} {self.name}"
 
     @property
     def input(self) -> str:
@@ -246,28 +291,42 @@ class FileOption:
 def _file_options() -> Iterator[FileOption]:
     """Those that prepare.py reads for itself, but the raw images."""
     for name, place in places(PrepareOptions).items():
-        if place == "own" and name not in PLACES:
+        if place == "own" and name not in PREPARE.places:
             info = PrepareOptions.model_fields[name]
             is_file, is_folder = "FILE" in takes(info), "DIR" in takes(info)
             yield FileOption(
                 name.replace("_", "-"),
-                re.sub(r" \(default: .*\)$", "", info.description or ""),
+                _about(info),
                 "file" if not is_folder else "folder or file" if is_file else "folder",
             )
 
 
+def _about(info: FieldInfo) -> str:
+    return re.sub(r" \(default: .*\)$", "", info.description or "")
+
+
+def _format_files() -> Iterator[FileOption]:
+    """Those of the formats of answers."""
+    for name in places(FormatOptions):
+        yield FileOption(name, _about(FormatOptions.model_fields[name]), "file", COLLECT)
+
+
 FILE_OPTIONS: Mapping[str, FileOption] = MappingProxyType({option.name: option for option in _file_options()})
+COLLECT_FILES: Mapping[str, FileOption] = MappingProxyType(
+    {option.name: option for option in _format_files()}
+)
+PIPELINE_FILES: Mapping[str, FileOption] = MappingProxyType({**FILE_OPTIONS, **COLLECT_FILES})
 
 
-def _given_files(options: Mapping[str, str]) -> Iterator[tuple[FileOption, str]]:
+def _given_files(options: Mapping[str, str], script: Script = PREPARE) -> Iterator[tuple[FileOption, str]]:
     return (
         (option, options[name])
-        for name, option in FILE_OPTIONS.items()
-        if name in options and not option.is_word(options[name])
+        for name, option in PIPELINE_FILES.items()
+        if option.script is script and name in options and not option.is_word(options[name])
     )
 
 
-def job_files(options: Mapping[str, str], *, aws: bool) -> dict[str, str]:
+def job_files(options: Mapping[str, str], *, aws: bool, script: Script = PREPARE) -> dict[str, str]:
     """The options whose file or folder is an input of the job, by name, in the table's order.
 
     `aws`: whether the job runs there; URIs are then as it is given them. The others are words of its command
@@ -275,7 +334,7 @@ def job_files(options: Mapping[str, str], *, aws: bool) -> dict[str, str]:
     """
     return {
         option.name: option.place(value).uri if aws else value
-        for option, value in _given_files(options)
+        for option, value in _given_files(options, script)
         if is_s3(value) is aws and not option.is_in_data(value)
     }
 
@@ -285,7 +344,7 @@ def reads_s3(options: Mapping[str, str]) -> bool:
     return any(is_s3(value) for _, value in _given_files(options))
 
 
-def refuse_for_s3(options: Mapping[str, str]) -> None:
+def refuse_for_s3(options: Mapping[str, str], script: Script = PREPARE) -> None:
     """Raise UsageError for what means nothing where the data lie in S3, as they do for jobs on AWS."""
     refuse_any(
         [
@@ -300,18 +359,18 @@ def refuse_for_s3(options: Mapping[str, str]) -> None:
                     f"{option.flag}={value}: must be an s3:// URI "
                     f"{'or a file of the data ' if option.name == LABEL_NAMES else ''}for a job on AWS",
                 )
-                for option, value in _given_files(options)
+                for option, value in _given_files(options, script)
             ),
         ]
     )
 
 
-def check_files(options: Mapping[str, str], data: Path | None) -> None:
+def check_files(options: Mapping[str, str], data: Path | None, script: Script = PREPARE) -> None:
     """Raise UsageError where what an option names on this machine is not there, or is of the wrong kind.
 
     `data`: the folder of the raw images, whose files `label-names` may name, too; None where that cannot be
     looked into: an archive, S3, the demo.
     """
-    for option, value in _given_files(options):
+    for option, value in _given_files(options, script):
         if not is_s3(value) and (fault := option.fault(value, data)):
             raise UsageError(f"{option.flag}={value}: {fault}")

@@ -18,7 +18,7 @@ from trapline.launching.aws.registry import MODELS, describe, ensure_group, find
 from trapline.launching.aws.waiting import follow_command, outcome_of, step_row, wait_for_execution
 from trapline.launching.checking.soundness import require_sound
 from trapline.launching.checkout import stage_code
-from trapline.launching.given_options import FILE_OPTIONS
+from trapline.launching.given_options import PIPELINE_FILES
 from trapline.pipeline.check import creation, require_sound_start
 from trapline.pipeline.command_line import Command
 from trapline.pipeline.design import (
@@ -229,7 +229,7 @@ def _unschedule(command: Command, client: Client) -> None:
 def _given(command: Command) -> dict[str, Value]:
     """The values that the command line names: of --param, and of flags that are defaults of parameters."""
     flags = {"InputData": command.data, "OutputPrefix": command.output}
-    flags |= {FILE_OPTIONS[name].parameter: uri for name, uri in command.files.items()}
+    flags |= {PIPELINE_FILES[name].parameter: uri for name, uri in command.files.items()}
     flags |= {"ImageUri": command.image, "WeightsUri": command.weights}
     known = {parameter.name for parameter in command.design.parameters}
     return {key: value for key, value in flags.items() if value and key in known} | command.values

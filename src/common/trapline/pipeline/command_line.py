@@ -14,11 +14,13 @@ from trapline.launching.aws.options import FLAGS as AWS_FLAGS
 from trapline.launching.aws.options import add_arguments, add_flags, check_isolation, read_options, refuse
 from trapline.launching.checkout import model_code_digest
 from trapline.launching.given_options import (
-    FILE_OPTIONS,
+    COLLECT,
+    PIPELINE_FILES,
+    check_collect_options,
     check_prepare_options,
     follows_links,
     job_files,
-    read_prepare_options,
+    read_script_options,
     refuse_for_s3,
     require_text,
 )
@@ -37,6 +39,7 @@ from trapline.launching.settings import (
     complete,
     use_region,
 )
+from trapline.option_values import FORMATS
 from trapline.pipeline.design import (
     DEFAULT,
     DIGEST_LENGTH,
@@ -89,6 +92,12 @@ FLAGS: dict[str, dict[str, Any]] = {
     "set": {**PAIRS, "help": "hyperparameters of both phases"},
     "set-phase2": {**PAIRS, "help": "hyperparameters of phase 2 alone, as in weights=imagenet"},
     "prepare": SHARED["prepare"],
+    "formats": {
+        "nargs": "+",
+        "choices": FORMATS,
+        "help": "what Collect writes of the answers; default: csv",
+    },
+    "collect": {**PAIRS, "help": "further options of entry_points/collect.py, as in taxonomy=taxonomy.csv"},
     "weights": {
         "metavar": "URI|DIR",
         "help": "ImageNet weights for jobs without internet, of launch/stage_weights.py",
@@ -184,7 +193,8 @@ def read_command(words: Sequence[str]) -> Command:
     if folder:
         flags.data = TRIAL_URI
     _settle(flags, recipe)
-    design = _design(flags, recipe, options, files)
+    collect, of_answers = _collect_options(flags)
+    design = _design(flags, recipe, options, files | of_answers, collect)
     values = read_values(design.parameters, _latest(flags.param))
     chosen = settled(design.parameters, values)
     # Raises for epochs or rates that the training would refuse.
@@ -199,7 +209,7 @@ def read_command(words: Sequence[str]) -> Command:
         design=design,
         values=values,
         data=flags.data,
-        files=files,
+        files=files | of_answers,
         weights=flags.weights,
         output=flags.output,
         image=flags.image_uri,
@@ -239,12 +249,28 @@ def _read_flags(words: Sequence[str]) -> tuple[argparse.Namespace, list[list[str
 
 def _prepare_options(flags: argparse.Namespace, recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:
     """The options of prepare.py, and apart from them those whose file or folder a parameter stands for."""
-    options = recipe.prepare | read_prepare_options(_latest(flags.prepare))
+    options = recipe.prepare | read_script_options(_latest(flags.prepare))
     check_prepare_options(options, DECIDED)
     aws = flags.backend == "aws"
     if aws:
         refuse_for_s3(options)
     files = job_files(options, aws=aws)
+    return {name: value for name, value in options.items() if name not in files}, files
+
+
+def _collect_options(flags: argparse.Namespace) -> tuple[dict[str, str], dict[str, str]]:
+    """The options of collect.py, and apart from them those whose file a parameter stands for."""
+    options = read_script_options(_latest(flags.collect), COLLECT)
+    if flags.formats:
+        refuse_any(
+            [("formats" in options, "--collect formats: not with --formats; give one of them")], UsageError
+        )
+        options["formats"] = " ".join(flags.formats)
+    check_collect_options(options)
+    aws = flags.backend == "aws"
+    if aws:
+        refuse_for_s3(options, COLLECT)
+    files = job_files(options, aws=aws, script=COLLECT)
     return {name: value for name, value in options.items() if name not in files}, files
 
 
@@ -277,7 +303,11 @@ def _settle(flags: argparse.Namespace, recipe: Recipe) -> None:
 
 
 def _design(
-    flags: argparse.Namespace, recipe: Recipe, options: dict[str, str], files: Mapping[str, str]
+    flags: argparse.Namespace,
+    recipe: Recipe,
+    options: dict[str, str],
+    files: Mapping[str, str],
+    collect: dict[str, str],
 ) -> Design:
     aws = flags.backend == "aws"
     aws_options = read_options(flags) if aws else None
@@ -297,7 +327,7 @@ def _design(
         "ImageUri": flags.image_uri or own,
     }
     for name, value in files.items():
-        defaults[FILE_OPTIONS[name].parameter] = value if aws else None
+        defaults[PIPELINE_FILES[name].parameter] = value if aws else None
     if flags.weights:
         defaults[WEIGHTS_URI] = flags.weights if aws else None
     return Design(
@@ -306,10 +336,11 @@ def _design(
         code=model_code_digest()[:DIGEST_LENGTH],
         region=region or REGION,
         drawn=drawn or (in_cloud and not aws),  # in S3, prepare.py reads where no platform copies the images
-        files={name: FILE_OPTIONS[name].file_name(value) for name, value in files.items()},
+        files={name: PIPELINE_FILES[name].file_name(value) for name, value in files.items()},
         registers=aws,
         part=flags.gate_part or ("validation" if without_test else "test"),
         prepare=options,
+        collect=collect,
         options=aws_options,
     )
 

@@ -19,7 +19,7 @@ from trapline.launching.aws.options import AwsOptions
 from trapline.launching.checkout import Experiment, experiment_names, find_experiment
 from trapline.launching.flags import PACKED_SIDE
 from trapline.launching.given_options import (
-    FILE_OPTIONS,
+    PIPELINE_FILES,
     own_prepare_options,
     read_pairs,
     refuse_flags_as_values,
@@ -147,7 +147,7 @@ APPROVALS = ("PendingManualApproval", "Approved", "Rejected")
 UNIFORM_GUESS_OF_EIGHT = 2.0794  # log loss: ln 8
 INPUT_DATA, OUTPUT_PREFIX = "InputData", "OutputPrefix"
 WEIGHTS_URI = "WeightsUri"
-FILE_PARAMETERS = {option.parameter: option for option in FILE_OPTIONS.values()}
+FILE_PARAMETERS = {option.parameter: option for option in PIPELINE_FILES.values()}
 # Of what a step's cache and a schedule look at; they change no result.
 DATA_VERSION, SCHEDULED = "DataVersion", "Scheduled"
 NOT_GIVEN, YES, NO = "not-given", "yes", "no"
@@ -318,10 +318,10 @@ def require_all(parameters: Sequence[Parameter], values: Mapping[str, Value]) ->
 class Design:
     """What is decided when a definition is made.
 
-    drawn: prepare.py draws or finds the images itself. files: options of prepare.py that are inputs of its
-    job, with the name of the file in the input; empty where the input is a folder. registers: the champion is
-    registered, which a process backend cannot. part: what the quality gate looks at. options: of the jobs on
-    AWS; None where the pipeline runs here.
+    drawn: prepare.py draws or finds the images itself. files: options of prepare.py and collect.py that are
+    inputs of their jobs, with the name of the file in the input; empty where the input is a folder.
+    registers: the champion is registered, which a process backend cannot. part: what the quality gate looks
+    at. options: of the jobs on AWS; None where the pipeline runs here.
     """
 
     recipe: Recipe
@@ -334,6 +334,7 @@ class Design:
     prepare: dict[str, str] = field(default_factory=dict)  # options of prepare.py
     options: AwsOptions | None = None
     files: dict[str, str] = field(default_factory=dict)
+    collect: dict[str, str] = field(default_factory=dict)  # options of collect.py
 
     @property
     def name(self) -> str:
@@ -351,6 +352,7 @@ class Design:
                 "drawn": self.drawn,
                 "part": self.part,
                 "options": {**asdict(self.options), "tags": None} if self.options else None,
+                **({"collect": self.collect} if self.collect else {}),
             }
         )
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from trapline.errors import TraplineError, UsageError
-from trapline.launching.given_options import FILE_OPTIONS, check_files, follows_links
+from trapline.launching.given_options import COLLECT, PIPELINE_FILES, check_files, follows_links
 from trapline.launching.local.backend import find_runtime
 from trapline.launching.local.docker_engine import IMAGE
 from trapline.launching.local.sources import data_here, here, refuse_followed_links, refuse_links_out_of
@@ -83,7 +83,7 @@ def run(command: Command) -> None:
     inputs = Inputs(
         data=data,
         data_name=command.data or "",
-        files={FILE_OPTIONS[name].parameter: Path(path) for name, path in command.files.items()},
+        files={PIPELINE_FILES[name].parameter: Path(path) for name, path in command.files.items()},
         weights=weights,
         follow_links=follows_links(design.prepare),
         code_path=f"code/{design.code}/{SOURCE}",
@@ -151,6 +151,7 @@ def _data(command: Command) -> Path | None:
         raise UsageError(f"--data {command.data}: {what}")
     options = command.design.prepare | command.files
     check_files(options, path or command.trial_s3)
+    check_files(command.files, None, COLLECT)
     if command.backend == "local":
         refuse_followed_links(options, path)
     return path

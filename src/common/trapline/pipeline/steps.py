@@ -3,13 +3,19 @@
 Nothing here depends on where the pipeline runs: places are parameters, or what an earlier step wrote.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from trapline.job_contract import PAYLOAD_MB
 from trapline.launching.aws.registry import MODELS, first_card
-from trapline.launching.given_options import FILE_OPTIONS, options_as_words
+from trapline.launching.given_options import (
+    COLLECT,
+    COLLECT_FILES,
+    FILE_OPTIONS,
+    FileOption,
+    options_as_words,
+)
 from trapline.launching.plan import PHASE1, PREPARED, PSEUDO, WEIGHTS
 from trapline.launching.sdk.objects import (
     ExecutionVariables,
@@ -67,16 +73,24 @@ def prepare_step(frame: Frame, state: PropertyFile) -> ProcessingStep:
         inputs[WEIGHTS] = values[WEIGHTS_URI]
         words += ["--weights", f"{INPUT}/{WEIGHTS}"]
     words += options_as_words(dict(sorted(design.prepare.items())))
-    for name, file in design.files.items():
-        option = FILE_OPTIONS[name]
-        inputs[option.input] = values[option.parameter]
-        words += [f"--{name}", f"{INPUT}/{option.input}/{file}".rstrip("/")]
+    words += _files(frame, FILE_OPTIONS, inputs)
     return processing_step(
         frame,
         Label("Prepare", "Prepare images", "Decode, check and split raw images; split by site if known"),
         "prepare.py", words,
         inputs=inputs, output=PREPARED, instance="PrepareInstanceType", files=[state],
     )  # fmt: skip
+
+
+def _files(frame: Frame, options: Mapping[str, FileOption], inputs: dict[str, Any]) -> list[Any]:
+    """The words for what the design's `options` name; `inputs` get what parameters say of them."""
+    words: list[Any] = []
+    for name, file in frame.design.files.items():
+        if name in options:
+            option = options[name]
+            inputs[option.input] = frame.values[option.parameter]
+            words += [f"--{name}", f"{INPUT}/{option.input}/{file}".rstrip("/")]
+    return words
 
 
 def phase1_step(frame: Frame, prepare: ProcessingStep) -> TrainingStep:
@@ -218,12 +232,15 @@ def collect_step(
     """
     histories = {step.name: history_of(step) for step in phases}
     shown = [word for name in histories for word in ("--history", f"{INPUT}/{name}/output.tar.gz")]
+    given: dict[str, Any] = {}
+    asked = options_as_words(dict(sorted(frame.design.collect.items())), COLLECT)
+    asked += _files(frame, COLLECT_FILES, given)
     return processing_step(
         frame, Label("Collect", "Collect", "Write predictions.csv, submission.csv and report.html"),
         "collect.py",
         [
             "--prepared", f"{INPUT}/{PREPARED}", "--predictions", f"{INPUT}/predictions",
-            "--evaluation", f"{INPUT}/{EVALUATION}", *shown, "--completed", f"{OUTPUT}/{COMPLETED}",
+            "--evaluation", f"{INPUT}/{EVALUATION}", *shown, *asked, "--completed", f"{OUTPUT}/{COMPLETED}",
             "--settings",
             *(setting if isinstance(setting, str) else setting.to_string() for setting in frame.settings()),
         ],
@@ -232,6 +249,7 @@ def collect_step(
             "predictions": transform.properties.TransformOutput.S3OutputPath,
             EVALUATION: output_of(evaluate, EVALUATION),
             **histories,
+            **given,
         },
         output="results", instance="PrepareInstanceType", shared={COMPLETED: frame.completed_uri()},
         cache=None, after=after,
