@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import io
 import json
 import math
@@ -315,3 +316,20 @@ def test_answers_do_not_wait_for_acknowledgements():
         return option
 
     assert asyncio.run(option_of_an_accepted_connection()) != 0
+
+
+@pytest.mark.parametrize(("batch", "deterministic"), [(True, True), (True, False), (False, True)])
+def test_in_batch_a_deterministic_models_images_do_not_depend_on_which_come_together(batch, deterministic):
+    predictor = colour_predictor()
+    configuration = {"deterministic": deterministic}
+    predictor = dataclasses.replace(
+        predictor, description=predictor.description.model_copy(update={"configuration": configuration})
+    )
+
+    async def all_at_once(client):
+        bodies = [coloured(red) for red in range(24)]
+        return await asyncio.gather(*(client.ask(body) for body in bodies))
+
+    replies = serve(all_at_once, predictor, batch=batch, max_delay=0.05)
+    assert all(is_right(reply, red) for red, reply in enumerate(replies))
+    assert (max(predictor.model.batches) == 1) is (batch and deterministic)

@@ -64,7 +64,3 @@ def test_the_champion_of_the_third_execution_is_tested_on_cameras_that_none_was_
     with tarfile.open(runs[-1] / "Evaluate" / "champion" / "model.tar.gz") as archive:
         described = json.load(archive.extractfile("model.json"))
     assert described["line"] in lines
-    anew = place.pipeline(*run_words("raw", "anew", *TINY, "--prepare", "division=new"), script=REAL)
-    assert anew.returncode == 0, anew.stdout + anew.stderr
-    found = json.loads((tmp_path / "runs" / "anew" / "Evaluate" / "evaluation.json").read_text())
-    assert found["data"]["line"] not in lines

@@ -2,9 +2,12 @@
 
 Images of one class at one site are one event as long as no more than the gap, half an hour by custom, lies
 between an image and the one before it (O'Brien, Kinnaird and Wibisono 2003, Crouching tigers, hidden prey:
-Sumatran tiger and prey populations in a tropical forest landscape, Animal Conservation 6, 131-139). The time
-runs from the last image, as with camtrapR's deltaTimeComparedTo = "lastRecord"; its "lastIndependentRecord"
-counts from the first one of the event, and so finds more events where an animal stays for longer.
+Sumatran tiger and prey populations in a tropical forest landscape, Animal Conservation 6, 131-139).
+
+Others count otherwise. camtrapR does this with deltaTimeComparedTo = "lastRecord", but for an image exactly
+the gap later, which is a new event there; its "lastIndependentRecord" counts from the first image of an
+event, and so finds more where an animal stays. CamTrapTools pools images of a deployment whatever they show,
+so that a boar or a blank image between two of deer can make them one.
 """
 
 import hashlib

@@ -261,6 +261,7 @@ def _put_all(plan: _Plan, target: Path, how: How) -> Counter[bool]:
     own = f"{LEFTOVER}-{platform.node().replace('/', '_')}-"
     _clear(target, own)
     temporary = target / f"{own}{os.getpid()}.tmp"
+    temporary.unlink(missing_ok=True)  # of a process of the same number, long ago
     done: Counter[bool] = Counter()
     made: set[Path] = set()
     total = sum(bool(row.folder) for row in plan.rows())
@@ -310,7 +311,6 @@ def _put(source: Path, destination: Path, how: How, temporary: Path) -> bool:
     if _is_there(source, destination, how):
         return False
     try:
-        temporary.unlink(missing_ok=True)  # else a link that was left would be written through
         if how == "link":
             temporary.symlink_to(source.resolve())
         else:
@@ -322,7 +322,7 @@ def _put(source: Path, destination: Path, how: How, temporary: Path) -> bool:
 
 
 def _copy(source: Path, copy: Path) -> None:
-    """Copy the bytes and the time of change."""
+    """Copy the bytes and the time of change into a file that is not there: never through a link."""
     with _opened(source) as reading, copy.open("xb") as writing:
         shutil.copyfileobj(reading, writing, CHUNK)
         times = os.fstat(reading.fileno())

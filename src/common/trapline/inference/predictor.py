@@ -179,9 +179,9 @@ def _speed_of(
         batch=ROWS_TOGETHER.get(device.type, ROWS_TOGETHER_ON_GPU),
         images=images,
     )
-    trainings = [description.configuration, *(member.configuration for member in description.members)]
-    deterministic = any(configuration.get("deterministic", False) for configuration in trainings)
-    speed = choose_speed(ways, work, model, description.normalisation, deterministic=deterministic)
+    speed = choose_speed(
+        ways, work, model, description.normalisation, deterministic=description.deterministic
+    )
     print(speed, flush=True)
     return speed
 

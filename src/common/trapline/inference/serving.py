@@ -58,9 +58,11 @@ class Service:
         self.predictor, self.settings = predictor, settings
         self.work, self.places = ImageWork(predictor, settings), Room(settings.queue)
         self.bodies = Room(settings.queue_mb * 2**20)
+        # How many images go together changes the last digits; which ones do in batch, the moment decides.
+        alone = settings.batch and predictor.description.deterministic
         self.batcher = Batcher(
             function=lambda squares: list(predictor.logits_of_squares(squares)),
-            max_batch=settings.max_batch,
+            max_batch=1 if alone else settings.max_batch,
             max_delay=settings.max_delay,
             coming=lambda: self.places.held - self.work.costly.held,
         )

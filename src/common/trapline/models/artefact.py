@@ -146,6 +146,12 @@ class ModelDescription(BaseModel, frozen=True, extra="forbid"):
         fields: dict[str, Any] = serialise(self)
         return {name: value for name, value in fields.items() if name not in NEWER or value}
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether a training asked for the same bytes each time, that of a member of an ensemble counted."""
+        trainings = [self.configuration, *(member.configuration for member in self.members)]
+        return any(bool(configuration.get("deterministic", False)) for configuration in trainings)
+
     def other_line(self, line: str | None) -> bool:
         """Whether it was trained under a division of another line: it may have seen what is test in this one.
 
