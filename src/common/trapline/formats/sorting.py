@@ -266,7 +266,7 @@ def _put_all(plan: _Plan, target: Path, how: How) -> Counter[bool]:
     made: set[Path] = set()
     total = sum(bool(row.folder) for row in plan.rows())
     placed = (row for row in plan.rows() if row.folder)
-    for row in progress(placed, "sorting", total):
+    for row in progress(placed, "sorting", total, "files"):
         source, destination = Path(paths[row.image]), target / row.sorted_file
         try:
             _make_folders(target, destination.parent, made)
