@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "docs" / "figures.md"
 BENCHMARKS = (
     "loading", "resources", "compiling", "training_step", "cifar", "tta", "serving", "hostile_load",
-    "imagenet_scale", "preparing", "launching", "steps",
+    "imagenet_scale", "planning", "preparing", "predicting", "launching", "steps",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from trapline.errors import TraplineError, refuse_any
+from trapline.large_tables import SharedRows
 from trapline.names import clean
 from trapline.storage import IDS, restored
 
@@ -74,7 +75,6 @@ csv.field_size_limit(1 << 20)  # characters of a cell, for all of the process
 SEPARATOR = re.compile(r"sep=([,;|\t])\r?\n", re.IGNORECASE)  # Excel's own first line
 COMMENT = "#"
 EXAMPLE = 40  # characters of a word that is shown
-SHORT = 20  # characters of a cell that may come often
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # with its end
 LINE_END = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # as str.splitlines knows them
 
@@ -291,14 +291,13 @@ def _parsed(
     refuse_any(((found, f"{path}: {fault}") for found, fault in refusals), TraplineError)
     delimiter = delimiter or delimiter_of(text, required)
     reader = csv.reader((found[0] for found in LINE.finditer(text)), delimiter=delimiter, strict=True)
-    once: dict[str, str] = {}  # of equal short cells one object, which a million rows share
-    rows: list[list[str]] = []
+    found_rows = SharedRows()
     lines: list[int] = []
     width, places = 0, None
     begin = reader.line_num
     try:
         for row in reader:
-            if any(map(str.strip, row)):
+            if (row and row[0].strip()) or any(map(str.strip, row)):
                 if places is not None:
                     row = _filled(path, row, begin + first_line, width)
                     row = [row[place] for place in places]
@@ -306,16 +305,16 @@ def _parsed(
                     _check_has(path, row, required)
                     width, places = len(row), [at for at, name in enumerate(row) if clean(name) in only]
                     row = [row[place] for place in places]
-                rows.append([once.setdefault(cell, cell) if len(cell) < SHORT else cell for cell in row])
+                found_rows.append(row)
                 lines.append(begin + first_line)
             begin = reader.line_num
     except csv.Error as error:
         raise TraplineError(
             f"{path}: not a readable CSV (line {begin + first_line}: {error}); mend the quotes of that line"
         ) from None
-    if not rows:
+    if not lines:
         raise TraplineError(f"{path}: not a readable CSV (all its cells are empty)")
-    header, *rows = rows
+    header, *rows = found_rows.all()
     if places is None:
         for row, line in zip(rows, lines[1:], strict=True):
             _filled(path, row, line, len(header))

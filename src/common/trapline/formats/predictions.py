@@ -39,9 +39,9 @@ class Predictions:
     `rows` is indexed from 0 and has COLUMNS: `file`, relative and with forward slashes, as the input names
     it; `path`, where it lies here; `status`, ok or failed, with `reason` and `detail` of the latter (else
     None); `label`, the index of its most probable class, NO_CLASS where it failed; `confidence`, the
-    probability of that, NaN where it failed; `site`, `sequence` and `time` (ISO 8601, with an offset where it
-    is known, local to the camera else), None where nothing is known; `width` and `height` of the picture as a
-    person sees it, pixels, 0 where it failed.
+    probability of that, NaN where it failed; `site`, `sequence` and `time`, None where nothing is known;
+    `width` and `height` of the picture as a person sees it, pixels, 0 where it failed. A time is ISO 8601,
+    with an offset where that is known, else local to the camera; it may be a day alone.
 
     probabilities: float64 (images, classes), NaN in rows that failed. labels: bool (images, classes), the
     classes that reach their threshold, where an image may have several; None where it has one. threshold: the

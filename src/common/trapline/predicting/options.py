@@ -1,6 +1,7 @@
 """What predict.py can be told beside a model and images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -104,10 +105,25 @@ class PredictOptions(FormatOptions):
             (twice, f"{{columns}}: names {' and '.join(twice)} twice; name each once"),
             *super().conflicts(),
             (
-                self.sort is not None and self.sort == self.output,
+                self.sort is not None and Path(self.sort).resolve() == Path(self.output).resolve(),
                 "{sort}: must be another folder than {output}",
             ),
+            *self._inside_an_input(),
         )
+
+    def _inside_an_input(self) -> Iterator[tuple[object, str]]:
+        """Results among the images, which the next reading would take for some of them."""
+        folders = [Path(given).resolve() for given in self.input if Path(given).is_dir()]
+        for name in ("output", "sort"):
+            place = getattr(self, name)
+            inside = place is not None and any(
+                Path(place).resolve().is_relative_to(folder) for folder in folders
+            )
+            yield (
+                inside,
+                f"{{{name}}} {place}: lies in the input, whose images it would be taken for; "
+                "choose a folder beside it",
+            )
 
     def listing_fields(self) -> dict[str, object]:
         """What `PrepareOptions` has of these, for reading the input."""

@@ -19,6 +19,7 @@ from typing import Any
 from trapline.augmentation import AUTO_VIEWS, check_views
 from trapline.config import known_views
 from trapline.console import note
+from trapline.errors import UsageError
 from trapline.formats.predictions import PredictingModel
 from trapline.formats.settings import FormatSettings
 from trapline.formats.writing import format_settings
@@ -55,6 +56,11 @@ def predicted(options: PredictOptions, model: Path, name: str) -> Iterator[tuple
         folder = stack.enter_context(opened_artefact(model))
         description = read_description(folder)
         settings = format_settings(options, description.classes, description.task)
+        if options.sort and options.sort_by == "link" and _are_copies(options):
+            raise UsageError(
+                "--sort-by link: the input is unpacked or fetched for this run, and goes when it ends; take "
+                "--sort-by copy"
+            )
         reading = PrepareOptions.model_validate(options.listing_fields())
         listing = stack.enter_context(listed(reading, _work(state)))
         for said in listing.notes:

@@ -177,10 +177,14 @@ def _rows(paths: Sequence[Path], required: Sequence[str], further: Sequence[str]
 
 
 def _said(cells: Sequence[str]) -> list[str | None]:
-    """Cells without blanks around them, one object for equal ones; None where they say nothing."""
-    different = {cell: cell.strip() for cell in set(cells)}
-    says = {
-        cell: None if len(text) < LONGEST_NOTHING and is_nothing(text) else text
-        for cell, text in different.items()
-    }
-    return [says[cell] for cell in cells]
+    """Cells without blanks around them; None where they say nothing."""
+    different = set(cells)
+    if 2 * len(different) < len(cells):
+        says = {cell: _text(cell) for cell in different}
+        return [says[cell] for cell in cells]
+    return [_text(cell) for cell in cells]
+
+
+def _text(cell: str) -> str | None:
+    text = cell.strip()
+    return text if len(text) >= LONGEST_NOTHING or not is_nothing(text) else None

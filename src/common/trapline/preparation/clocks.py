@@ -10,12 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from trapline.large_tables import collection_paused
 from trapline.preparation.listing import TIME
 from trapline.preparation.times import Moment, read_times, time_in_name
 
@@ -43,7 +43,8 @@ def with_times(images: pd.DataFrame, today: datetime) -> tuple[pd.DataFrame, lis
         images.groupby("input", sort=False).indices if "input" in images else {"": np.arange(len(images))}
     )
     for rows in rows_of.values():
-        found, told = _moments(images.iloc[rows])
+        with collection_paused():
+            found, told = _moments(images.iloc[rows])
         notes += told
         for row, moment in zip(rows, found, strict=True):
             moments[row] = moment
@@ -73,20 +74,21 @@ def with_times(images: pd.DataFrame, today: datetime) -> tuple[pd.DataFrame, lis
 def _moments(images: pd.DataFrame) -> tuple[list[Moment | None], list[str]]:
     """The time of each image: the table's, the camera's, that of the file's name; as they are written."""
     exif = read_times(list(images["exif_time"])).moments
-    names = [
-        time_in_name(PurePosixPath(str(path)).name) if own is None else None
-        for path, own in zip(images["filepath"], exif, strict=True)
-    ]
-    own = [first or second for first, second in zip(exif, names, strict=True)]
+    paths = list(images["filepath"])
+
+    def own(row: int) -> Moment | None:
+        """What the image itself says, in its EXIF or by its name."""
+        return exif[row] or time_in_name(str(paths[row]).rpartition("/")[2])
+
     if TIME not in images.columns:
-        return own, []
+        return [own(row) for row in range(len(paths))], []
     cells = [None if value is None or value != value else str(value) for value in images[TIME]]
-    table = read_times(cells, own)
+    table = read_times(cells, lambda: [own(row) for row in range(len(paths))])
     apart = _told_apart(table.moments, exif, _places(images))
-    chosen = [
-        second if first is None or (first.is_day and _same_day(first, second)) else first
-        for first, second in zip(table.moments, own, strict=True)
-    ]
+    chosen: list[Moment | None] = []
+    for row, first in enumerate(table.moments):
+        second = own(row) if first is None or first.is_day else None
+        chosen.append(second if first is None or (first.is_day and _same_day(first, second)) else first)
     return chosen, [*table.notes, *apart]
 
 
@@ -97,9 +99,7 @@ def _same_day(day: Moment, other: Moment | None) -> bool:
 def _places(images: pd.DataFrame) -> list[str]:
     """The site of each image, else the folder of its file: what messages call a camera."""
     return [
-        str(site)
-        if isinstance(site, str)
-        else (str(PurePosixPath(str(path)).parent) if "/" in str(path) else "")
+        site if isinstance(site, str) else str(path).rpartition("/")[0]
         for site, path in zip(images["site"], images["filepath"], strict=True)
     ]
 

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import re
 import signal
+import string
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ from trapline.tables import Table, read_table
 
 FACTS = ("site", "sequence", "part", "time", "group")
 NOTHING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "<na>")
+SOMETHING = frozenset(string.ascii_letters + string.digits) - frozenset("nN")  # no NOTHING begins so
 SECONDS_OF_PATTERN = 2.0  # on one path
 # A day: three numbers or names of months, of which one is long or a year; eight digits.
 DATE = re.compile(
@@ -50,6 +52,8 @@ Problems = dict[int, tuple[str, str]]  # row -> reason code, detail
 
 def is_nothing(text: str | None) -> bool:
     """Whether a cell is empty, or says so as programs do: NA, NaN, null, none."""
+    if text and text[0] in SOMETHING:  # as most begin, so that not each is looked at closely
+        return False
     return text is None or clean(text).casefold() in NOTHING
 
 

@@ -10,6 +10,7 @@ import re
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
@@ -98,7 +99,11 @@ class InputFolder:
 
     def full(self, relative: str) -> str:
         """The path to open for a relative one."""
-        return f"{self.path}/{relative}"
+        return self._start + relative
+
+    @cached_property
+    def _start(self) -> str:
+        return f"{self.path}/"
 
     def glance(self, below: str = "") -> tuple[list[str], list[str]]:
         """The names of the folders in a folder, and of a few images directly in it; it is opened once."""

@@ -140,7 +140,7 @@ def _no_video(place: Found) -> Found:
     """A place, with its problem where a video lies there."""
     if place.path.rpartition(".")[2].casefold() not in VIDEOS:
         return place
-    return replace(place, problem=(VIDEO, "a video, which is not read; give frames of it"))
+    return place._replace(problem=(VIDEO, "a video, which is not read; give frames of it"))
 
 
 def _one_row_a_file(rows: pd.DataFrame, of_file: npt.NDArray[np.int64]) -> pd.DataFrame:

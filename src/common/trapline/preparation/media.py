@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from trapline.data.quarantine import MISSING, OUTSIDE
 from trapline.errors import TraplineError, UsageError
@@ -23,8 +24,7 @@ MAX_LEFT_OUT = 12  # folders before a path that may be gone
 FETCHED_AT_ONCE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """Where a named image lies: the `path` to open, what its paths have in common, and why not to open it."""
 
     path: str
@@ -119,12 +119,10 @@ class Media:
     def _as_written(self, path: str) -> Found | None:
         """A regular file that lies at `path`, as most do; a look into each folder spares one at each file."""
         folder, _, name = path.rpartition("/")
-        if UNUSUAL.search(name):
-            return None
         if folder not in self._regular:
             self._regular[folder] = self.folder.regular_files(folder)
         place, names = self._regular[folder]
-        if name not in names:
+        if name not in names or UNUSUAL.search(name):
             return None
         self.named.add(path)
         full, file = self.folder.full(path), f"{place}/{name}"

@@ -17,6 +17,7 @@ from pathlib import Path
 from trapline.data.quarantine import MISSING, UNREADABLE
 from trapline.errors import TraplineError
 from trapline.job_options import PrepareOptions
+from trapline.large_tables import collection_paused
 from trapline.preparation.archives import archive_in, is_archive, raw_place, unpack_images
 from trapline.preparation.cifar_batches import batches_in, write_class_folders
 from trapline.preparation.demo import DemoSettings, draw_demo
@@ -81,7 +82,10 @@ def raw_input(
         for number, given in enumerate(options.input):
             place = _local(given, f"{number}" if number else "", options, work, called, stack)
             own = replace(reading, table=place.table, origin=reading.origin or place.origin)
-            source = read(place.folder, rule, follow_links=options.follow_links, columns=columns, reading=own)
+            with collection_paused():
+                source = read(
+                    place.folder, rule, follow_links=options.follow_links, columns=columns, reading=own
+                )
             sources.append(replace(source, barred={**source.barred, **(place.lost or {})}))
             folders.append(InputFolder(place.folder, options.follow_links, columns))
             exact.append(place.is_exact)

@@ -6,9 +6,9 @@ from UTC stays with them where one is written.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from trapline.names import ascii_quoted
@@ -44,6 +44,8 @@ IN_NAME = re.compile(
     r"(?<!\d)(20\d\d)(?:([-_.])(\d\d)\2(\d\d)|(\d\d)(\d\d))[-_ T.]{0,3}"
     r"(\d\d)(?:([-_.:h])(\d\d)\8(\d\d)|(\d\d)(\d\d))(?!\d)"
 )
+STANDARD_LENGTH = len("2019-05-31 14:02:11")
+STANDARD_ZONE = re.compile(r"Z|[+-]\d\d:\d\d")
 MIN_AMBIGUOUS = 20  # times of 1 to 12 o'clock, and no others: then perhaps AM and PM were lost
 EXAMPLES = 3
 
@@ -61,13 +63,12 @@ class Moment(NamedTuple):
     def text(self) -> str:
         """ISO 8601 to the second, with the offset where it is known; a day alone where no more is."""
         if self.is_day:
-            return f"{self.local:%Y-%m-%d}"
-        zone = "" if self.offset is None else f"{self.local.replace(tzinfo=_zone(self.offset)):%z}"
-        return f"{self.local:%Y-%m-%dT%H:%M:%S}" + (f"{zone[:3]}:{zone[3:5]}" if zone else "")
-
-
-def _zone(minutes: int) -> timezone:
-    return timezone(timedelta(minutes=minutes)) if minutes else UTC
+            return self.local.date().isoformat()
+        text = self.local.isoformat(timespec="seconds")
+        if self.offset is None:
+            return text
+        hours, minutes = divmod(abs(self.offset), 60)
+        return f"{text}{'-' if self.offset < 0 else '+'}{hours:02d}:{minutes:02d}"
 
 
 @dataclass
@@ -78,17 +79,21 @@ class Column:
     notes: list[str] = field(default_factory=list)
 
 
-def read_times(cells: Sequence[str | None], witnesses: Sequence[Moment | None] | None = None) -> Column:
+def read_times(
+    cells: Sequence[str | None], witnesses: Callable[[], Sequence[Moment | None]] = tuple
+) -> Column:
     """Read a column of times as a whole.
 
-    `witnesses`: what the images themselves say, by which the order of day and month is told where the column
-    does not tell it. An hour of 24 is midnight at the end of its day. Cells that are no time are None.
+    `witnesses` gives what the images themselves say, by which the order of day and month is told where the
+    column does not tell it. An hour of 24 is midnight at the end of its day. Cells that are no time are None.
     """
     cells = [None if cell is None else " ".join(cell.split()) for cell in cells]
-    different = {cell: _parsed(cell) for cell in dict.fromkeys(cell for cell in cells if cell)}
+    every = dict.fromkeys(cell for cell in cells if cell)
+    found: dict[str, Moment | None] = {cell: moment for cell in every if (moment := _standard(cell))}
+    different = {cell: _parsed(cell) for cell in every if cell not in found}
     order, notes = _order_of(cells, different, witnesses)
-    found = {cell: _moment(parts, order) for cell, parts in different.items() if parts}
-    lost_halves = _have_lost_halves(list(different.values()))
+    lost_halves = _have_lost_halves([moment for moment in found.values() if moment], different.values())
+    found |= {cell: _moment(parts, order) for cell, parts in different.items() if parts}
     if lost_halves:
         found = {}
         notes.append(
@@ -114,6 +119,19 @@ def time_in_name(name: str) -> Moment | None:
 # --- one cell -----------------------------------------------------------------------------------------------
 
 
+def _standard(cell: str) -> Moment | None:
+    """The time of a cell in the form that most programs write, 2019-05-31 14:02:11; None for any other."""
+    if not (len(cell) >= STANDARD_LENGTH and cell[4] == cell[7] == "-" and cell[10] in " T"):
+        return None
+    if len(cell) > STANDARD_LENGTH and not STANDARD_ZONE.fullmatch(cell, STANDARD_LENGTH):
+        return None
+    try:
+        local = datetime.fromisoformat(cell[:STANDARD_LENGTH])
+    except ValueError:  # 24:00:00, and what is no time
+        return None
+    return Moment(local, _offset(cell[STANDARD_LENGTH:]))
+
+
 def _parsed(cell: str) -> dict[str, str] | None:
     """The parts of a time, by name; None where it is none."""
     for pattern in (YEAR_FIRST, YEAR_LAST, NAMED, COMPACT):
@@ -137,7 +155,7 @@ def _is_ambiguous(parts: dict[str, str] | None) -> bool:
 def _order_of(
     cells: Sequence[str | None],
     different: dict[str, dict[str, str] | None],
-    witnesses: Sequence[Moment | None] | None,
+    witnesses: Callable[[], Sequence[Moment | None]],
 ) -> tuple[str | None, list[str]]:
     """Whether day or month comes first where the year is last; None where that is not certain, and a note."""
     unclear = {cell: parts for cell, parts in different.items() if parts and _is_ambiguous(parts)}
@@ -154,7 +172,7 @@ def _order_of(
         return (DAY_FIRST if by_day else MONTH_FIRST), []
     if all(parts["mark"] == "." for parts in unclear.values()):  # where people write so, days come first
         return DAY_FIRST, []
-    if order := _by_witnesses(cells, unclear, witnesses):
+    if order := _by_witnesses(cells, unclear, witnesses()):
         said = "day" if order == DAY_FIRST else "month"
         return order, [f"the {said} comes first in {next(iter(unclear))!r}, as the images themselves say"]
     return None, [
@@ -166,12 +184,12 @@ def _order_of(
 def _by_witnesses(
     cells: Sequence[str | None],
     unclear: dict[str, dict[str, str]],
-    witnesses: Sequence[Moment | None] | None,
+    witnesses: Sequence[Moment | None],
 ) -> str | None:
     """The order under which more cells are of the day that their images say, if one is right for most."""
     right = {DAY_FIRST: 0, MONTH_FIRST: 0}
     seen = 0
-    for cell, witness in zip(cells, witnesses or [], strict=False):
+    for cell, witness in zip(cells, witnesses, strict=False):
         if cell not in unclear or witness is None:
             continue
         seen += 1
@@ -224,16 +242,17 @@ def _offset(zone: str | None) -> int | None:
     return (60 * hours + minutes) * (-1 if zone[0] == "-" else 1) if hours <= 14 and minutes < 60 else None
 
 
-def _have_lost_halves(parsed: Sequence[dict[str, str] | None]) -> str | None:
+def _have_lost_halves(standard: Sequence[Moment], parsed: Collection[dict[str, str] | None]) -> str | None:
     """An example where the times of a column are of 1 to 12 o'clock alone, without AM and PM; None elsewhere.
 
     Twenty times of a clock of 24 hours are all so once in a million.
     """
     clocks = [parts for parts in parsed if parts and "hour" in parts]
-    if len(clocks) < MIN_AMBIGUOUS or any("half" in parts for parts in clocks):
+    if len(clocks) + len(standard) < MIN_AMBIGUOUS or any("half" in parts for parts in clocks):
         return None
-    hours = {int(parts["hour"]) for parts in clocks}
+    hours = {moment.local.hour for moment in standard} | {int(parts["hour"]) for parts in clocks}
     if not hours <= set(range(1, 13)) or 12 not in hours or len(hours) < 4:
         return None
-    first = clocks[0]
-    return f"{first['hour']}:{first.get('minute', '00')}"
+    if standard:
+        return f"{standard[0].local:%H:%M}"
+    return f"{clocks[0]['hour']}:{clocks[0].get('minute', '00')}"

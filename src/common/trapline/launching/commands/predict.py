@@ -49,10 +49,12 @@ def main() -> None:
     """Find the model, predict, write, and say what became of the images."""
     options, runs = read()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as train.py; read when torch loads
-    with found_model(options.model, runs) as (model, name):
-        from trapline.predicting.writing import predict_and_write  # late: --help needs no torch
+    from trapline.s3_copies import local_places  # late: --help needs none of this
 
-        predict_and_write(options, model, name)
+    with local_places(options) as local, found_model(options.model, runs) as (model, name):
+        from trapline.predicting.writing import predict_and_write
+
+        predict_and_write(local, model, name)
 
 
 @contextlib.contextmanager
