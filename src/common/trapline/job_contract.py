@@ -182,9 +182,9 @@ NOT_SHIPPED = frozenset({"front", "predicting", "launching", "pipeline"})
 # Whose version can change a prepared set, a model or a report: not what copies files or shows progress.
 RUN_BY = (
     "albumentations", "h11", "jinja2", "matplotlib", "numpy", "opencv-python", "opencv-python-headless",
-    "openpyxl", "pandas", "pillow", "pyarrow", "pydantic", "safetensors", "sagemaker", "sagemaker-pytorch-training",
-    "sagemaker-training", "scikit-learn", "scipy", "simplejpeg", "starlette", "timm", "torch", "torchvision",
-    "uvicorn",
+    "openpyxl", "pandas", "pillow", "pyarrow", "pydantic", "safetensors", "sagemaker",
+    "sagemaker-pytorch-training", "sagemaker-training", "scikit-learn", "scipy", "simplejpeg", "starlette",
+    "timm", "torch", "torchvision", "uvicorn",
 )  # fmt: skip
 
 

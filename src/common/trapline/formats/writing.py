@@ -1,5 +1,7 @@
 """The formats that a command asks for, checked before and written after predicting."""
 
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +21,7 @@ WRITTEN = (
     "predictions.csv", "predictions.parquet", "megadetector.json", "timelapse.csv", "timelapse_columns.csv",
     "coco.json", "camtrap-dp", "camtrap-dp-without-time.csv", "events.csv", "effort.csv", "counts.csv",
 )  # fmt: skip
+UNFINISHED = re.compile(r"\.(.+)\.\d+\.(tmp|old)")  # what is written beside its place, until it is whole
 
 
 def format_settings(options: FormatOptions, classes: Sequence[str], task: Task) -> FormatSettings:
@@ -54,6 +57,14 @@ def _dropped(given: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
             f"--drop-classes {unknown[0]}: the model has no such class; it has {', '.join(classes[:20])}"
         )
     return tuple(own[key] for key in asked.values())
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a run that was killed left half written; nobody else may write into `folder` meanwhile."""
+    for path in folder.glob(".*"):
+        found = UNFINISHED.fullmatch(path.name)
+        if found and found[1] in WRITTEN:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write_answers(

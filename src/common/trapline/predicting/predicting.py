@@ -22,7 +22,7 @@ from trapline.console import note
 from trapline.errors import UsageError
 from trapline.formats.predictions import PredictingModel
 from trapline.formats.settings import FormatSettings
-from trapline.formats.writing import format_settings
+from trapline.formats.writing import format_settings, remove_unfinished
 from trapline.inference.predictor import load_predictor
 from trapline.job_contract import ensure_writable
 from trapline.job_options import PrepareOptions
@@ -53,6 +53,7 @@ def predicted(options: PredictOptions, model: Path, name: str) -> Iterator[tuple
     waiting = f"waiting for another process that predicts to {output}"
     with contextlib.ExitStack() as stack:
         stack.enter_context(held(state, "lock", waiting=waiting))
+        remove_unfinished(output)
         folder = stack.enter_context(opened_artefact(model))
         description = read_description(folder)
         settings = format_settings(options, description.classes, description.task)
