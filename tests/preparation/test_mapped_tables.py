@@ -445,3 +445,17 @@ def test_photographs_in_class_folders_that_their_table_names_stay_in_them(real_d
     assert "labels.csv: read for 300 images" in norway.notes
     assert cats.classes == ["cat", "dog"]
     assert set(cats.images["given"]) == {"train", "val", "test"}
+
+
+def test_in_the_labels_that_camtraptools_writes_an_empty_name_is_blank(tmp_path):
+    header = "filePath,scientificName,genus,family,order,class\n"
+    rows = "cam_a/1.jpg,Vulpes vulpes,Vulpes,,,\ncam_a/2.jpg,,,,,\ncam_b/1.jpg,,,,,\n"
+    put(tmp_path, {**PICTURES, "labels.csv": header + rows})
+    found = read(tmp_path)
+    assert found.labels == {"cam_a/1.jpg": "Vulpes vulpes", "cam_a/2.jpg": "blank", "cam_b/1.jpg": "blank"}
+    assert "by CamTrapTools, where an empty scientificName is blank" in found.notes
+
+
+def test_in_any_other_table_an_empty_label_is_none(tmp_path):
+    put(tmp_path, {**PICTURES, "labels.csv": "filePath,scientificName\ncam_a/1.jpg,fox\ncam_a/2.jpg,\n"})
+    assert read(tmp_path).labels == {"cam_a/1.jpg": "fox", "cam_a/2.jpg": None}

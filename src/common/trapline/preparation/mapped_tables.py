@@ -61,6 +61,8 @@ from trapline.tables import (
 )
 
 LAYOUT = "csv"
+BLANK = "blank"
+TRUTH = ("filePath", "scientificName", "genus", "family", "order", "class")  # of CamTrapTools' truth files
 NOT_READ = ("submission", "prediction")  # in a table's name: answers of a model, or an example of them
 FOLDERS = ("directory", "folder", "dir", "folderpath", "directorypath", "subfolder")  # beside a file's name
 MOSTLY = 0.95  # of the images must have an id of their own, where a column is called so
@@ -202,6 +204,11 @@ def _add(table: Table, folder: InputFolder, media: Media, said: _Said, needs_lab
         said.notes.append(f"{table.path.name}: names none of the images; not read")
         return
     labels = [texts(list(table.cells[name])) for name in columns]
+    if _is_truth_file(table):
+        labels = [[BLANK if cell is None else cell for cell in cells] for cells in labels]
+        said.notes.append(
+            f"{table.path.name}: a list of labels by CamTrapTools, where an empty scientificName is {BLANK}"
+        )
     _refuse_flags(table, columns, labels)
     ids = _ids(table, paths, "id" in folder.columns, said.notes)
     name = table.columns.get(DELETED)
@@ -213,6 +220,11 @@ def _add(table: Table, folder: InputFolder, media: Media, said: _Said, needs_lab
     path_column = f"{beside} and {table.columns[PATH]}" if beside else table.columns[PATH]
     said.notes += [*table.notes, told(table, path=path_column, id=table.columns.get("id") if ids else None)]
     said.notes += silent(table) if columns else []
+
+
+def _is_truth_file(table: Table) -> bool:
+    """Whether a table has just the columns that `camtraptools labels` writes, in their order."""
+    return list(table.written) == list(TRUTH)
 
 
 def _paths(table: Table) -> tuple[list[str], dict[str, str], str | None]:
