@@ -12,7 +12,7 @@ from trapline.console import ArgumentParser
 from trapline.job_options import BY_SCRIPT
 from trapline.launching import flags
 from trapline.launching.checkout import find_experiment
-from trapline.launching.commands import predict
+from trapline.launching.commands import predicting
 from trapline.launching.settings import FILE, VARIABLE, LauncherSettings
 from trapline.options import Options, add_options
 from trapline.pipeline import command_line
@@ -50,7 +50,7 @@ def sections() -> Iterator[tuple[str, str]]:
     yield "Settings", settings()
     launcher = f"`launch/NAME.py`, where NAME is an experiment; the defaults are those of `{EXPERIMENT}`."
     yield "Launchers", f"{launcher}\n\n{table(flags.parser(find_experiment(EXPERIMENT)))}"
-    yield "predict.py", table(predict.parser())
+    yield "predict.py", table(predicting.parser())
     yield "camera_trap.py", table(command_line.parser())
 
 

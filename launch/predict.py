@@ -1,7 +1,7 @@
 """Predict images with a trained model, and write the answers in the formats that other tools open."""
 
 from trapline.console import run
-from trapline.launching.commands.predict import main
+from trapline.launching.commands.predicting import main
 
 if __name__ == "__main__":
     run(main)

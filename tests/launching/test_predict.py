@@ -15,7 +15,7 @@ from tests.support.account import sign_in
 from tests.support.predicting import put_pictures
 from tests.support.predicting import small_model as small_model
 from trapline.errors import TraplineError, UsageError
-from trapline.launching.commands.predict import found_model, read
+from trapline.launching.commands.predicting import found_model, read
 
 
 @pytest.fixture

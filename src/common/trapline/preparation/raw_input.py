@@ -53,13 +53,13 @@ class Given:
 
 @contextlib.contextmanager
 def raw_input(
-    options: PrepareOptions, work: Path, read: Callable[..., Source] = read_source
+    options: PrepareOptions, work: Path, read: Callable[..., Source] | None = None
 ) -> Iterator[tuple[Source, InputFolder, bool]]:
     """List what `input` names, folders, archives, tables, S3 URIs of them, or `demo`, as local files.
 
     Gives the listing, the folder of the first input, and whether all images came as pixels, small and
     uncompressed, and are worth packing without loss. `work` is a folder for what is unfinished, `read` lists
-    a folder as `read_source` does. Messages name originals, not their copies. Raises TraplineError where it
+    a folder in the place of `read_source`. Messages name originals, not their copies. Raises TraplineError where it
     cannot be read.
     """
     called: dict[str, str] = {}  # copies, and what messages call them
@@ -83,7 +83,7 @@ def raw_input(
             place = _local(given, f"{number}" if number else "", options, work, called, stack)
             own = replace(reading, table=place.table, origin=reading.origin or place.origin)
             with collection_paused():
-                source = read(
+                source = (read or read_source)(
                     place.folder, rule, follow_links=options.follow_links, columns=columns, reading=own
                 )
             sources.append(replace(source, barred={**source.barred, **(place.lost or {})}))
