@@ -59,8 +59,8 @@ def raw_input(
 
     Gives the listing, the folder of the first input, and whether all images came as pixels, small and
     uncompressed, and are worth packing without loss. `work` is a folder for what is unfinished, `read` lists
-    a folder in the place of `read_source`. Messages name originals, not their copies. Raises TraplineError where it
-    cannot be read.
+    a folder in the place of `read_source`. Messages name originals, not their copies. Raises TraplineError
+    where it cannot be read.
     """
     called: dict[str, str] = {}  # copies, and what messages call them
     columns, rule = _columns(options), _site_rule(options, work, called)
