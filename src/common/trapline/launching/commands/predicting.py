@@ -33,7 +33,7 @@ def parser() -> ArgumentParser:
     arguments = ArgumentParser(description=__doc__, epilog=EPILOG)
     arguments.add_argument("model", metavar="MODEL", help="which model answers")
     arguments.add_argument("input", metavar="INPUT", nargs="+", help="images, however they lie")
-    add_options(arguments, PredictOptions, "options", leave_out=POSITIONAL)
+    add_options(arguments, PredictOptions, "options of predicting", leave_out=POSITIONAL)
     add_runs_argument(arguments)
     return arguments
 
