@@ -46,7 +46,9 @@ def engine():
 
 @pytest.fixture
 def place(tmp_path, engine):
-    return Place(tmp_path)
+    place = Place(tmp_path)
+    yield place
+    place.end_started()
 
 
 @pytest.fixture(scope="module")

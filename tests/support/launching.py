@@ -1,8 +1,10 @@
 """Launchers run as a user runs them, in a folder and with a temporary folder of their own."""
 
+import contextlib
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -42,6 +44,7 @@ class Place:
     folder: Path
 
     def __post_init__(self):
+        self._started = []
         self.temporary.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -69,7 +72,7 @@ class Place:
     def start(self, name, *arguments, output, **options):
         """The same without waiting; the output goes to a file, as it comes."""
         with output.open("w") as file:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.command(name, *arguments),
                 cwd=self.folder,
                 env={**self.environment, "PYTHONUNBUFFERED": "1"},
@@ -77,6 +80,17 @@ class Place:
                 stderr=subprocess.STDOUT,
                 **options,
             )
+        self._started.append(process)
+        return process
+
+    def end_started(self):
+        """End what `start` began and a test that failed has left: it would slow down all that follow."""
+        for process in self._started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)  # which takes the job with it
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(30)
+                process.kill()
 
     def leftovers(self):
         """Temporary folders and processes of jobs."""

@@ -21,7 +21,9 @@ LONG = tiny(epochs=25)  # more than a job ends while it is being killed
 
 @pytest.fixture
 def place(tmp_path):
-    return Place(tmp_path)
+    place = Place(tmp_path)
+    yield place
+    place.end_started()
 
 
 @pytest.fixture(scope="module")
