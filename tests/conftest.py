@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trapline import console
+from trapline import console, machine
 
 gc.disable()  # until all tests are collected, which makes millions of objects and no garbage
 ROOT = Path(__file__).parents[1]
@@ -55,8 +55,12 @@ def pytest_unconfigure():
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    """What tests measure of this machine is not kept for anybody else, nor does it come from there."""
+    """What tests measure of this machine is not kept for anybody else, nor does it come from there.
+
+    Among themselves they keep it though they run side by side.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine.OtherWork, "share", lambda self: 0.0)
         patch.setenv("TRAPLINE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.predictions import STRANGE_CLASSES, drawn_predictions
+from tests.support.predictions import CLASSES, STRANGE_CLASSES, drawn_predictions
 from tests.support.read_back import facts_of, read_back
 from tests.support.real_predictions import REAL
 from trapline.formats.settings import FormatSettings
@@ -131,6 +131,29 @@ def test_what_is_written_is_prepared_to_the_same_labels_sites_sequences_and_time
     usable, failed = facts_of(predictions, labels=False)
     assert found == usable
     assert aside == failed
+
+
+@pytest.mark.parametrize("classes", [CLASSES, STRANGE_CLASSES, ("site", "label", "red fox", "red")])
+def test_several_labels_come_back_whatever_the_classes_are_called(tmp_path, call_script, classes):
+    predictions = drawn_predictions(folder=tmp_path / "photos", classes=classes, multilabel=True)
+    found, aside = read_back(
+        call_script, written(CSV, predictions, tmp_path), tmp_path / "photos", "--several", "multilabel"
+    )
+    assert (found, aside) == facts_of(predictions)
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_names_that_a_spreadsheet_would_take_for_formulas_come_back(tmp_path, call_script, multilabel):
+    predictions = drawn_predictions(
+        folder=tmp_path / "photos", classes=STRANGE_CLASSES, multilabel=multilabel, gaps=False
+    )
+    for row, name in enumerate(("=1+1.jpg", "-2.jpg", "@home.jpg", "'=3.jpg", "'quoted.jpg", "+4,5.jpg")):
+        (tmp_path / "photos" / predictions.rows["file"][row]).rename(tmp_path / "photos" / name)
+        predictions.rows.loc[row, ["file", "id", "path"]] = name
+        predictions.rows.loc[row, ["site", "sequence"]] = f"={row}"
+    options = ["--several", "multilabel"] if multilabel else []
+    found, aside = read_back(call_script, written(CSV, predictions, tmp_path), tmp_path / "photos", *options)
+    assert (found, aside) == facts_of(predictions, labels=multilabel)
 
 
 @pytest.mark.parametrize("drawn", REAL)

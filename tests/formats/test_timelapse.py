@@ -122,6 +122,16 @@ def test_what_is_written_is_prepared_to_the_same_labels_sites_sequences_and_time
     assert len(aside) == len(failed | divided)
 
 
+def test_several_labels_in_a_cell_come_back(tmp_path, call_script):
+    predictions = drawn_predictions(folder=tmp_path / "photos", multilabel=True)
+    written(predictions, tmp_path)
+    found, aside = read_back(
+        call_script, tmp_path / "timelapse.csv", tmp_path / "photos",
+        "--columns", "site=Site", "--several", "multilabel",
+    )  # fmt: skip
+    assert (found, aside) == facts_of(predictions, "file")
+
+
 @pytest.mark.parametrize("drawn", REAL)
 def test_frames_of_real_cameras_come_back_with_labels_sites_and_times(
     tmp_path, real_data, call_script, drawn

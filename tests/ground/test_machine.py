@@ -13,6 +13,7 @@ from trapline.machine import cache_folder, in_kernel, kind_of_place, processor, 
 INTEL = (
     "processor : 0\nvendor_id : GenuineIntel\nmodel name : Xeon\nmodel : 207\nflags : fpu\n\nprocessor : 1\n"
 )
+SHARE = machine.OtherWork.share  # which the tests that measure speed do not have
 ARM = "processor : 0\nCPU implementer : 0x41\nCPU part : 0xd40\n"
 
 
@@ -120,3 +121,37 @@ def test_bars_are_for_terminals_and_notebooks_and_not_for_logs(nowhere, monkeypa
     assert not shows_bars()
     enter_kernel(monkeypatch)
     assert shows_bars()
+
+
+# --- other programs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("idle", "own", "seconds", "share"),
+    [
+        (0.0, 2.0, 1.0, 0.0), (0.0, 1.5, 1.0, 0.25), (2.0, 0.0, 1.0, 0.0), (1.0, 1.2, 1.0, 0.0),
+        (0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.1, 0.0),
+    ],
+    ids=["own alone", "a quarter", "idle", "rounded", "others alone", "too short"],
+)  # fmt: skip
+def test_what_others_take_is_what_is_busy_without_this_program(monkeypatch, idle, own, seconds, share):
+    clocks = {"all": 100.0, "idle": 40.0, "own": 7.0, "now": 1000.0}
+    monkeypatch.setattr(
+        machine, "_processor_seconds", lambda: (clocks["all"] - clocks["idle"], clocks["all"])
+    )
+    monkeypatch.setattr(machine.time, "process_time", lambda: clocks["own"])
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: clocks["now"])
+    others = machine.OtherWork()
+    clocks["all"] += 2.0  # of two processors in a second
+    clocks["idle"] += idle
+    clocks["own"] += own
+    clocks["now"] += seconds
+    assert SHARE(others) == pytest.approx(share)
+
+
+def test_the_systems_count_grows_and_is_at_most_all_there_is():
+    busy, every = machine._processor_seconds()
+    assert 0 < busy <= every
+    later = machine._processor_seconds()
+    assert later[0] >= busy
+    assert later[1] >= every

@@ -16,7 +16,7 @@ CARDS = ["north/DCIM/100MEDIA/IMG_1.jpg", "north/DCIM/100MEDIA/IMG_2.jpg", "sout
 def rows(tmp_path, *inputs, **more):
     """The listing of inputs, by file."""
     chosen = options(tmp_path / "out", *inputs, **more)
-    with listed(PrepareOptions.model_validate(chosen.listing_fields()), tmp_path / "work") as found:
+    with listed(PrepareOptions.model_validate(chosen.input_fields()), tmp_path / "work") as found:
         return found.rows.set_index("file"), list(found.notes)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT
 from tests.support.disk import prepared, put, read
 from tests.support.written_sets import drawn_set, write_mapped_csv
+from trapline.column_names import KNOWN
 from trapline.errors import TraplineError, UsageError
 from trapline.job_options import PrepareOptions
 from trapline.names import Kind, keys
@@ -20,7 +21,7 @@ from trapline.preparation.input_folder import InputFolder, NotInside
 from trapline.preparation.listing import Reading
 from trapline.preparation.media import Media
 from trapline.preparation.raw_input import _columns
-from trapline.tables import KNOWN
+from trapline.storage import restored
 
 USUAL = {"path": "path", "label": "label", "site": "site", "sequence": "sequence", "time": "datetime"}
 OTHER = {"path": "Datei", "label": "Tierart", "site": "Ort", "sequence": "Serie", "time": "Zeit"}
@@ -71,7 +72,9 @@ def test_a_table_that_is_given_itself_names_images_in_another_folder(tmp_path):
     assert set(read(tmp_path / "tables", reading=reading).images.index) == {r.path for r in records}
 
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=12)
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=12).filter(
+    lambda word: restored(word) == word
+)
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -141,6 +144,35 @@ def test_several_rows_and_several_columns_of_labels_give_an_image_several(tmp_pa
         "cam_a/1.jpg": {"fox", "owl"}, "cam_b/1.jpg": {"fox", "hare"}, "cam_b/2.jpg": {"owl"},
     }  # fmt: skip
     assert found.quarantined == {}
+
+
+@pytest.mark.parametrize("cells", [
+    ["fox;red deer", "owl", "red deer", ""],
+    ["fox, red deer", "owl", "red deer", "NA"],
+    ['"[""fox"", ""red deer""]"', '"[""owl""]"', '"[""red deer""]"', "[]"],
+])  # fmt: skip
+def test_a_column_of_several_labels_a_cell_is_divided_where_it_is_named(tmp_path, cells):
+    quoted = [f'"{cell}"' if "," in cell and not cell.startswith('"') else cell for cell in cells]
+    rows = [f"{path},{cell},whole" for path, cell in zip(PICTURES, quoted, strict=True)]
+    put(tmp_path, {**PICTURES, "all.csv": "\n".join(["path,seen,label", *rows])})
+    found = read(tmp_path, columns={"labels": "seen"})
+    assert list(found.labels.values()) == [{"fox", "red deer"}, {"owl"}, {"red deer"}, set()]
+    assert "seen holds any number of labels a cell, as" in found.notes
+    assert "not read, though known as labels or sites: label" in found.notes
+    assert read(tmp_path).labels == dict.fromkeys(PICTURES, "whole")
+
+
+def test_columns_of_one_and_of_several_labels_are_read_together(tmp_path):
+    rows = "cam_a/1.jpg,fox;owl,hare\ncam_a/2.jpg,owl,\ncam_b/1.jpg,,hare\ncam_b/2.jpg,fox,fox\n"
+    put(tmp_path, {**PICTURES, "all.csv": f"path,seen,first\n{rows}"})
+    found = read(tmp_path, columns={"labels": "seen", "label": "first"})
+    assert list(found.labels.values()) == [{"fox", "owl", "hare"}, {"owl"}, {"hare"}, {"fox"}]
+
+
+def test_a_column_called_labels_is_no_list_where_its_words_are_no_columns(tmp_path):
+    rows = "cam_a/1.jpg,fox,red fox,1\ncam_a/2.jpg,owl,owl,0\ncam_b/1.jpg,fox,fox,1\ncam_b/2.jpg,owl,owl,0\n"
+    put(tmp_path, {**PICTURES, "all.csv": f"path,label,labels,fox\n{rows}"})
+    assert list(read(tmp_path).labels.values()) == ["fox", "owl", "fox", "owl"]
 
 
 def test_options_name_several_columns_of_labels_and_one_of_all_else():

@@ -80,6 +80,33 @@ def test_several_counters_of_one_image_are_several_labels(tmp_path):
     assert found.quarantined == {}
 
 
+def test_choices_of_a_cell_are_labels_of_their_own(tmp_path):
+    cells = ['"fox,red deer"', "owl", "red deer", ""]
+    put(tmp_path, {**PICTURES, "all.csv": export(*rows(cells))})
+    found = read(tmp_path)
+    assert list(found.labels.values()) == [{"fox", "red deer"}, {"owl"}, {"red deer"}, set()]
+    assert "holds several labels a cell, with commas between them" in found.notes
+
+
+@pytest.mark.parametrize("cell", ['"deer, red"', '"1,5"', '",fox"'])
+def test_a_cell_that_no_multichoice_writes_is_one_label(tmp_path, cell):
+    put(tmp_path, {**PICTURES, "all.csv": export(*rows([cell, "owl", cell, "owl"]))})
+    assert list(read(tmp_path).labels.values()) == [cell.strip('"'), "owl"] * 2
+
+
+def test_choices_are_one_label_where_the_column_is_named_and_several_where_it_is_named_so(tmp_path):
+    cells = ['"deer,red"', "owl", '"deer,red"', ""]
+    put(tmp_path, {**PICTURES, "all.csv": export(*rows(cells))})
+    assert list(read(tmp_path, columns={"label": "species"}).labels.values()) == [
+        "deer,red",
+        "owl",
+        "deer,red",
+        None,
+    ]
+    several = read(tmp_path, columns={"labels": "species"}).labels
+    assert list(several.values()) == [{"deer", "red"}, {"owl"}, {"deer", "red"}, set()]
+
+
 def test_numbers_in_a_known_column_of_labels_are_labels(tmp_path):
     put(tmp_path, {**PICTURES, "all.csv": export(*rows(["7", "0", "7", ""]))})
     assert list(read(tmp_path).labels.values()) == ["7", "0", "7", None]

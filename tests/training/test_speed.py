@@ -133,6 +133,14 @@ def test_a_folder_that_cannot_be_written_costs_no_job(model, kept, capsys):
     assert "not kept for the next job" in capsys.readouterr().out
 
 
+def test_what_was_measured_beside_other_work_holds_for_that_job_alone(model, kept, monkeypatch, capsys):
+    monkeypatch.setattr(speed.OtherWork, "share", lambda self: 0.4)
+    assert choose(model).source == "measured"
+    assert "other programs took 40% of the processors while speed was measured" in capsys.readouterr().out
+    assert not kept.exists()
+    assert choose(model).source == "measured"
+
+
 def test_without_a_home_nothing_is_kept(model, monkeypatch):
     monkeypatch.setattr(speed, "cache_folder", lambda: None)
     assert [choose(model).source, choose(model).source] == ["measured", "measured"]

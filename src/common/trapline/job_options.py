@@ -10,32 +10,29 @@ from typing import Literal
 
 from trapline.augmentation import AUTO_VIEWS
 from trapline.config import DEFAULT_THRESHOLD
-from trapline.format_options import FormatOptions
+from trapline.format_options import FILE, FormatOptions
+from trapline.input_options import FOLDER, InputOptions
 from trapline.option_values import (
-    LAYOUTS,
     Cap,
     Column,
-    Duration,
     Inputs,
     Levels,
     Name,
-    Pattern,
     Place,
     Quality,
     Seed,
     Share,
     Shares,
     Views,
-    named_twice,
 )
 from trapline.options import Options, option
 
-FOLDER, MODEL, FILE = "DIR|s3://...", "DIR|model.tar.gz|s3://...", "FILE|s3://..."
+MODEL = "DIR|model.tar.gz|s3://..."
 SET = "prepared data set"
 DEMO_UNLABELED_SITES = 12
 
 
-class PrepareOptions(Options):
+class PrepareOptions(InputOptions):
     """What prepare.py can be told: where raw images lie, how they are divided and packed."""
 
     input: Inputs = option(
@@ -46,15 +43,6 @@ class PrepareOptions(Options):
         place="own",
     )
     output: Place = option(..., "gets the prepared data set", metavar=FOLDER, place="output")
-    media: Place | None = option(
-        None,
-        "where the images lie that a table or JSON names (default: beside it)",
-        metavar=FOLDER,
-        place="own",
-    )
-    layout: Literal[LAYOUTS] | None = option(  # type: ignore[valid-type]
-        None, "how the input lies (default: by what it holds)"
-    )
     columns: tuple[Column, ...] = option(
         (),
         "what a table calls its columns, as in path=filename label=species; label may come several times "
@@ -73,9 +61,6 @@ class PrepareOptions(Options):
     )
     machine_labels: bool = option(
         False, "take labels that a machine gave for true ones", metavar="true|false"
-    )
-    same_sites: bool = option(
-        False, "equal names of sites in several inputs are one site", metavar="true|false"
     )
     classes: str | None = option(
         None,
@@ -96,28 +81,6 @@ class PrepareOptions(Options):
     )
     rare: Literal["other", "remove"] = option(
         "other", "what rare classes make: one class called other, or nothing (remove)"
-    )
-    follow_links: bool = option(
-        False, "read links that lead out of the input folder, too", metavar="true|false"
-    )
-    site_csv: str | None = option(
-        None,
-        "CSV with filepath or id, site, perhaps sequence (default: none)",
-        metavar=FILE,
-        place="own",
-    )
-    site_regex: Pattern | None = option(
-        None,
-        "finds (?P<site>...) in the path, perhaps (?P<sequence>...) (default: none)",
-        metavar="REGEX",
-    )
-    sequence_gap: Duration = option(
-        60.0,
-        "images of a site with at most this time between them are a sequence, where none is given; none: "
-        "make "
-        "no sequences (default: 60s)",
-        metavar="TIME|none",
-        allow_inf_nan=False,
     )
     sequence_weights: bool = option(
         False, "an image of a sequence of n counts 1/n in training", metavar="true|false"
@@ -182,7 +145,6 @@ class PrepareOptions(Options):
         ge=1,
         le=10**9,
     )
-    processes: int | None = option(None, "default: all cores", digest=False, ge=1, le=256)
     source_name: str | None = option(
         None, "what the set names as its source (default: --input)", metavar="NAME"
     )
@@ -210,10 +172,9 @@ class PrepareOptions(Options):
     )
 
     def conflicts(self) -> Iterable[tuple[object, str]]:
-        """Two sources of sites, folds without a number, options that need another, demo sites without
-        images.
-        """
+        """Folds without a number, options that need another, demo sites without images."""
         return (
+            *super().conflicts(),
             (
                 self.fold and self.fold > (self.folds or 0),
                 f"{{fold}} {self.fold}: needs {{folds}}, of at least as many",
@@ -231,12 +192,7 @@ class PrepareOptions(Options):
                 self.rare == "remove" and self.min_images is None,
                 "{rare} remove: needs {min_images}, which says what is rare",
             ),
-            (
-                twice := [name for name in named_twice(self.columns) if name != "label"],
-                f"{{columns}}: names {' and '.join(twice)} twice; only label may stand in several columns",
-            ),
             ("demo" in self.input and len(self.input) > 1, "{input} demo: goes with no other input"),
-            (self.site_csv and self.site_regex, "{site_csv} and {site_regex}: give one of them"),
             (
                 self.demo_images < self.demo_sites,
                 f"{{demo_images}} {self.demo_images}: must be at least {{demo_sites}}",

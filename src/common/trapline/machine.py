@@ -3,11 +3,13 @@
 import os
 import platform
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 CPU_FACTS = ("vendor_id", "model name", "cpu family", "model", "stepping", "CPU part", "CPU implementer")
+MIN_SECONDS_TOLD = 0.5  # the system counts in hundredths
 # What SageMaker sets in training, processing, serving and transform containers, and local backends too.
 SAGEMAKER_VARIABLES = ("SM_MODEL_DIR", "TRAINING_JOB_NAME", "PROCESSING_JOB_NAME", "SAGEMAKER_BIND_TO_PORT")
 COLAB_VARIABLES = ("COLAB_RELEASE_TAG", "COLAB_GPU")
@@ -23,6 +25,35 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
         facts.setdefault(name.strip(), value.strip())
     found = [facts[name] for name in CPU_FACTS if name in facts] or [platform.processor()]
     return " ".join([platform.machine(), *found])
+
+
+class OtherWork:
+    """What other programs take of the processors from now on, so that a measurement knows what it is worth.
+
+    What a virtual machine's host takes counts as theirs. Child processes of this one are other programs.
+    """
+
+    def __init__(self) -> None:
+        self._busy, self._all = _processor_seconds()
+        self._own, self._began = time.process_time(), time.perf_counter()
+
+    def share(self) -> float:
+        """From 0, nothing, to 1; 0 also where too little time has passed to tell."""
+        busy, every = _processor_seconds()
+        if time.perf_counter() - self._began < MIN_SECONDS_TOLD or every <= self._all:
+            return 0.0
+        own = time.process_time() - self._own
+        return min(1.0, max(0.0, (busy - self._busy - own) / (every - self._all)))
+
+
+def _processor_seconds() -> tuple[float, float]:
+    """The seconds that all processors were busy since the machine started, and those that there were."""
+    import psutil
+
+    times = psutil.cpu_times()._asdict()
+    told = {name: seconds for name, seconds in times.items() if not name.startswith("guest")}  # are in others
+    every = sum(told.values())
+    return every - told["idle"] - told.get("iowait", 0.0), every
 
 
 def cache_folder() -> Path | None:

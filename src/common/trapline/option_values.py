@@ -16,7 +16,7 @@ LAYOUTS = (
 )  # fmt: skip
 FORMATS = ("csv", "parquet", "megadetector", "camtrap-dp", "timelapse", "coco")  # of `trapline.formats`
 # What a column of a table, or the level of a folder, may say of an image.
-MAPPED_COLUMNS = ("path", "id", "label", "site", "sequence", "time", "date", "split", "deleted")
+MAPPED_COLUMNS = ("path", "id", "label", "labels", "site", "sequence", "time", "date", "split", "deleted")
 GROUPS = ("site", "sequence", "camera", "date")  # what --group-by knows, besides columns
 NEW_DIVISION = "new"  # in the place of one that is kept
 LEVELS = ("site", "label", "sequence", "*")

@@ -16,51 +16,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from trapline.column_names import KNOWN, LABELS, known_columns, named_columns, plain_column
 from trapline.errors import TraplineError, refuse_any
 from trapline.large_tables import SharedRows
 from trapline.names import clean
 from trapline.storage import IDS, restored
 
 DELIMITERS = ",;\t|"
-# Columns that mean the same: what this project calls them, and the names that are known for them, best first.
-# Case, blanks, points, hyphens and underscores in a name do not count.
-KNOWN = {
-    "id": ("id", "imageid", "imgid", "mediaid", "photoid", "pictureid"),
-    "filepath": (
-        "filepath", "path", "filename", "file", "imagepath", "relativepath", "image", "imagename",
-        "imagefile",
-        "imagefilename", "img", "imgpath", "imgname", "imgfile", "photo", "photopath", "photoname",
-        "photofile",
-        "picture", "picturename", "fullpath", "mediapath", "imageurl", "photourl", "url", "uri",
-    ),
-    "site": (
-        "site", "siteid", "sitename", "location", "locationid", "locationname", "station", "stationid",
-        "stationname", "placename", "place", "camera", "cameraid", "cameraname", "camerasite",
-        "camerastation",
-        "cameralocation", "cameratrap", "cameratrapid", "trap", "trapid", "trapname", "trapsite",
-        "deployment",
-        "deploymentid", "deploymentname",
-    ),
-    "sequence": (
-        "sequence", "sequenceid", "seq", "seqid", "event", "eventid", "burst", "burstid", "captureevent",
-        "captureeventid", "triggerid",
-    ),
-    "split": ("split", "subset", "set", "partition"),
-    "label": (
-        "label", "class", "species", "category", "labelname", "classname", "categoryname", "speciesname",
-        "specieslabel", "scientificname", "commonname", "speciescommonname", "vernacularname", "taxon",
-        "taxonname",
-    ),
-    "time": (
-        "datetime", "timestamp", "dateandtime", "datetimeoriginal", "time", "capturetime", "imagedatetime",
-        "photodatetime", "capturedatetime", "datecaptured", "datetimecaptured", "datetimetaken", "timetaken",
-        "takenat", "capturedat", "capturedon", "eventtime",
-    ),
-    "date": ("date", "capturedate", "datetaken", "imagedate", "photodate", "eventdate"),
-}  # fmt: skip
-# Where a table has one of these columns, "class" and "species" are words of a taxonomy and no whole names.
-RANKS = ("order", "family", "genus")
-OF_RANKS = ("class", "species")
 UNICODE_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -74,6 +36,7 @@ LARGEST = 4 << 30  # bytes; a table of ten million images has a tenth of that
 csv.field_size_limit(1 << 20)  # characters of a cell, for all of the process
 SEPARATOR = re.compile(r"sep=([,;|\t])\r?\n", re.IGNORECASE)  # Excel's own first line
 COMMENT = "#"
+MARK = "'"  # before what a spreadsheet would take for a formula
 EXAMPLE = 40  # characters of a word that is shown
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # with its end
 LINE_END = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")  # as str.splitlines knows them
@@ -116,18 +79,35 @@ def read_table(
     table spares memory; None keeps all.
 
     Cells and the names of columns come as text; blanks around a column's name and its case make no other
-    column. Raises TraplineError naming the file, the line or the column, and what is wrong: an encoding that
-    is not certain, two columns of one name, a row of too many cells, an open quote, no such column.
+    column. An apostrophe that `write_table` has put before what is no formula is gone, but in columns of ids
+    and files. Raises TraplineError naming the file, the line or the column, and what is wrong: an encoding
+    that is not certain, two columns of one name, a row of too many cells, an open quote, no such column.
     """
     text, notes = read_text(path)
     header, rows, lines = _parsed(path, text, required, only)
     places = _places_of_columns(path, header, rows)
     if len(places) < len(header):
         notes.append(f"{path.name}: its column of running numbers was left out")
-    cells = pd.DataFrame({name: [row[at] for row in rows] for name, at in places.items()}, dtype=object)
-    columns = {**known_columns(list(places)), **named_columns(list(places), given or {})}
+    named = named_columns(list(places), given or {})
+    columns = {**known_columns(list(places)), **named}
+    if LABELS in named and "label" not in named:
+        columns.pop("label", None)
+    said = {name: [row[at] for row in rows] for name, at in places.items()}
+    if MARK in text:
+        said = {name: own if _is_exact(name, columns) else _restored(own) for name, own in said.items()}
+    cells = pd.DataFrame(said, dtype=object)
     _check_has(path, list(places), [name for name in required if name not in columns])
     return Table(path, cells, lines, columns, notes, {name: header[at] for name, at in places.items()})
+
+
+def _is_exact(name: str, columns: Mapping[str, str]) -> bool:
+    """Whether a column names images: their ids and files are joined and found as they are written."""
+    exact = plain_column(name) in (*KNOWN["id"], *KNOWN["filepath"])
+    return exact or name in (columns.get("id"), columns.get("filepath"))
+
+
+def _restored(cells: list[str]) -> list[str]:
+    return [restored(cell) if cell[:1] == MARK else cell for cell in cells]
 
 
 def read_rows(path: Path, required: Collection[str] = ()) -> tuple[list[str], list[list[str]]]:
@@ -162,46 +142,6 @@ def restored_table(table: pd.DataFrame, exact: Collection[str] | None = IDS) -> 
         return table
     texts = {name: table[name].map(restored) for name in map(str, table.columns) if name not in exact}
     return table.assign(**texts).rename(columns={name: restored(name) for name in texts})
-
-
-def known_columns(names: Sequence[str]) -> dict[str, str]:
-    """For each of the KNOWN columns its name among `names`: the exact one, else the first that is known.
-
-    Beside an order, family or genus any other known label goes before a class and a species.
-    """
-    plain = {plain_column(name): name for name in reversed(names)}
-    known = {**KNOWN, "label": _labels_known(plain)}
-    found = {
-        column: column if column in names else next((plain[own] for own in spellings if own in plain), None)
-        for column, spellings in known.items()
-    }
-    return {column: name for column, name in found.items() if name is not None}
-
-
-def numbered(known: str, number: int) -> str:
-    """What the first, second, ... column of a kind is called where a person names several, as of labels."""
-    return known if number == 1 else f"{known} {number}"
-
-
-def plain_column(name: str) -> str:
-    """A column's name as KNOWN has it: without case, blanks, points, hyphens and underscores."""
-    return re.sub(r"[\s_.-]+", "", name.casefold())
-
-
-def _labels_known(plain: Collection[str]) -> tuple[str, ...]:
-    if not any(rank in plain for rank in RANKS):
-        return KNOWN["label"]
-    others = (name for name in KNOWN["label"] if name not in OF_RANKS)
-    return (*others, *reversed(OF_RANKS))
-
-
-def named_columns(names: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    """For each of the `given` columns that a table has its name among `names`, whatever its case and
-    blanks.
-    """
-    plain = {clean(name).casefold(): name for name in reversed(names)}
-    found = {known: plain.get(clean(column).casefold()) for known, column in given.items()}
-    return {known: name for known, name in found.items() if name is not None}
 
 
 # --- text ---------------------------------------------------------------------------------------------------

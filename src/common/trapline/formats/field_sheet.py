@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from trapline.column_names import plain_column
 from trapline.errors import TraplineError, UsageError
 from trapline.formats.camtrap_fields import DEPLOYMENTS, REQUIRED
 from trapline.names import shown
-from trapline.tables import plain_column, read_table
+from trapline.tables import read_table
 
 EXCEL = (".xlsx", ".xlsm")
 OTHER_WORKBOOKS = (".xls", ".xlsb", ".ods", ".numbers")

@@ -62,7 +62,7 @@ def predicted(options: PredictOptions, model: Path, name: str) -> Iterator[tuple
                 "--sort-by link: the input is unpacked or fetched for this run, and goes when it ends; take "
                 "--sort-by copy"
             )
-        reading = PrepareOptions.model_validate(options.listing_fields())
+        reading = PrepareOptions.model_validate(options.input_fields())
         listing = stack.enter_context(listed(reading, _work(state)))
         for said in listing.notes:
             note(said)

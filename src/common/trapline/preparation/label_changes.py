@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from trapline.column_names import known_columns
 from trapline.errors import TraplineError
 from trapline.names import Kind, as_written, clean, fault, keys, merged, shown, told
 from trapline.preparation.label_tables import label_lists
-from trapline.tables import Table, known_columns, read_table
+from trapline.tables import Table, read_table
 
 REMOVED = -1  # in the place of a class index: images of that label are left out
 LABEL, LABELS, CLASS = "label", "labels", "class"

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from trapline.column_names import known_columns, named_columns
 from trapline.data.quarantine import (
     AMBIGUOUS_LABEL,
     CONTRADICTORY,
@@ -49,7 +50,7 @@ from trapline.preparation.listing import (
     named_rows,
     parts_named,
 )
-from trapline.tables import COMMENT, SEPARATOR, header_of, known_columns, named_columns, read_text
+from trapline.tables import COMMENT, SEPARATOR, header_of, read_text
 
 IMAGE_ID, LABEL_LIST, CAPTION_TEXT = "ImageID", "Labels", "Caption"
 OWN = {"imageid": IMAGE_ID, "labels": LABEL_LIST, "caption": CAPTION_TEXT}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from trapline.column_names import LABELS, known_columns, named_columns, plain_column
 from trapline.data.quarantine import Quarantined
 from trapline.errors import TraplineError
 from trapline.job_contract import prepare_option
@@ -40,6 +41,7 @@ from trapline.preparation.table_statements import (
     check_columns,
     check_given,
     is_table,
+    label_cells,
     label_columns,
     refuse_other_labels,
     rows_said,
@@ -50,21 +52,15 @@ from trapline.preparation.table_statements import (
     told,
     truths,
 )
-from trapline.tables import (
-    Table,
-    header_of,
-    known_columns,
-    named_columns,
-    plain_column,
-    read_table,
-    read_text,
-)
+from trapline.storage import restored
+from trapline.tables import Table, header_of, read_table, read_text
 
 LAYOUT = "csv"
 BLANK = "blank"
 TRUTH = ("filePath", "scientificName", "genus", "family", "order", "class")  # of CamTrapTools' truth files
 NOT_READ = ("submission", "prediction")  # in a table's name: answers of a model, or an example of them
 FOLDERS = ("directory", "folder", "dir", "folderpath", "directorypath", "subfolder")  # beside a file's name
+ANY_LABELS = {LABEL, LABELS}
 MOSTLY = 0.95  # of the images must have an id of their own, where a column is called so
 
 
@@ -86,9 +82,10 @@ def is_mapped_table(folder: InputFolder, reading: Reading) -> bool:
     tables_of_images = _tables_of_images(folder)
     if not reading.needs_labels:
         return bool(tables_of_images)
-    labelled = [path for path in tables_of_images if LABEL in _columns_of(path, folder)]
+    labelled = [path for path in tables_of_images if ANY_LABELS & _columns_of(path, folder).keys()]
     if not labelled:
-        return LABEL in folder.columns and bool(folder.tables()) and not reading.among_others
+        is_asked = bool(ANY_LABELS & folder.columns.keys())
+        return is_asked and bool(folder.tables()) and not reading.among_others
     classes = _class_folders(folder)
     if not classes:
         return True
@@ -203,7 +200,8 @@ def _add(table: Table, folder: InputFolder, media: Media, said: _Said, needs_lab
     if not columns and all(place.problem for place in media.find(paths, table.path.name).values()):
         said.notes.append(f"{table.path.name}: names none of the images; not read")
         return
-    labels = [texts(list(table.cells[name])) for name in columns]
+    is_asked = bool(ANY_LABELS & folder.columns.keys())
+    labels = label_cells(table, said.notes, is_asked=is_asked) if columns else []
     if _is_truth_file(table):
         labels = [[BLANK if cell is None else cell for cell in cells] for cells in labels]
         said.notes.append(
@@ -228,14 +226,16 @@ def _is_truth_file(table: Table) -> bool:
 
 
 def _paths(table: Table) -> tuple[list[str], dict[str, str], str | None]:
-    """The image of each row, its name alone by that, and the column of folders where there is one.
+    """The image of each row, another name that it may have, and the column of folders where there is one.
 
-    camtrapR and others write Directory and FileName.
+    camtrapR and others write Directory and FileName: the other name is the latter alone. An apostrophe before
+    what a spreadsheet would take for a formula is left out: the other name has it.
     """
-    names = list(table.cells[table.columns[PATH]])
+    written = list(table.cells[table.columns[PATH]])
+    names = [restored(name) for name in written]
     beside = next((name for name in table.written if plain_column(name) in FOLDERS), None)
     if beside is None or any("/" in name or "\\" in name for name in names):
-        return names, {}, None
+        return names, {name: own for name, own in zip(names, written, strict=True) if name != own}, None
     folders = [folder.strip().rstrip("/\\") for folder in texts_or_empty(list(table.cells[beside]))]
     paths = [
         f"{folder}/{name}" if folder and name.strip() else name

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from trapline.column_names import numbered
 from trapline.data.quarantine import MISSING, UNREADABLE
 from trapline.errors import TraplineError
 from trapline.job_options import PrepareOptions
@@ -27,7 +28,6 @@ from trapline.preparation.sources import read_source
 from trapline.preparation.together import named_inputs, together
 from trapline.s3 import as_file, fetch, is_s3
 from trapline.s3_copies import fetch_folder, remove_copy
-from trapline.tables import numbered
 
 DEMO = "demo"
 MAX_NAME_LENGTH = 200  # bytes; a file system takes 255, and more is added

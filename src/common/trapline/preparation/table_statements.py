@@ -5,21 +5,27 @@ in several columns. Cells such as NA say nothing.
 """
 
 import difflib
+import itertools
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from trapline.column_names import KNOWN, LABELS, named_columns, plain_column
 from trapline.data.quarantine import MISSING, Quarantined
 from trapline.errors import TraplineError, UsageError
 from trapline.job_contract import prepare_option
 from trapline.names import clean, shown
 from trapline.preparation.facts import is_nothing, rows_of
+from trapline.preparation.label_tables import label_lists
 from trapline.preparation.listed_rows import STATEMENT
 from trapline.preparation.listing import GROUP, Reading
-from trapline.tables import KNOWN, Table, named_columns, plain_column
+from trapline.storage import joined, restored
+from trapline.tables import Table
 
 TABLES = (".csv", ".tsv", ".txt")  # suffixes of what may be given itself
 LABEL, PATH, DELETED = "label", "filepath", "deleted"
+TAKEN = "class_"  # before the name of a class that another column has
+EXAMPLE = 40  # characters of a cell that is shown
 TRUE, FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
 COLUMNS_SHOWN = 20
 CLOSE = 0.5  # of two names, as difflib measures it
@@ -105,7 +111,58 @@ def together(rows: Sequence[pd.DataFrame], tables: Sequence[str]) -> pd.DataFram
 
 def label_columns(table: Table) -> list[str]:
     """The columns that hold labels: those that a person names, else the one that is known."""
-    return [name for known, name in table.columns.items() if known.partition(" ")[0] == LABEL]
+    return [name for known, name in table.columns.items() if known.partition(" ")[0] in (LABEL, LABELS)]
+
+
+def label_cells(table: Table, notes: list[str], *, is_asked: bool) -> list[Cells]:
+    """What the columns of labels say of each row; one whose cells hold several comes as several.
+
+    `is_asked`: whether a person names such columns. Else a column `labels` is divided in which each word is
+    the name of another column, as in Trapline's own predictions, and goes before the one label beside it.
+    """
+    listed = table.columns.get(LABELS)
+    own = None if is_asked else _of_own_columns(table)
+    if own is not None:
+        table.columns |= {LABELS: LABELS}
+        for known in [known for known in table.columns if known.partition(" ")[0] == LABEL]:
+            del table.columns[known]
+        notes.append(f"{table.path.name}: its column {LABELS} holds any number of labels a cell")
+        return side_by_side(own)
+    said: list[Cells] = []
+    for name in label_columns(table):
+        said += listed_labels(table, name, notes) if name == listed else [texts(list(table.cells[name]))]
+    return said
+
+
+def listed_labels(table: Table, name: str, notes: list[str]) -> list[Cells]:
+    """The labels of the column `name`, whose cells hold any number of them, as `label_lists` divides them."""
+    cells = texts_or_empty(list(table.cells[name]))
+    lists = label_lists(cells, table.path, lambda row: f"line {table.lines[row]}")
+    notes.append(f"{table.path.name}: {name} holds any number of labels a cell{_example(cells, lists)}")
+    return side_by_side(lists)
+
+
+def _of_own_columns(table: Table) -> list[tuple[str, ...]] | None:
+    """The labels of a column `labels` whose words are names of other columns; None where that is not so."""
+    if LABELS not in table.cells.columns or LABEL not in table.columns:
+        return None
+    names = [restored(name) for name in table.written.values() if name != LABELS]
+    taken = [name.removeprefix(TAKEN) for name in names if name.startswith(TAKEN)]
+    label_of = {joined([name]): name for name in (*names, *taken)}
+    lists = [cell.split() for cell in table.cells[LABELS]]
+    if not any(lists) or any(word not in label_of for word in set(itertools.chain(*lists))):
+        return None
+    return [tuple(label_of[word] for word in words) for words in lists]
+
+
+def side_by_side(lists: Sequence[Sequence[str]]) -> list[Cells]:
+    """Of lists of labels, one a row, the first of each, the second, ... as columns; None where one ends."""
+    return [list(cells) for cells in itertools.zip_longest(*lists)]
+
+
+def _example(cells: Sequence[str], lists: Sequence[tuple[str, ...]]) -> str:
+    found = next((row for row, labels in enumerate(lists) if len(labels) > 1), None)
+    return "" if found is None else f", as {cells[found][:EXAMPLE]!r}: {', '.join(lists[found])}"
 
 
 def told(table: Table, **read: str | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from trapline.column_names import known_columns, named_columns
 from trapline.data.quarantine import AMBIGUOUS_LABEL
 from trapline.errors import TraplineError
 from trapline.job_contract import prepare_option
@@ -24,7 +25,7 @@ from trapline.preparation.facts import (
 )
 from trapline.preparation.input_folder import InputFolder
 from trapline.preparation.listing import GIVEN, GROUP, UNLABELED, Source
-from trapline.tables import Table, header_of, known_columns, named_columns, read_table, read_text
+from trapline.tables import Table, header_of, read_table, read_text
 
 
 def with_tables(source: Source, folder: InputFolder) -> Source:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from trapline.column_names import LABELS, named_columns, plain_column
 from trapline.data.quarantine import Quarantined
 from trapline.errors import TraplineError
 from trapline.job_contract import prepare_option
@@ -29,8 +30,10 @@ from trapline.preparation.table_statements import (
     check_given,
     is_table,
     label_columns,
+    listed_labels,
     refuse_other_labels,
     rows_said,
+    side_by_side,
     silent,
     texts,
     texts_or_empty,
@@ -38,7 +41,7 @@ from trapline.preparation.table_statements import (
     told,
     truths,
 )
-from trapline.tables import Table, header_of, named_columns, plain_column, read_table, read_text
+from trapline.tables import Table, header_of, read_table, read_text
 
 LAYOUT = "timelapse"
 FILE, RELATIVE, DELETE_FLAG = "file", "relativepath", "deleteflag"
@@ -47,6 +50,7 @@ OWN = (DELETE_FLAG, "imagequality", "rootfolder")  # of which a table of Timelap
 NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
 ZERO = re.compile(r"[+-]?0+([.,]0+)?")
 FLAGS = ("true", "false")
+SPACED = re.compile(r"^,|,\s|\s,|,,|,$")  # no comma between two choices
 
 
 def is_timelapse(folder: InputFolder, reading: Reading) -> bool:
@@ -109,7 +113,9 @@ def _rows(
     deleted = truths(list(table.cells[flag]), flag, table) if flag else None
     named = named_columns(list(table.written), folder.columns).values()
     columns = label_columns(table) if needs_labels else []
-    labels = [_labels(table, name, name in named, notes) for name in columns]
+    labels: list[Cells] = []
+    for name in columns:
+        labels += _labels(table, name, name in named, notes)
     sites = None
     if not _has_sites(table, folder):
         table.columns.pop("site", None)
@@ -203,18 +209,35 @@ def _told_of_sites(table: Table, sites: Cells) -> list[str]:
 # --- labels -------------------------------------------------------------------------------------------------
 
 
-def _labels(table: Table, name: str, is_asked: bool, notes: list[str]) -> Cells:
-    """The label that a column gives each row: its text, or its own name where a counter or flag is set."""
+def _labels(table: Table, name: str, is_asked: bool, notes: list[str]) -> list[Cells]:
+    """The labels that a column gives each row: its text, or its own name where a counter or flag is set.
+
+    Several columns of them where its cells hold several, as those of a MultiChoice do.
+    """
+    if name == table.columns.get(LABELS):
+        return listed_labels(table, name, notes)
     cells = texts(list(table.cells[name]))
+    if not is_asked and _are_choices(cells):
+        notes.append(
+            f"{table.path.name}: {name} holds several labels a cell, with commas between them; "
+            f"{prepare_option('columns', f'label={name}')} takes each cell for one"
+        )
+        return side_by_side([() if cell is None else cell.split(",") for cell in cells])
     different = {cell for cell in cells if cell is not None}
     counts = all(NUMBER.fullmatch(cell.strip()) for cell in different)
     flags = all(cell.strip().casefold() in FLAGS for cell in different)
     if not is_asked or not different or not (counts or flags):
-        return cells
+        return [cells]
     is_set = {
         cell: not ZERO.fullmatch(cell.strip()) if counts else cell.strip().casefold() == FLAGS[0]
         for cell in different
     }
     kind, rule = ("counter", "it is not zero") if counts else ("flag", "it is true")
     notes.append(f"{table.path.name}: {name} is a {kind}: where {rule}, the label is {name!r}")
-    return [name if cell is not None and is_set[cell] else None for cell in cells]
+    return [[name if cell is not None and is_set[cell] else None for cell in cells]]
+
+
+def _are_choices(cells: Cells) -> bool:
+    """Whether cells are of a MultiChoice, which writes a comma, and no blank, between its choices."""
+    several = [cell for cell in {*cells} if cell is not None and "," in cell]
+    return bool(several) and not any(SPACED.search(cell) or NUMBER.fullmatch(cell) for cell in several)

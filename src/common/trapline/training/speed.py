@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from trapline.errors import TraplineError
 from trapline.job_contract import versions
-from trapline.machine import cache_folder, processor
+from trapline.machine import OtherWork, cache_folder, processor
 from trapline.models.build import Normalisation
 from trapline.storage import json_digest, read_json, write_json
 from trapline.training.execution import (
@@ -44,6 +44,7 @@ TOO_SLOW = 2.0  # times the best step: out
 # sets up what later ones find ready: it counts, but shuts out only what it shows to be hopeless.
 LIMITS = (2 * TOO_SLOW, TOO_SLOW, 1.25, 1.25)
 SECONDS, SHARE = 3.0, 0.02  # what measuring may take: seconds, or that share of the job where it is more
+MAX_OTHER_WORK = 0.15  # share of the processors: with more the figures are of that hour, and are not kept
 MIN_JOB_SECONDS = 30.0  # seconds: below, a better way could not win back what it costs to find
 
 
@@ -151,7 +152,7 @@ def choose_speed(
     kept = None if anew or path is None else read_speed(path, "kept")
     if kept is not None:
         return kept
-    device = ways[0].device
+    device, others = ways[0].device, OtherWork()
     # The GPU that is used and no other: a machine's many would each be set up for it.
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         result = _measured(ways, work, model, normalisation)
@@ -164,11 +165,23 @@ def choose_speed(
     )
     speed = _speed(result.best, "measured", trials)
     if path is not None and len(result.heats[0].seconds) == len(ways):  # else no time to try them all
-        try:
-            write_json(path, asdict(speed))
-        except (TraplineError, OSError) as error:
-            print(f"note: {path}: not kept for the next job ({error})", flush=True)
+        _keep(path, speed, others.share() if device.type == "cpu" else 0.0)
     return speed
+
+
+def _keep(path: Path, speed: Speed, of_others: float) -> None:
+    """Keep a choice for the next job of its kind, unless other programs had too large a share meanwhile."""
+    if of_others > MAX_OTHER_WORK:
+        print(
+            f"note: other programs took {of_others:.0%} of the processors while speed was measured: the "
+            "choice is for this job alone",
+            flush=True,
+        )
+        return
+    try:
+        write_json(path, asdict(speed))
+    except (TraplineError, OSError) as error:
+        print(f"note: {path}: not kept for the next job ({error})", flush=True)
 
 
 def _speed(way: Execution, source: Source, trials: tuple[Trial, ...] = ()) -> Speed:
