@@ -64,6 +64,7 @@ def test_a_docker_that_was_just_installed_is_seen_behind_another_that_stands_fir
     os.kill(int(done.stdout), signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_an_engine_that_answers_to_no_docker_on_path_is_not_said_to_be_down(machine):
     for script in (DOCKER / "test-engine.sh", DOCKER / "engine.sh"):
         text = script.read_text().replace("PATIENCE=60", "PATIENCE=1")
@@ -137,6 +138,7 @@ def no_base(project):
     write(project / "docker", **{"base_from_debian.sh": "echo no mirror answers; exit 1"})
 
 
+@pytest.mark.slow
 def test_with_an_engine_and_an_image_the_docker_tests_run(machine, project):
     done = ci(machine, project)
     assert done.returncode == 0, done.stderr
@@ -160,6 +162,7 @@ def test_where_the_image_cannot_be_built_the_run_fails_and_shows_why(machine, pr
     assert "-m docker" not in done.stdout
 
 
+@pytest.mark.slow
 def test_where_another_test_fails_what_runs_beside_it_is_ended(machine, project):
     write(project / "docker", **{"build.sh": f"echo $$ > {machine}/builds; exec sleep 100"})
     (project / "README.md").write_text(

@@ -27,12 +27,14 @@ def fast(small_demo, tmp_path_factory, call_script):
     return folder
 
 
+@pytest.mark.slow
 def test_the_first_layer_is_whitened_from_the_images_and_stays(fast):
     weight = tensors(fast)["whitening.weight"]
     assert torch.equal(weight[:12], -weight[12:])
     assert torch.equal(weight, tensors(fast, "last")["whitening.weight"])
 
 
+@pytest.mark.slow
 def test_the_model_serves_with_the_views_that_its_test_score_has(fast, small_demo):
     described = json.loads((fast / "model" / "model.json").read_text())
     scored = json.loads((fast / "output" / "data" / "test.json").read_text())

@@ -21,6 +21,7 @@ def random_demo(tmp_path_factory, call_script):
     return folder
 
 
+@pytest.mark.slow
 def test_the_prepared_set_holds_the_three_predictors_for_jobs_and_for_people(random_demo):
     summary = json.loads((random_demo / "summary.json").read_text())
     description = json.loads((random_demo / "dataset.json").read_text())
@@ -29,6 +30,7 @@ def test_the_prepared_set_holds_the_three_predictors_for_jobs_and_for_people(ran
     assert summary["leakage_gap_reason"] is None
 
 
+@pytest.mark.slow
 def test_a_training_on_a_random_split_says_what_it_flatters(random_demo, tmp_path, call_script):
     flags = ["--prepared", random_demo, "--output", tmp_path, *QUICK, "--epochs", "1"]
     done = call_script("train.py", *flags)

@@ -148,6 +148,7 @@ def cases(count, seed):
     return [case for case in in_turn(KINDS, seed, count) if input_of(case).target != FORMATS]
 
 
+@pytest.mark.slow
 def test_two_hundred_damaged_inputs_break_nothing(tmp_path):
     found = list(outcomes(cases(200, 1), 1, tmp_path))
     assert len(found) > 180

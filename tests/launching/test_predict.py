@@ -43,6 +43,7 @@ def test_it_writes_what_is_asked_for_and_says_what_became_of_the_images(tmp_path
     assert "predicting:" not in again.stdout
 
 
+@pytest.mark.slow
 def test_images_are_copied_into_folders_by_class_and_stay_where_they_are(tmp_path, small_model, photos):
     done = predict(small_model, photos, "--output", "out", "--sort", "by-class", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

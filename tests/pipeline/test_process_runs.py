@@ -127,6 +127,7 @@ def test_a_finished_run_is_not_run_again_but_where_a_parameter_has_changed(finis
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_that_is_continued_without_a_change_runs_no_step_again_and_is_not_ended_early(place):
     assert place.pipeline(*run_words(place.data(), "same")).returncode == 0
     again = place.pipeline("run", "--resume", "runs/same")
@@ -185,6 +186,7 @@ def test_a_failing_step_ends_the_run_in_its_own_words_and_a_resumed_run_goes_on_
     assert len(place.result("bad")["answers"]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("orders", "message"),
     [
@@ -203,6 +205,7 @@ def test_a_transform_that_fails_says_why_and_leaves_no_server(place, orders, mes
     assert place.leftovers() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "said"),
     [("train1", "train1 is running"), pytest.param("serve", "serve is asked", marks=pytest.mark.slow)],

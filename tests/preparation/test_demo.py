@@ -191,6 +191,7 @@ def test_night_frames_are_grey(thumbnails: Thumbnails) -> None:
     assert 0.2 < (colour < 2).mean() < 0.7
 
 
+@pytest.mark.slow
 def test_a_classifier_does_clearly_worse_at_sites_it_has_not_seen(thumbnails: Thumbnails) -> None:
     pictures, table = thumbnails
     model = ExtraTreesClassifier(60, random_state=0)

@@ -50,7 +50,7 @@ def with_images(divided):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_no_known_camera_ever_moves_while_a_set_grows(data):
     sites = [f"Camera {number}" for number in range(data.draw(st.integers(4, 10)))]
     known, moved_to = None, {}
@@ -88,7 +88,7 @@ def test_no_known_camera_ever_moves_while_a_set_grows(data):
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_no_group_is_on_two_sides_and_every_row_is_in_a_part_or_in_quarantine_once(data):
     row = st.tuples(
         st.sampled_from("abcdefgh"), st.integers(0, 1), st.one_of(st.none(), st.sampled_from("pqr")),

@@ -82,6 +82,7 @@ def measured(table, packed, seed=0):
 # --- where cameras differ, and where they do not ------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_on_the_demo_the_camera_and_the_look_of_its_images_gain_much_on_a_random_split_and_it_is_said(drawn):
     gap, reason = measured(*drawn)
     assert reason is None

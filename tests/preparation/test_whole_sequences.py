@@ -67,7 +67,7 @@ def codes(values):
     return pd.factorize(values)[0]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(tables(), st.integers(0, 3), st.booleans())
 def test_at_random_no_sequence_and_no_copies_are_in_two_parts(images, seed, several):
     if several:
@@ -80,7 +80,7 @@ def test_at_random_no_sequence_and_no_copies_are_in_two_parts(images, seed, seve
         assert all_whole(found, codes(found["sha256"]), found["part"])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(st.data(), st.integers(0, 3), st.booleans())
 def test_by_site_no_sequence_and_no_site_is_in_two_parts(data, seed, several):
     images = rows_of(data.draw, [*"abcdefghijkl"], data.draw(st.sampled_from([2, 10, 60])))
@@ -110,7 +110,7 @@ def test_by_site_the_order_of_the_rows_changes_nothing(data, random):
     assert notes == same
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(tables(), st.data())
 def test_val_is_drawn_from_train_in_whole_sequences(images, data):
     own = st.lists(st.sampled_from(["train", "test"]), min_size=len(images), max_size=len(images))
@@ -125,7 +125,7 @@ def test_val_is_drawn_from_train_in_whole_sequences(images, data):
         assert all_whole(trained, sequences_of(trained, sequence_scope(images)), trained["part"])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=25)
 @given(tables(), st.booleans(), st.sampled_from(["global", "by_site"]), st.integers(2, 4))
 def test_no_sequence_is_in_two_folds(tmp_path_factory, images, by_site, scope, folds):
     if by_site:

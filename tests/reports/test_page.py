@@ -86,7 +86,22 @@ def page(tmp_path):
     return write
 
 
-def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(page):
+@pytest.fixture(autouse=True)
+def without_pictures(request, monkeypatch):
+    """Drawing takes most of a page's time; a test that wants its figures takes `with_pictures`."""
+    if "with_pictures" in request.fixturenames:
+        return
+    for name in ("class", "confusion", "reliability", "site"):
+        monkeypatch.setattr(collection, f"{name}_figure", lambda *_: b"png")
+    monkeypatch.setattr(collection, "curves_png", lambda *_, **__: b"png")
+
+
+@pytest.fixture
+def with_pictures():
+    """The page of the test has its figures."""
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(page, with_pictures):
     text = page()
     sources = re.findall(r'(?:src|href|url)\s*[=(]\s*"?([^")\s>]{0,30})', text)
     assert len(sources) >= 6
@@ -143,16 +158,8 @@ def test_a_strict_policy_comes_before_all_that_it_rules_and_fits_the_style(page)
     assert place < min(kinds.index("style"), kinds.index("title"), kinds.index("img"))
 
 
-@pytest.fixture
-def without_pictures(monkeypatch):
-    """Drawing takes most of a page's time."""
-    for name in ("class", "confusion", "reliability", "site"):
-        monkeypatch.setattr(collection, f"{name}_figure", lambda *_: b"png")
-    monkeypatch.setattr(collection, "curves_png", lambda *_, **__: b"png")
-
-
 @pytest.mark.parametrize("text", HOSTILE)
-def test_no_text_of_strangers_becomes_an_element_or_an_attribute(page, without_pictures, text):
+def test_no_text_of_strangers_becomes_an_element_or_an_attribute(page, text):
     one, report = (0.9, 0.02, 0.02, 0.02, 0.02, 0.02), evaluation()
     report["phases"]["phase1"] = {**PHASE, "training_job": text, "architecture": text}
     report["champion"] = {**report["champion"], "training_job": text, "reason": text}
@@ -229,7 +236,7 @@ def with_sequences(chosen=True, **changes):
     return named | {"pooling": {"chosen": chosen, "reason": "log loss -0.0400: better beyond chance"}}
 
 
-def test_the_numbers_by_sequence_stand_beside_their_intervals_with_what_pooling_helps(page, without_pictures):
+def test_the_numbers_by_sequence_stand_beside_their_intervals_with_what_pooling_helps(page):
     named = with_sequences()
     text, test = page(evaluation=named), named["test"]["by_sequence"]
     found = test["intervals"]["log_loss"]
@@ -241,7 +248,7 @@ def test_the_numbers_by_sequence_stand_beside_their_intervals_with_what_pooling_
     assert "Predictions are not pooled over sequences" in page(evaluation=with_sequences(chosen=False))
 
 
-def test_without_a_test_part_the_numbers_by_sequence_are_those_of_validation(page, without_pictures):
+def test_without_a_test_part_the_numbers_by_sequence_are_those_of_validation(page):
     text = page(evaluation=with_sequences(test_part=False), mistakes=None, submission=None)
     assert "<td>sequences of two images or more</td>\n<td>100</td><td></td></tr>" in text
 
@@ -258,7 +265,7 @@ def test_without_sequences_the_reason_stands_alone_and_before_it_was_kept_nothin
     assert "By sequence" not in page()
 
 
-def test_what_was_pooled_of_the_answers_is_said_beside_them(page, without_pictures):
+def test_what_was_pooled_of_the_answers_is_said_beside_them(page):
     assert "<p>Pooled over sequences: 5 inputs.</p>" in page(pooled="pooled over sequences: 5 inputs")
 
 
@@ -324,13 +331,13 @@ def test_a_predictor_that_was_left_out_stands_there_with_the_reason(page):
     assert "What a random split would flatter" not in page()
 
 
-def test_without_inputs_histories_and_errors_there_is_still_a_page(page):
+def test_without_inputs_histories_and_errors_there_is_still_a_page(page, with_pictures):
     text = page(answers=[], histories=[], mistakes=mistakes(), quarantine=[], notes=[])
     assert "No test image was classified wrongly." in text
     assert "0 inputs" in text
 
 
-def test_names_that_no_font_has_are_explained_once_with_their_rows(page):
+def test_names_that_no_font_has_are_explained_once_with_their_rows(page, with_pictures):
     assert "Figures number some names" not in page()
     named = evaluation()
     foxes = ["cat", "\ue001", "dog", "hog", "elk", "owl"]

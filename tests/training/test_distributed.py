@@ -103,6 +103,7 @@ def test_alone_everything_is_returned_as_it_is(capsys):
     assert capsys.readouterr().out == "heard\n"
 
 
+@pytest.mark.slow
 def test_ranks_that_do_not_meet_end_with_the_address(monkeypatch):
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]  # free again after the block

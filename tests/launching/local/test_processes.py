@@ -38,6 +38,7 @@ def finished(tmp_path_factory, small_demo):
     return place, done, only_run(place.folder)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_the_artefact_and_the_record(finished, tmp_path):
     _, done, run = finished
     _, description = load_model(unpacked(run, tmp_path / "model"))
@@ -48,6 +49,7 @@ def test_a_run_leaves_the_artefact_and_the_record(finished, tmp_path):
     assert f"results: runs/{run.name}/" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_leaves_nothing_else(finished):
     place, _, run = finished
     assert place.leftovers() == []
@@ -57,6 +59,7 @@ def test_a_run_leaves_nothing_else(finished):
     assert {path.name for path in (place.folder / "runs").iterdir()} == {run.name}
 
 
+@pytest.mark.slow
 def test_what_the_regexes_read_from_the_log_is_the_csv_value_for_value(finished):
     _, done, run = finished
     history = rows(run / "metrics.csv")
@@ -68,6 +71,7 @@ def test_what_the_regexes_read_from_the_log_is_the_csv_value_for_value(finished)
     assert len(history) == EPOCHS
 
 
+@pytest.mark.slow
 def test_the_terminal_shows_how_far_the_job_is(finished):
     _, done, _ = finished
     assert f"progress: epoch 1 of {EPOCHS}, log loss" in done.stdout
