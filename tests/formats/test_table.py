@@ -68,10 +68,10 @@ def test_a_confidence_below_the_threshold_is_marked_for_review_however_low_that_
 
 
 def test_classes_that_are_called_as_a_column_have_a_column_of_their_own(tmp_path):
-    classes = ("site", "path", "label", "fox")
+    classes = ("site", "path", "label", "class_label", "fox")
     predictions = drawn_predictions(classes=classes)
     names = rows_of(written(CSV, predictions, tmp_path))[0]
-    assert names[6:10] == ["class_site", "class_path", "class_label", "fox"]
+    assert names[6:11] == ["class_site", "class_path", "class_class_label", "class_label", "fox"]
     assert len(set(names)) == len(names)
     table = pq.read_table(written(PARQUET, predictions, tmp_path))
     assert table.column_names == names
@@ -133,7 +133,7 @@ def test_what_is_written_is_prepared_to_the_same_labels_sites_sequences_and_time
     assert aside == failed
 
 
-@pytest.mark.parametrize("classes", [CLASSES, STRANGE_CLASSES, ("site", "label", "red fox", "red")])
+@pytest.mark.parametrize("classes", [CLASSES, STRANGE_CLASSES, ("site", "label", "red fox", "class_label")])
 def test_several_labels_come_back_whatever_the_classes_are_called(tmp_path, call_script, classes):
     predictions = drawn_predictions(folder=tmp_path / "photos", classes=classes, multilabel=True)
     found, aside = read_back(

@@ -9,14 +9,14 @@ from moto import mock_aws
 
 from tests.support.account import BUCKET, furnish, sign_in
 from tests.support.pipeline_runs import PipelinePlace, run_words
-from trapline.errors import TraplineError
+from trapline.errors import TraplineError, UsageError
 from trapline.launching.checking.pipeline_definition import check_definition
 from trapline.launching.given_options import FILE_OPTIONS
 from trapline.pipeline.account import _given
 from trapline.pipeline.command_line import read_command
 from trapline.pipeline.definition import definition_text, make_pipeline
 from trapline.pipeline.design import settled
-from trapline.pipeline.starting import check_places, read_from_outside
+from trapline.pipeline.starting import check_places, read_from_outside, require_same_names
 
 pytest.importorskip("sagemaker")
 
@@ -116,6 +116,27 @@ def test_a_start_looks_for_what_they_name(monkeypatch, name):
         furnish()
         with pytest.raises(TraplineError, match=f"--prepare {name} {missing}: {said}"):
             check_places(boto3.Session(), {"InputData": "demo", PARAMETERS[name]: missing})
+
+
+@pytest.mark.parametrize(("name", "given", "said"), [
+    ("SiteCsv", "s3://b/other.csv", "has its job look for a file called sites.csv"),
+    ("Classes", "s3://b/classes.tsv", "a file called classes.csv"),
+    ("Division", "s3://b/sets/division.csv", "look for a folder"),
+])  # fmt: skip
+def test_a_start_refuses_a_file_that_its_job_would_look_for_by_another_name(name, given, said):
+    stored = {parameter: IN_S3[option] for option, parameter in PARAMETERS.items()}
+    with pytest.raises(UsageError, match=rf"{given}: .*{said}; give one, or `upsert` with this first"):
+        require_same_names(stored | {name: given}, stored)
+
+
+def test_a_start_takes_other_places_of_the_same_names():
+    stored = {parameter: IN_S3[option] for option, parameter in PARAMETERS.items()}
+    moved = {name: uri.replace(f"s3://{BUCKET}", "s3://b/later") for name, uri in stored.items()}
+    require_same_names(moved | {"Division": "s3://b/v9/"}, stored)
+    require_same_names({"SiteCsv": "s3://b/x.csv"}, {"SiteCsv": None})
+    assert [FILE_OPTIONS[option].file_name(moved[name]) for option, name in PARAMETERS.items()] == [
+        FILE_OPTIONS[option].file_name(uri) for option, uri in IN_S3.items()
+    ]
 
 
 @pytest.mark.slow

@@ -202,8 +202,19 @@ def write_test_labels(
 
 
 def probability_columns(classes: Sequence[str], fixed: Sequence[str]) -> list[str]:
-    """Names of the probability columns: the classes, with `class_` before one that a `fixed` column has."""
-    return [f"class_{name}" if name in fixed else name for name in classes]
+    """Names of the probability columns: the classes, with `class_` before one that a `fixed` column has.
+
+    As often as makes it the name of no other column.
+    """
+    taken, names = {*fixed, *classes}, []
+    for name in classes:
+        own = name
+        if name in fixed:
+            while own in taken:
+                own = f"class_{own}"
+            taken.add(own)
+        names.append(own)
+    return names
 
 
 def number(value: float) -> str:

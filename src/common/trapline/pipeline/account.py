@@ -40,6 +40,7 @@ from trapline.pipeline.starting import (
     ensure_record,
     find_schedule,
     put_schedule,
+    require_same_names,
     shown,
     with_image,
     with_places,
@@ -195,6 +196,7 @@ def _checked_start(command: Command, client: Client) -> tuple[str, dict[str, Val
     values = with_image(client.session, described, values, str(known[IMAGE]), scheduled=scheduled)
     values = with_places(values, known)
     known |= values
+    require_same_names(known, declared)
     require_sound_start(name, text, known, region)
     if not scheduled and DATA_VERSION not in values:  # with one, a start asks S3 nothing
         check_places(client.session, known)

@@ -100,6 +100,28 @@ def with_places(values: Mapping[str, Value], known: Mapping[str, Value]) -> dict
     return {**values, **{name: uri for name, uri in meant.items() if uri != known[name]}}
 
 
+def require_same_names(known: Mapping[str, Value], stored: Mapping[str, Value | None]) -> None:
+    """Raise UsageError where a value names a file of another name than the definition: its job would miss it.
+
+    `known`: the values of a start. `stored`: the defaults of the pipeline in the account.
+    """
+    for name, option in FILE_PARAMETERS.items():
+        value, default = str(known.get(name) or ""), str(stored.get(name) or "")
+        if value == default or not (is_s3(value) and is_s3(default)):
+            continue
+        expected = option.file_name(default)
+        refuse_any(
+            [
+                (
+                    option.file_name(value) != expected,
+                    f"{option.flag} {value}: the pipeline in the account has its job look for "
+                    f"{f'a file called {expected}' if expected else 'a folder'}; give one, or `upsert` with "
+                    "this first",
+                )
+            ]
+        )
+
+
 def check_places(session: Any, known: Mapping[str, Value]) -> None:
     """Raise TraplineError where something is missing that an execution with these values would read.
 

@@ -6,7 +6,7 @@ in several columns. Cells such as NA say nothing.
 
 import difflib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -146,13 +146,21 @@ def _of_own_columns(table: Table) -> list[tuple[str, ...]] | None:
     """The labels of a column `labels` whose words are names of other columns; None where that is not so."""
     if LABELS not in table.cells.columns or LABEL not in table.columns:
         return None
-    names = [restored(name) for name in table.written.values() if name != LABELS]
-    taken = [name.removeprefix(TAKEN) for name in names if name.startswith(TAKEN)]
-    label_of = {joined([name]): name for name in (*names, *taken)}
+    label_of = {}
+    for name in map(restored, table.written.values()):
+        label_of |= {joined([own]): own for own in _without_prefixes(name)}
     lists = [cell.split() for cell in table.cells[LABELS]]
     if not any(lists) or any(word not in label_of for word in set(itertools.chain(*lists))):
         return None
     return [tuple(label_of[word] for word in words) for words in lists]
+
+
+def _without_prefixes(name: str) -> Iterator[str]:
+    """What the class may be called that has the column `name`."""
+    yield name
+    while name.startswith(TAKEN):
+        name = name.removeprefix(TAKEN)
+        yield name
 
 
 def side_by_side(lists: Sequence[Sequence[str]]) -> list[Cells]:
