@@ -256,3 +256,10 @@ def test_a_run_that_aws_does_not_have_is_listed(aws, call, two_runs):
     code, lines, _ = call("good", "gone", "--runs", two_runs)
     assert code == 0
     assert "AWS finds no such thing" in lines[-1]
+
+
+@pytest.mark.parametrize(("column", "said"), [("test_acc", True), ("test_loss", True), ("log_loss", False)])
+def test_who_ranks_by_the_test_part_is_told_that_it_is_a_choice(call, two_runs, column, said):
+    code, lines, _ = call("--runs", two_runs, "--sort", column)
+    assert code == 0
+    assert any(line.startswith(f"sorted by {column}: whoever takes the first") for line in lines) is said

@@ -78,12 +78,16 @@ def main() -> None:
         if flags.csv:
             write_csv(results, flags.csv)
     notes = [f"{result.run}: {note}" for result in results for note in result.notes]
+    if flags.sort.startswith("test_") and len(results) > 1:
+        notes.append(
+            f"sorted by {flags.sort}: whoever takes the first of these chooses with the test part, and its "
+            "number promises too much; choose by log_loss, and look at test once"
+        )
     lines = sorted({result.line for result in results if result.line})
     if len(lines) > 1:
         notes.append(
             f"not comparable across divisions ({', '.join(lines)}): a camera that tests one run may have "
-            "trained "
-            "another; compare the runs of one line alone"
+            "trained another; compare the runs of one line alone"
         )
     for line in [*notes, *(f"not compared: {problem}" for problem in problems)]:
         print(line)
