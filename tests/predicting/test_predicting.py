@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from trapline.inference.answers import predict
 from trapline.inference.predictor import load_predictor
 from trapline.predicting import predicting, streaming
 from trapline.predicting.predicting import predicted
+from trapline.predicting.writing import predict_and_write
 
 NAMES = [f"cam{number // 5}/IMG_{number:03d}.jpg" for number in range(13)]
 
@@ -104,6 +106,48 @@ def test_nothing_is_predicted_twice_and_only_what_changed_anew(tmp_path, small_m
     after, _ = answers(small_model, chosen)
     assert 0 < len(decoded) <= 4
     np.testing.assert_allclose(after["given"][NAMES[-1]], before["given"][NAMES[0]], atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("card.zip", "zip"), ("card.txz", "xztar"), ("card.tar", "tar")])
+def test_what_was_unpacked_again_is_known_by_its_bytes(tmp_path, small_model, monkeypatch, name, kind):
+    pictures = {f"{number}.bmp": np.full((24, 24, 3), 10 * number, dtype=np.uint8) for number in range(6)}
+
+    def pack():
+        shutil.rmtree(tmp_path / "card", ignore_errors=True)
+        (tmp_path / "card").mkdir()
+        for file, pixels in pictures.items():
+            cv2.imwrite(str(tmp_path / "card" / file), pixels)
+        made = shutil.make_archive(str(tmp_path / "made"), kind, tmp_path / "card")
+        shutil.move(made, tmp_path / name)
+
+    pack()
+    chosen = options(tmp_path / "out", tmp_path / name)
+    before, _ = answers(small_model, chosen)
+    decoded = counted(monkeypatch)
+    pack()
+    answers(small_model, chosen)
+    assert decoded == []
+    pictures["5.bmp"] = pictures["0.bmp"]  # another picture of the same size in bytes
+    pack()
+    after, _ = answers(small_model, chosen)
+    assert len(decoded) == 2  # of the last shard
+    np.testing.assert_allclose(after["given"]["5.bmp"], before["given"]["0.bmp"], atol=1e-5)
+
+
+def test_files_of_an_earlier_run_are_named_where_they_are_not_written_anew(
+    tmp_path, small_model, photos, capsys
+):
+    for formats, said in (
+        (("csv", "coco"), ""),
+        (("parquet",), "predictions.csv, coco.json"),
+        (("csv",), None),
+    ):
+        predict_and_write(options(tmp_path / "out", photos, formats=formats), small_model, "small")
+        notes = [line for line in capsys.readouterr().out.splitlines() if "of an earlier run" in line]
+        if said == "":
+            assert notes == []
+        else:
+            assert notes[0].endswith(f"not written anew: {said or 'predictions.parquet, coco.json'}")
 
 
 def test_a_shard_that_is_damaged_on_disk_is_made_again(tmp_path, small_model, photos, monkeypatch):

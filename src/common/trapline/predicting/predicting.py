@@ -32,7 +32,7 @@ from trapline.predicting.inputs import Listing, listed
 from trapline.predicting.options import PredictOptions
 from trapline.predicting.shards import Shards, mapped_array
 from trapline.predicting.streaming import SHARD, Pass, planned, run_pass
-from trapline.storage import file_digest, held, json_digest, read_json, write_json
+from trapline.storage import file_digest, held, is_archive, json_digest, read_json, write_json
 from trapline.training.speed import Speed, read_speed
 from trapline.workers import available_cores
 
@@ -69,10 +69,7 @@ def predicted(options: PredictOptions, model: Path, name: str) -> Iterator[tuple
         views = _views(options, description)
         identity = _identity(folder, options, views)
         shards = Shards(state, len(description.classes))
-        created, is_same = _begun(state, identity)
-        if not is_same:
-            shards.clear()
-            (state / SPEED).unlink(missing_ok=True)
+        created = _begun(state, identity, shards)
         todo = planned(listing.rows, json_digest(identity), shards, _are_copies(options))
         _predict(options, folder, views, listing, todo, shards, state)
         shards.keep_only(todo.shards)
@@ -112,25 +109,28 @@ def _identity(folder: Path, options: PredictOptions, views: tuple[str, ...]) -> 
     }
 
 
-def _begun(state: Path, identity: Mapping[str, Any]) -> tuple[datetime, bool]:
-    """When this run began, and whether an earlier start of it has: by the same model, in the same way."""
+def _begun(state: Path, identity: Mapping[str, Any], shards: Shards) -> datetime:
+    """When this run began: when an earlier start of it has, by the same model, in the same way, else now.
+
+    What was kept of another run goes.
+    """
     path = state / RUN
     if path.is_file():
         record = read_json(path)
         if isinstance(record, dict) and record.get("identity") == identity:
-            return datetime.fromisoformat(record["created"]), True
+            return datetime.fromisoformat(record["created"])
         note("the folder holds answers of another model, or made in another way: all is predicted anew")
+    shards.clear()
+    (state / SPEED).unlink(missing_ok=True)
     created = datetime.now(UTC).replace(microsecond=0)
     write_json(path, {"identity": identity, "created": created.isoformat()})
-    return created, False
+    return created
 
 
 def _are_copies(options: PredictOptions) -> bool:
     """Whether files of the input are made anew each time: unpacked from archives, or fetched."""
     places = (*options.input, *([options.media] if options.media else []))
-    return not all(Path(place).is_dir() or Path(place).is_file() for place in places) or any(
-        place.lower().endswith((".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz")) for place in places
-    )
+    return not all(Path(place).exists() for place in places) or any(map(is_archive, places))
 
 
 def _predict(

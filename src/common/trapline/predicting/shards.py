@@ -126,7 +126,7 @@ class Shards:
         """Remove all shards: they are another model's, or made in another way."""
         shutil.rmtree(self._folder / FOLDER, ignore_errors=True)
         (self._folder / JOURNAL).unlink(missing_ok=True)
-        (self._folder / FOLDER).mkdir(parents=True)
+        (self._folder / FOLDER).mkdir(parents=True, exist_ok=True)
         self._written = {}
 
 

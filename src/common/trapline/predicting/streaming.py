@@ -5,6 +5,7 @@ ends with the same numbers as one that was not.
 """
 
 import contextlib
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from trapline.machine import shows_bars
 from trapline.predicting.shards import FACTS, ImageFacts, Shard, Shards
 from trapline.preparation.packed_file import Decoded, Unusable, decode_file, unusable
 from trapline.scoring.predictions import finite_rows
-from trapline.storage import json_digest
+from trapline.storage import file_digest, json_digest
 from trapline.workers import Limits, Lost, mapped
 
 SHARD = 256  # images
@@ -46,8 +47,8 @@ class Pass:
 def planned(rows: pd.DataFrame, identity: str, shards: Shards, copies: bool) -> Pass:
     """What is to be done for `rows` (file, path, reason) by the model and settings that `identity` names.
 
-    A file counts as the same while size and time of change are; `copies`: of what is unpacked or fetched anew
-    each time, size alone.
+    A file counts as the same while size and time of change are; `copies`: what is unpacked or fetched anew
+    each time while its bytes are.
     """
     states = [
         [file, reason or _state(path, copies)]
@@ -60,9 +61,11 @@ def planned(rows: pd.DataFrame, identity: str, shards: Shards, copies: bool) -> 
 def _state(path: str, is_copy: bool) -> str:
     try:
         status = Path(path).stat()
+        if is_copy and stat.S_ISREG(status.st_mode):
+            return file_digest(Path(path))
     except (OSError, ValueError):
         return "none"
-    return f"{status.st_size}" if is_copy else f"{status.st_size} {status.st_mtime_ns}"
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def run_pass(rows: pd.DataFrame, todo: Pass, predictor: Predictor, shards: Shards, processes: int) -> None:

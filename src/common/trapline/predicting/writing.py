@@ -8,7 +8,7 @@ import numpy as np
 from trapline.console import note, table
 from trapline.formats.predictions import FAILED, OK, Predictions
 from trapline.formats.sorting import sort_images
-from trapline.formats.writing import write_answers
+from trapline.formats.writing import WRITTEN, write_answers
 from trapline.predicting.options import PredictOptions
 from trapline.predicting.predicting import predicted
 
@@ -24,7 +24,10 @@ def predict_and_write(options: PredictOptions, model: Path, name: str) -> None:
     with predicted(options, model, name) as (found, settings):
         for said in found.notes:
             note(said)
-        written = write_answers(found.predictions, Path(options.output), options, settings)
+        output = Path(options.output)
+        written = write_answers(found.predictions, output, options, settings)
+        if earlier := _of_earlier_runs(output, written):
+            note(f"{output} holds files of an earlier run, not written anew: {', '.join(earlier)}")
         if options.sort is not None:
             placed = sort_images(
                 found.predictions,
@@ -37,6 +40,12 @@ def predict_and_write(options: PredictOptions, model: Path, name: str) -> None:
                 note(said)
             written.append(Path(options.sort))
         _say(found.predictions, found.pooled, written)
+
+
+def _of_earlier_runs(output: Path, written: list[Path]) -> list[str]:
+    """What may be written into the folder, is there, and was not written by this run."""
+    new = {path for file in written for path in (file, *file.parents)}
+    return [name for name in WRITTEN if (output / name).exists() and output / name not in new]
 
 
 def _say(predictions: Predictions, pooled: int, written: list[Path]) -> None:
