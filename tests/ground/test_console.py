@@ -86,6 +86,11 @@ def test_a_plain_line_ends_with_the_status_and_it_is_asked_for_then_alone(capsys
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize(("value", "shown"), [(251.7, "252"), (10.0, "10"), (3.44, "3.4"), (0.0512, "0.051")])
+def test_a_slow_rate_is_not_shown_as_none(value, shown):
+    assert console._rate(value) == shown
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -221,8 +221,13 @@ def progress(
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            shown = f"{description}: {done} of {total} {unit}, {done / (now - started):.0f}/s"
+            shown = f"{description}: {done} of {total} {unit}, {_rate(done / (now - started))}/s"
             print(printable(", ".join(filter(None, (shown, status())))), flush=True)
+
+
+def _rate(value: float) -> str:
+    """A rate with as many digits as tell it from another: 250, 3.4, 0.05."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _bar_class() -> Any:
