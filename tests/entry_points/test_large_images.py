@@ -11,6 +11,8 @@ from trapline.inference.limits import settings_from
 from trapline.job_contract import MAX_FILE_BYTES, PAYLOAD_MB
 from trapline.reports.answer_tables import read_answers, read_index
 
+pytestmark = pytest.mark.slow
+
 LARGE, LARGEST = MAX_FILE_BYTES + 1, MAX_FILE_BYTES
 CODE = "payload_too_large"
 

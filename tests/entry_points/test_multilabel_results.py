@@ -23,6 +23,8 @@ from trapline.inference.predictor import load_predictor
 from trapline.job_options import EvaluateOptions
 from trapline.models.artefact import opened_artefact, read_description
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def mosaics(tmp_path_factory, call_script):

@@ -95,6 +95,7 @@ def quarantined(folder):
     return dict(zip(rows["id"], rows["reason"], strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "flags"), [("raw", SITES), ("tables", [])], ids=["class folders", "tables"]
 )
@@ -227,6 +228,7 @@ def test_wrong_places_end_with_one_line(
     assert not (tmp_path / "s3:").exists()
 
 
+@pytest.mark.slow
 def test_a_set_prepared_into_s3_is_the_same_as_in_a_folder(store, call_script, tmp_path):
     for output in (tmp_path / "here", f"s3://{BUCKET}/prepared-there"):
         done = call_script("prepare.py", "--input", RAW, "--output", output, *SITES, "--short-side", "32")

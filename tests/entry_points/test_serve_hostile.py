@@ -21,6 +21,8 @@ from tests.support.hostile_images import (
 from tests.support.serving import PATIENCE, serving
 from tests.support.small_models import picture, write_small_model
 
+pytestmark = pytest.mark.slow
+
 PAYLOAD_MB, QUEUE_MB, CONNECTIONS = 20, 64, 260
 HEAD = "POST /invocations HTTP/1.1\r\nHost: here\r\nContent-Type: image/jpeg\r\n"
 SETTINGS = {

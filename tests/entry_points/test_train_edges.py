@@ -9,6 +9,8 @@ from tests.support.entry_jobs import QUICK, deterministic, history, same, stop_i
 from trapline.models.artefact import load_model
 from trapline.training import validation
 
+pytestmark = pytest.mark.slow
+
 SMALL = [*QUICK, "--arch", "mnasnet0_5", "--precision", "fp32"]
 
 

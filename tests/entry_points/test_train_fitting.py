@@ -10,6 +10,8 @@ from trapline.data import loader
 from trapline.training import data
 from trapline.training.loop import Learner
 
+pytestmark = pytest.mark.slow
+
 # No batch normalisation in it, but dropout, whose generator must be put back too.
 SETTINGS = [*QUICK, "--arch", "squeezenet1_1", "--epochs", "2", "--lr", "1e-4", "--optimizer", "sgd"]
 AUTO = [*SETTINGS, "--batch-size", "auto"]
@@ -44,7 +46,6 @@ def batches(folder):
     return json.loads((folder / "model" / "model.json").read_text())["batches"]
 
 
-@pytest.mark.slow
 def test_memory_that_runs_out_halves_the_batches_and_the_weights_are_those_of_a_job_told_so(
     small_demo, tmp_path, call_script, memory_for
 ):
@@ -88,7 +89,6 @@ def test_a_set_in_memory_is_decoded_once_though_memory_runs_out(
     assert len(decoded) == 2  # train and val
 
 
-@pytest.mark.slow
 def test_a_step_has_the_same_images_so_that_smaller_batches_train_alike(small_demo, tmp_path, call_script):
     plain = ["--dropout", "0", "--precision", "fp32"]
     call_script("train.py", "--prepared", small_demo, "--output", tmp_path, *AUTO, *plain)
@@ -98,7 +98,6 @@ def test_a_step_has_the_same_images_so_that_smaller_batches_train_alike(small_de
     assert all(torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-6) for name in one)
 
 
-@pytest.mark.slow
 def test_only_the_epoch_in_which_memory_ran_out_begins_again_and_a_resumed_job_keeps_its_batches(
     small_demo, tmp_path, call_script, memory_for, monkeypatch
 ):

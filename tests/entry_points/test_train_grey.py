@@ -12,6 +12,8 @@ from trapline.images.canonical import decode_packed, greyed
 from trapline.inference.predictor import load_predictor
 from trapline.inference.pseudo_labels import part_logits
 
+pytestmark = pytest.mark.slow
+
 ARCH = ["--arch", "shufflenet_v2_x0_5", "--precision", "fp32"]
 
 

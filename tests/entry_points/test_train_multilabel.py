@@ -20,6 +20,8 @@ from trapline.scoring.predictions import multilabel_metrics
 from trapline.training.execution import Execution
 from trapline.training.validation import predict
 
+pytestmark = pytest.mark.slow
+
 TWO_EPOCHS = [
     *QUICK, "--arch", "shufflenet_v2_x0_5", "--loss", "bce", "--optimizer", "adam", "--batch-size", 8,
     "--epochs", 2, "--augment", "multilabel", "--best-metric", "val_macro_f1",
@@ -176,7 +178,7 @@ HEAVY = ("efficientnet_v2_s", "regnet_x_3_2gf", "resnet50", "resnext50_32x4d")
 
 @pytest.mark.parametrize(
     "arch",
-    [*(pytest.param(arch, marks=pytest.mark.slow) for arch in LIGHT),
+    [*(pytest.param(arch) for arch in LIGHT),
      *(pytest.param(arch, marks=pytest.mark.long) for arch in HEAVY)],
 )  # fmt: skip
 def test_the_six_architectures_train_at_64_px(mosaics, tmp_path, call_script, arch):

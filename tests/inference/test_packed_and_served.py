@@ -14,6 +14,8 @@ from trapline.images.canonical import decode_packed, encode_jpeg
 from trapline.inference.predictor import load_predictor
 from trapline.preparation.demo import DemoSettings, draw_demo
 
+pytestmark = pytest.mark.slow
+
 SIDE, QUALITY = 224, 90
 PIXELS = {"short_side": 256}
 
