@@ -36,15 +36,20 @@ def test_cells_that_repeat_themselves_are_one_object(monkeypatch):
     assert len({id(row[0]) for row in rows}) == 50
 
 
+def fail(seen):
+    seen.append(gc.isenabled())
+    raise KeyError
+
+
 @pytest.mark.parametrize("was_on", [True, False])
 def test_collection_is_as_it_was_also_after_an_error(was_on):
-    before = gc.isenabled()
+    before, seen = gc.isenabled(), []
     try:
         (gc.enable if was_on else gc.disable)()
         with pytest.raises(KeyError), collection_paused():
-            assert not gc.isenabled()
-            raise KeyError
+            fail(seen)
         assert gc.isenabled() is was_on
+        assert seen == [False]
     finally:
         (gc.enable if before else gc.disable)()
 
