@@ -28,33 +28,33 @@ CAPTION_SHARE = 0.08  # of the height, at the bottom, where cameras burn in what
 HASH_SIZE = (9, 8)  # columns and rows that are compared: 64 differences
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """One usable image: uint8 pixels (height, width, 3), and what `Packed` says of it."""
-
-    pixels: Pixels
-    width: int
-    height: int
-    sha256: str
-    likeness: int = 0
-    time: str | None = None
-    camera: str | None = None
-
-
-@dataclass(frozen=True)
-class Packed:
-    """One usable image: packed JPEG or PNG bytes, size of the original in pixels, SHA-256 of its bytes.
+@dataclass(frozen=True, kw_only=True)
+class Usable:
+    """What is known of one usable image: size of the original in pixels, SHA-256 of its bytes.
 
     likeness: see `likeness`. time, camera: as `trapline.images.exif.taken` has them.
     """
 
-    image: bytes
     width: int
     height: int
     sha256: str
     likeness: int = 0
     time: str | None = None
     camera: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded(Usable):
+    """One usable image as uint8 pixels, (height, width, 3)."""
+
+    pixels: Pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed(Usable):
+    """One usable image as the bytes of a JPEG or PNG."""
+
+    image: bytes
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,16 @@ def decode_file(path: str, settings: PixelSettings) -> Decoded | Unusable:
         return Unusable(UNREADABLE, getattr(error, "strerror", None) or str(error))
     except Exception as error:  # OpenCV raises what it likes; no image is worth the others
         return unusable(as_problem(error))
-    digest = hashlib.sha256(data).hexdigest()
-    return Decoded(image.pixels, image.width, image.height, digest, alike, *taken(data))
+    time, camera = taken(data)
+    return Decoded(
+        pixels=image.pixels,
+        width=image.width,
+        height=image.height,
+        sha256=hashlib.sha256(data).hexdigest(),
+        likeness=alike,
+        time=time,
+        camera=camera,
+    )
 
 
 def pack_file(path: str, settings: PixelSettings, quality: Quality) -> Result:
@@ -96,8 +104,7 @@ def pack_file(path: str, settings: PixelSettings, quality: Quality) -> Result:
         packed = encode_png(image.pixels) if quality is None else encode_jpeg(image.pixels, quality)
     except Exception as error:  # as the encoders do
         return unusable(as_problem(error))
-    facts = (image.width, image.height, image.sha256, image.likeness, image.time, image.camera)
-    return Packed(packed, *facts)
+    return Packed(image=packed, **{name: own for name, own in vars(image).items() if name != "pixels"})
 
 
 def unusable(problem: ImageProblem) -> Unusable:
