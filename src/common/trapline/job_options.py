@@ -45,8 +45,8 @@ class PrepareOptions(InputOptions):
     output: Place = option(..., "gets the prepared data set", metavar=FOLDER, place="output")
     columns: tuple[Column, ...] = option(
         (),
-        "what a table calls its columns, as in path=filename label=species; label may come several times "
-        "(default: the usual names)",
+        "what a table calls its columns, as in path=filename label=species; label may come several times, "
+        "labels is a column of several labels a cell (default: the usual names)",
         metavar="NAME=COLUMN",
     )
     folders: Levels | None = option(
