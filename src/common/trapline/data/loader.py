@@ -94,9 +94,11 @@ class PackedImages(Dataset[Batch]):
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """The batch of `keys`. Raises TraplineError for an image that cannot be decoded."""
-        seed = self.settings.seed
-        images = [self.augmentation(self.pixels(key.row), (seed, key.epoch, key.row)) for key in keys]
-        return self.batch_of(torch.from_numpy(np.stack(images)), keys)
+        size, seed = self.settings.size, self.settings.seed
+        images = np.empty((len(keys), size, size, 3), dtype=np.uint8)  # each goes in while it is in the cache
+        for place, key in enumerate(keys):
+            images[place] = self.augmentation(self.pixels(key.row), (seed, key.epoch, key.row))
+        return self.batch_of(torch.from_numpy(images), keys)
 
     def batch_of(self, images: torch.Tensor, keys: Sequence[Key]) -> Batch:
         """The batch of `keys` with their augmented `images`, uint8 (batch, size, size, 3)."""
