@@ -426,7 +426,9 @@ def test_whatever_the_tables_say_they_are_read_or_refused_by_name_and_no_medium_
         assert ".csv" in str(error)  # noqa: PT017
         return
     files = {row["filePath"] for row in media if row["filePath"] not in ("", "NA")}
-    assert len(source.images) + len(source.quarantined) >= len(files)
+    # By its fileName a medium that does not lie at its filePath may be the image of another row.
+    others = {row["filePath"] for row in media if row["fileName"] in files - {row["filePath"]}}
+    assert len(source.images) + len(source.quarantined) >= len(files - others)
 
 
 SMALL = st.integers(0, 3)

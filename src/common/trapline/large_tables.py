@@ -41,7 +41,7 @@ class SharedRows:
                 for at in range(min(map(len, block), default=0))
                 if 2 * len({row[at] for row in block}) < len(block)
             ]
-        elif len({len(row) for row in block}) == 1:  # else some are refused later, by their line
+        elif self._columns and len({len(row) for row in block}) == 1:  # else some are refused later
             columns: list[tuple[str, ...]] = list(zip(*block, strict=True))
             for at in self._columns:
                 if at < len(columns):

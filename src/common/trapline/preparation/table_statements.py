@@ -123,9 +123,8 @@ def label_cells(table: Table, notes: list[str], *, is_asked: bool) -> list[Cells
     listed = table.columns.get(LABELS)
     own = None if is_asked else _of_own_columns(table)
     if own is not None:
-        table.columns |= {LABELS: LABELS}
-        for known in [known for known in table.columns if known.partition(" ")[0] == LABEL]:
-            del table.columns[known]
+        table.columns.pop(LABEL)
+        table.columns[LABELS] = LABELS
         notes.append(f"{table.path.name}: its column {LABELS} holds any number of labels a cell")
         return side_by_side(own)
     said: list[Cells] = []
@@ -179,8 +178,9 @@ def told(table: Table, **read: str | None) -> str:
     labels = [f"{name} as label" for name in label_columns(table)]
     others = [f"{table.columns[known]} as {known}" for known in facts if known in table.columns]
     own = [f"{name} as {known}" for known, name in read.items() if name]
+    read_kinds = (*((LABEL,) if labels else ()), *(("site",) if "site" in table.columns else ()))
     unread = [
-        name for known in (LABEL, "site") if known in table.columns for name in table.written
+        name for known in read_kinds for name in table.written
         if plain_column(name) in KNOWN[known] and name not in table.columns.values()
     ]  # fmt: skip
     more = f"; not read, though known as labels or sites: {', '.join(unread)}" if unread else ""
