@@ -145,7 +145,7 @@ def _of_own_columns(table: Table) -> list[tuple[str, ...]] | None:
     """The labels of a column `labels` whose words are names of other columns; None where that is not so."""
     if LABELS not in table.cells.columns or LABEL not in table.columns:
         return None
-    label_of = {}
+    label_of: dict[str, str] = {}
     for name in map(restored, table.written.values()):
         label_of |= {joined([own]): own for own in _without_prefixes(name)}
     lists = [cell.split() for cell in table.cells[LABELS]]
