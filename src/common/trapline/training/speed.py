@@ -272,6 +272,7 @@ def _kept_path(ways: list[Execution], work: Work) -> Path | None:
         [(way.precision, way.channels_last) for way in ways],
         {**asdict(work), "images": None},
         versions("torch", "torchvision"),
+        MAX_OTHER_WORK,  # what was kept without a look at other programs does not count
     ]
     return folder / "speed" / f"{json_digest(known)[:16]}.json"
 
