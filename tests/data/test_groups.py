@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from trapline.data.groups import (
     Sequences,
+    distinct_sequences,
     image_units,
     joined,
     number_sites,
@@ -148,3 +149,21 @@ def test_running_numbers_at_few_sites_are_each_sites_own(sequences, scope):
         scope_of(np.array(["n", "n", "s", "s", "e", "e"], dtype=object), np.array(sequences, dtype=object))
         == scope
     )
+
+
+WORDS = st.sampled_from([None, "", "1", "2", "a", "a:1", ":1", "1:", "a::1"])
+
+
+@given(rows=st.lists(st.tuples(WORDS, WORDS), max_size=20), scope=st.sampled_from(["global", "by_site"]))
+def test_distinct_names_tell_sequences_apart_as_their_numbers_do(rows, scope):
+    sites, sequences = [site for site, _ in rows], [name for _, name in rows]
+    found = distinct_sequences(sequences, sites, scope)
+    number = Sequences.of(sequences, sites, scope).number
+    assert [name is None for name in found] == (number < 0).tolist()
+    assert partition(numbered(found)[number >= 0]) == partition(number[number >= 0])
+
+
+def test_a_sequence_that_each_site_counts_has_the_sites_name_before_it():
+    found = distinct_sequences(["1", "1", None, "1"], ["north", "south", "south", None], "by_site")
+    assert found.tolist() == ["north:1", "south:1", None, "1"]
+    assert distinct_sequences(["1", "1"], ["north", "south"], "global").tolist() == ["1", "1"]

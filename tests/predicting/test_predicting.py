@@ -229,6 +229,25 @@ def test_a_model_that_pools_gives_the_images_of_a_sequence_one_answer(tmp_path, 
     np.testing.assert_allclose(given[NAMES[0]], np.exp(own) / np.exp(own).sum(), rtol=1e-6)
 
 
+def test_sequences_that_each_site_counts_from_one_are_not_pooled_across_sites(tmp_path, photos):
+    numbers = [number % 5 // 3 for number in range(len(NAMES))]  # 0, 0, 0, 1, 1 at each site
+    table = [
+        "path,site,sequence",
+        *(f"{name},{name[:4]},{own}" for name, own in zip(NAMES, numbers, strict=True)),
+    ]
+    (photos / "images.csv").write_text("\n".join(table) + "\n")
+    model = write_small_model(tmp_path / "pooling", pool_sequences=True)
+    with predicted(options(tmp_path / "out", photos), model, "pooling") as (found, _):
+        given = dict(zip(found.predictions.rows["file"], found.predictions.probabilities, strict=True))
+        assert "each counts its own" in " ".join(found.notes)
+        sequences = dict(zip(found.predictions.rows["file"], found.predictions.rows["sequence"], strict=True))
+    plain, _ = answers(write_small_model(tmp_path / "plain"), options(tmp_path / "two", photos))
+    own = np.log([plain["given"][name] for name in NAMES[:3]]).mean(axis=0)
+    np.testing.assert_allclose(given[NAMES[0]], np.exp(own) / np.exp(own).sum(), rtol=1e-6)
+    assert sequences[NAMES[0]] == "cam0:0"
+    assert sequences[NAMES[9]] == "cam1:1"
+
+
 def test_a_class_to_drop_that_the_model_has_not_is_refused_before_anything_is_predicted(
     tmp_path, small_model, photos
 ):

@@ -70,10 +70,19 @@ def test_no_gap_makes_no_sequence():
     assert with_sequences(images, None)[0] is images
 
 
+def images_of(sequences, sites):
+    return pd.DataFrame({"site": sites, "sequence": sequences}, dtype=object)
+
+
 def test_a_weight_is_one_over_the_size_of_its_sequence():
-    sequence = pd.Series(["a", "a", None, "b", "a"], dtype=object)
-    assert sequence_weights(sequence).tolist() == [1 / 3, 1 / 3, 1.0, 1.0, 1 / 3]
-    assert sequence_weights(pd.Series([None, None], dtype=object)).tolist() == [1.0, 1.0]
+    images = images_of(["a", "a", None, "b", "a"], ["s"] * 5)
+    assert sequence_weights(images).tolist() == [1 / 3, 1 / 3, 1.0, 1.0, 1 / 3]
+    assert sequence_weights(images_of([None, None], ["s", None])).tolist() == [1.0, 1.0]
+
+
+def test_where_each_site_counts_its_sequences_those_of_others_weigh_nothing_away():
+    images = images_of(["1", "1", "2", "1", "2", "1"], ["n", "n", "n", "s", "s", "e"])
+    assert sequence_weights(images).tolist() == [0.5, 0.5, 1.0, 1.0, 1.0, 1.0]
 
 
 @given(

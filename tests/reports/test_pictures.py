@@ -3,7 +3,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trapline.data.prepared import SCHEMA, PackedPart
+from trapline.data.prepared import SCHEMA, PackedPart, Split
 from trapline.errors import TraplineError
 from trapline.evaluation.result_files import write_test_predictions
 from trapline.images.canonical import encode_jpeg
@@ -87,3 +87,14 @@ def test_one_sequence_in_two_spellings_is_one(table, part, sequences):
     # As a cached property keeps it.
     part.__dict__["table"] = part.table.set_column(4, "sequence", column)
     assert most_confident_errors(table(), part)["id"].tolist() == ["F", "E", "D", "B"]
+
+
+@pytest.mark.parametrize(
+    ("scope", "errors"), [("by_site", ["F", "E", "D", "C", "B"]), ("global", ["F", "E", "D", "B"])]
+)
+def test_sequences_of_one_name_at_two_cameras_are_two_where_the_set_says_so(table, part, scope, errors):
+    changed = part.table.set_column(3, "site", pa.array(["S1", "S1", "S1", "S2", "S1", "S1", "S1", "S1"]))
+    column = pa.array([None, None, "1", "1", None, None, None, None])
+    part.__dict__["table"] = changed.set_column(4, "sequence", column)
+    split = Split(kind="site", shares={}, seed=0, unseen_sites=True, sequences=scope)
+    assert most_confident_errors(table(), part, split=split)["id"].tolist() == list(errors)

@@ -5,6 +5,7 @@ What belongs together is found transitively, as the connected components of a gr
 share.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -89,6 +90,24 @@ def scope_of(sites: Any, sequences: Any) -> Scope:
     spanning = pairs["name"][pairs["name"].duplicated()]  # what a camera has to itself says nothing
     are_numbers = all(WHOLE_NUMBER.fullmatch(str(name)) for name in set(spanning))
     return "by_site" if largest >= 4 or are_numbers else "global"
+
+
+def distinct_sequences(sequences: Any, sites: Any, scope: Scope) -> npt.NDArray[np.object_]:
+    """The names of sequences, (n,), such that what is another sequence has another name; None where is none.
+
+    Where each site counts its own, the site's name stands before the sequence's; without a site it is global.
+    """
+    number = Sequences.of(sequences, sites, scope).number.tolist()
+    rows = list(zip(sites, sequences, number, strict=True))
+    for length in itertools.count(0 if scope == "global" else 1):  # a longer mark than any name itself has
+        mark = ":" * length
+        names = [
+            None if own < 0 else f"{site}{mark}{name}" if mark and isinstance(site, str) and site else name
+            for site, name, own in rows
+        ]
+        if not mark or len({*names} - {None}) == len({own for own in number if own >= 0}):
+            break
+    return np.array(names, dtype=object)
 
 
 @dataclass(frozen=True)

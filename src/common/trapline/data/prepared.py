@@ -328,6 +328,9 @@ def sites_and_sequences(table: pa.Table, split: Split) -> tuple[Integers, Sequen
     Names are compared by their keys: sets that older versions prepared keep them as they were spelt.
     """
     sites, names = keys_of(table["site"], Kind.SITE), keys_of(table["sequence"], Kind.SEQUENCE)
-    # A set that was prepared before the scope was kept: what its images say.
-    scope = split.sequences if "sequences" in split.model_fields_set else scope_of(sites, names)
-    return numbered(sites), Sequences.of(names, sites, scope)
+    return numbered(sites), Sequences.of(names, sites, scope_of_set(split, sites, names))
+
+
+def scope_of_set(split: Split, sites: Any, sequences: Any) -> Scope:
+    """What equal names of sequences mean at two sites of a set; where it does not say, as its images do."""
+    return split.sequences if "sequences" in split.model_fields_set else scope_of(sites, sequences)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from trapline.data.groups import numbered
+from trapline.data.groups import distinct_sequences, numbered, scope_of
 from trapline.formats.predictions import FAILED, NO_CLASS, OK, PredictingModel, Predictions
 from trapline.inference.predictor import thresholds_of
 from trapline.models.artefact import ModelDescription
@@ -23,6 +23,9 @@ from trapline.scoring.pooling import pooled_probabilities
 from trapline.scoring.predictions import calibrated
 
 POOLED_ROWS = 4096  # that are pooled together
+BY_SITE = (
+    "equal names of sequences come at many sites: each counts its own, so the site's name is before them"
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,9 @@ def _with_times_and_sequences(
     in_sequences, of_sequences = with_sequences(timed[usable], gap)
     sequence = timed["sequence"].astype(object)
     sequence[usable] = in_sequences["sequence"]
+    scope = scope_of(timed["site"], sequence)
+    if scope == "by_site":
+        of_sequences = [*of_sequences, BY_SITE]
     rows = pd.DataFrame(
         {
             "id": timed["id"],
@@ -109,7 +115,7 @@ def _with_times_and_sequences(
             "reason": facts["reason"].astype(object),
             "detail": facts["detail"].astype(object),
             "site": timed["site"],
-            "sequence": sequence,
+            "sequence": distinct_sequences(sequence, timed["site"], scope),
             "time": timed[TIME],
             "width": facts["width"].astype(np.int64),
             "height": facts["height"].astype(np.int64),

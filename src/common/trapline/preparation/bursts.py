@@ -9,11 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from trapline.data.groups import numbered
+from trapline.data.groups import Scope, Sequences, numbered, scope_of
 
 MAX_BITS = 3  # of 64 in which near-identical frames may differ
 NEAR = np.timedelta64(300, "s")  # from the first frame of a sequence to one that joins by its looks
 Integers = npt.NDArray[np.int64]
+
+
+def sequence_scope(images: pd.DataFrame) -> Scope:
+    """What equal names of sequences mean at two sites, by all images, labelled or not: see `scope_of`."""
+    return scope_of(images["site"], images["sequence"])
 
 
 def with_sequences(images: pd.DataFrame, gap: float | None) -> tuple[pd.DataFrame, list[str]]:
@@ -80,8 +85,8 @@ def _starts(
     return start, joined
 
 
-def sequence_weights(sequence: pd.Series) -> npt.NDArray[np.float64]:
-    """1/n for each image of a sequence of n, 1 for one in none, (n,)."""
-    number = numbered(sequence)
+def sequence_weights(images: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """1/n for each image of a sequence of n, 1 for one in none, (n,). `images`: with site and sequence."""
+    number = Sequences.of(images["sequence"], images["site"], sequence_scope(images)).number
     sizes = np.bincount(number[number >= 0], minlength=1)
     return np.where(number < 0, 1.0, 1.0 / np.maximum(sizes[np.maximum(number, 0)], 1))

@@ -14,12 +14,12 @@ from trapline.data.groups import (
     Sequences,
     Sites,
     numbered,
-    scope_of,
     straddling,
 )
 from trapline.data.quarantine import FILE_NAME
 from trapline.errors import TraplineError, UsageError, refuse_any
 from trapline.job_contract import prepare_option
+from trapline.preparation.bursts import sequence_scope
 from trapline.preparation.known_division import (
     Division,
 )
@@ -136,11 +136,6 @@ def divide(
     part = pd.Series("unlabeled", index=images.index)
     part[labelled.index] = result.part
     return images.assign(part=part), [*notes, *result.notes]
-
-
-def sequence_scope(images: pd.DataFrame) -> Scope:
-    """What equal names of sequences mean at two sites, by all images, labelled or not: see `scope_of`."""
-    return scope_of(images["site"], images["sequence"])
 
 
 def _check_classes(labelled: pd.DataFrame, classes: list[str]) -> None:

@@ -12,7 +12,8 @@ from trapline.data.parts import spread
 from trapline.data.quarantine import ACROSS_PARTS, AMBIGUOUS_LABEL, Quarantined
 from trapline.errors import UsageError
 from trapline.job_contract import prepare_option
-from trapline.preparation.division import KEPT, counts_of_classes, divide, sequence_scope
+from trapline.preparation.bursts import sequence_scope
+from trapline.preparation.division import KEPT, counts_of_classes, divide
 from trapline.preparation.known_division import (
     MAX_DEVIATION,
     Division,

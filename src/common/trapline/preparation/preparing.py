@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from trapline.console import note, progress, table
+from trapline.data.groups import distinct_sequences
 from trapline.data.prepared import (
     DESCRIPTION,
     DIVISION,
@@ -39,13 +40,12 @@ from trapline.data.quarantine import (
 from trapline.images.canonical import PixelSettings
 from trapline.job_contract import MAX_FILE_BYTES, ensure_writable, prepare_option, versions
 from trapline.job_options import PrepareOptions
-from trapline.preparation.bursts import sequence_weights, with_sequences
+from trapline.preparation.bursts import sequence_scope, sequence_weights, with_sequences
 from trapline.preparation.clocks import with_times
 from trapline.preparation.division import (
     KEPT,
     counts_of_classes,
     has_unseen_sites,
-    sequence_scope,
     shares_of,
 )
 from trapline.preparation.kept_division import Divided, divide_kept
@@ -215,7 +215,9 @@ def _with_groups(images: pd.DataFrame, policy: SplitPolicy) -> tuple[pd.DataFram
         return images.assign(**{KEPT: images["site"]}), []
     if by == "sequence":  # an image in none is one of its own
         alone = "image " + images["id"].astype(str)
-        return images.assign(**{KEPT: images["sequence"].where(images["sequence"].notna(), alone)}), []
+        names = distinct_sequences(images["sequence"], images["site"], sequence_scope(images))
+        named = pd.Series(names, images.index, dtype=object)
+        return images.assign(**{KEPT: named.where(named.notna(), alone)}), []
     if by == "date":
         kept = images[TIME].map(lambda time: time[:DAY_LENGTH] if isinstance(time, str) else None)
     elif GROUP in images.columns:
@@ -231,7 +233,7 @@ def _with_groups(images: pd.DataFrame, policy: SplitPolicy) -> tuple[pd.DataFram
 
 def _weighted(images: pd.DataFrame, by_sequence: bool) -> pd.DataFrame:
     """The images with what each counts in training."""
-    return images.assign(weight=sequence_weights(images["sequence"]) if by_sequence else 1.0)
+    return images.assign(weight=sequence_weights(images) if by_sequence else 1.0)
 
 
 def _describe(

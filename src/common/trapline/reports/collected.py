@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trapline.data.prepared import PreparedSet
+from trapline.data.groups import distinct_sequences
+from trapline.data.prepared import PreparedSet, scope_of_set
 from trapline.formats.predictions import COLUMNS, NO_CLASS, PredictingModel, Predictions
 from trapline.reports.answer_tables import Answer
 
@@ -47,7 +48,7 @@ def collected_predictions(
             ],
             "confidence": [np.nan if answer.confidence is None else answer.confidence for answer in answers],
             "site": [site or None for site in index.get("site", [""] * len(index))],
-            "sequence": [name or None for name in index.get("sequence", [""] * len(index))],
+            "sequence": _sequences(index, prepared),
             "time": known["time"].astype(object).where(known["time"].notna(), None).to_numpy(),
             "width": known["width"].fillna(0).to_numpy(dtype=np.int64),
             "height": known["height"].fillna(0).to_numpy(dtype=np.int64),
@@ -74,3 +75,11 @@ def collected_predictions(
         0.0,
         review_below,
     )
+
+
+def _sequences(index: pd.DataFrame, prepared: PreparedSet) -> np.ndarray:
+    """The names of the inputs' sequences, (inputs,), other names for other sequences."""
+    names, sites = (
+        [name or None for name in index.get(column, [""] * len(index))] for column in ("sequence", "site")
+    )
+    return distinct_sequences(names, sites, scope_of_set(prepared.description.split, sites, names))

@@ -118,7 +118,10 @@ def collect(options: CollectOptions) -> None:
             for number, each in enumerate(options.history, 1)
         ],
         mistakes=most_confident_errors(
-            evaluated.with_name(TEST_PREDICTIONS), prepared.part("test"), without=settings.drop_classes
+            evaluated.with_name(TEST_PREDICTIONS),
+            prepared.part("test"),
+            without=settings.drop_classes,
+            split=prepared.description.split,
         )
         if evaluation["test"]["available"]
         else None,

@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from trapline.data.prepared import PackedPart
+from trapline.data.groups import numbered
+from trapline.data.prepared import PackedPart, Split, sites_and_sequences
 from trapline.errors import TraplineError
 from trapline.evaluation.result_files import TEST_COLUMNS
 from trapline.images.canonical import encode_jpeg
@@ -20,11 +21,16 @@ QUALITY = 82
 
 
 def most_confident_errors(
-    table: Path, part: PackedPart, limit: int = MAX_PICTURES, without: Collection[str] = ()
+    table: Path,
+    part: PackedPart,
+    limit: int = MAX_PICTURES,
+    without: Collection[str] = (),
+    split: Split | None = None,
 ) -> pd.DataFrame:
     """The `limit` errors of test_predictions.csv with the highest confidence, one of each sequence.
 
-    Images that are of one of the classes `without`, or taken for one, are not among them.
+    Images that are of one of the classes `without`, or taken for one, are not among them. `split`: of the
+    data set, which says whether equal names of sequences at two sites are one sequence; None: they are.
     Beside that table's columns `jpeg` holds a small picture of each image.
     Raises TraplineError when the file is damaged, or of other images than those of `part`.
     """
@@ -42,9 +48,11 @@ def most_confident_errors(
     if missing:
         raise TraplineError(f"{table}: {missing[0]} is not in the test part of the data set; evaluate again")
     # Of each burst of frames, which look alike and are mistaken alike, the first row.
-    sequences = keys(part.table["sequence"].to_pylist(), Kind.SEQUENCE)
+    named = numbered(keys(part.table["sequence"].to_pylist(), Kind.SEQUENCE))
+    sequences = named if split is None else sites_and_sequences(part.table, split)[1].number
     ordered = wrong.sort_values(["confidence", "id"], ascending=[False, True])
-    bursts = ordered["id"].map(lambda name: sequences[row_of[name]] or name)
+    rows_of = ordered["id"].map(row_of.__getitem__)
+    bursts = rows_of.map(lambda row: sequences[row] if sequences[row] >= 0 else -1 - row)
     chosen = ordered[~bursts.duplicated()][:limit]
     return chosen.assign(jpeg=[_small(part, row_of[name]) for name in chosen["id"]])
 
