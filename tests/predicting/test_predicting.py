@@ -13,6 +13,7 @@ from tests.support.small_models import write_small_model
 from trapline.errors import UsageError
 from trapline.inference.answers import predict
 from trapline.inference.predictor import load_predictor
+from trapline.input_options import InputOptions
 from trapline.predicting import predicting, streaming
 from trapline.predicting.predicting import predicted
 from trapline.predicting.writing import predict_and_write
@@ -132,6 +133,26 @@ def test_what_was_unpacked_again_is_known_by_its_bytes(tmp_path, small_model, mo
     after, _ = answers(small_model, chosen)
     assert len(decoded) == 2  # of the last shard
     np.testing.assert_allclose(after["given"]["5.bmp"], before["given"]["0.bmp"], atol=1e-5)
+
+
+def test_the_demo_is_predicted_twice_and_leaves_no_copies(tmp_path, small_model, monkeypatch):
+    monkeypatch.setattr(predicting.PredictOptions, "input_fields", small_demo_fields)
+    chosen = options(tmp_path / "out", "demo")
+    first, _ = answers(small_model, chosen)
+    assert not (tmp_path / "out" / ".predicting" / "copies").exists()
+    (tmp_path / "out" / ".predicting" / "copies" / "raw").mkdir(parents=True)
+    (tmp_path / "out" / ".predicting" / "copies" / "raw" / "left.txt").write_text("of a run that was killed")
+    decoded = counted(monkeypatch)
+    second, _ = answers(small_model, chosen)
+    assert decoded == []
+    assert second["given"].equals(first["given"])
+    assert len(first) > 20
+
+
+def small_demo_fields(self):
+    """Of the demo a small one."""
+    own = {name: getattr(self, name) for name in InputOptions.model_fields}
+    return {**own, "demo_images": 24, "demo_unlabeled": 12, "demo_sites": 3}
 
 
 def test_files_of_an_earlier_run_are_named_where_they_are_not_written_anew(

@@ -10,6 +10,7 @@ writes other formats without predicting again.
 """
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -63,7 +64,7 @@ def predicted(options: PredictOptions, model: Path, name: str) -> Iterator[tuple
                 "--sort-by copy"
             )
         reading = PrepareOptions.model_validate(options.input_fields())
-        listing = stack.enter_context(listed(reading, _work(state)))
+        listing = stack.enter_context(listed(reading, stack.enter_context(_work(state))))
         for said in listing.notes:
             note(said)
         views = _views(options, description)
@@ -82,10 +83,16 @@ def predicted(options: PredictOptions, model: Path, name: str) -> Iterator[tuple
         )
 
 
-def _work(state: Path) -> Path:
+@contextlib.contextmanager
+def _work(state: Path) -> Iterator[Path]:
+    """A folder for what is fetched or drawn for this run alone; what a killed one left in it goes first."""
     work = state / "copies"
-    work.mkdir(parents=True, exist_ok=True)
-    return work
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _architecture(description: ModelDescription) -> str:
