@@ -70,6 +70,63 @@ def test_no_gap_makes_no_sequence():
     assert with_sequences(images, None)[0] is images
 
 
+DAY = 86400
+
+
+def named(rows):
+    """The sequence of each of (name, site, seconds)."""
+    images = frames([seconds for *_, seconds in rows], site=[site for _, site, _ in rows])
+    images = images.assign(sequence=pd.Series([name for name, *_ in rows], dtype=object))
+    found, notes = with_sequences(images, None)
+    return found["sequence"].tolist(), notes
+
+
+def test_a_name_that_comes_again_at_its_site_is_another_sequence():
+    found, notes = named([
+        ("15", "A", 0), ("15", "A", 3600), ("15", "A", 31 * DAY), ("15", "A", 31 * DAY + 5),
+        ("15", "A", 70 * DAY), ("16", "A", 0), ("15 (2)", "A", 0), ("15", "A", None),
+    ])  # fmt: skip
+    assert found == ["15", "15", "15 (3)", "15 (3)", "15 (4)", "16", "15 (2)", "15"]
+    assert notes == [
+        "2 times the name of a sequence comes again at its site more than a day later, as '15' on 2019-05-01 "
+        "and 2019-06-01: the later one is another sequence"
+    ]
+
+
+def test_sites_that_count_their_own_keep_them_apart_also_where_names_come_again():
+    rows = [(name, site, day * DAY) for site in "AB" for name in "12" for day in (0, 30)]
+    found, _ = named(rows)
+    assert len({(name, site) for name, (_, site, _) in zip(found, rows, strict=True)}) == 8
+    assert {"1", "2"} <= set(found)
+    later = [name for name, (*_, seconds) in zip(found, rows, strict=True) if seconds]
+    assert len(set(later)) == 4  # none of them spans the two sites
+
+
+def test_a_sequence_of_two_cameras_whose_clocks_differ_stays_one():
+    rows = [("visit", "A", 0), ("visit", "B", 300 * DAY), ("x", "C", 0), ("y", "D", 0), ("z", "E", 0)]
+    assert named(rows) == (["visit", "visit", "x", "y", "z"], [])
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["1", "2", "a", None]), st.sampled_from("AB"), st.integers(0, 5)),
+        max_size=30,
+    )
+)
+def test_no_sequence_of_a_site_has_a_day_without_a_frame_and_none_grows(rows):
+    days = [(name, site, day * DAY + 7 * place) for place, (name, site, day) in enumerate(rows)]
+    images = frames([seconds for *_, seconds in days], site=[site for _, site, _ in days])
+    images = images.assign(sequence=pd.Series([name for name, *_ in days], index=images.index, dtype=object))
+    found = with_sequences(images, None)[0]
+    assert found["sequence"].isna().equals(images["sequence"].isna())
+    for _, own in found.assign(old=images["sequence"]).dropna(subset="sequence").groupby("sequence"):
+        assert own["old"].nunique() == 1
+        if own["site"].nunique() == 1:
+            scope = images[(images["sequence"] == own["old"].iloc[0])]["site"].nunique()
+            gaps = own["when"].sort_values().diff().dropna()
+            assert scope > 1 or (gaps <= pd.Timedelta(days=1, seconds=250)).all()
+
+
 def images_of(sequences, sites):
     return pd.DataFrame({"site": sites, "sequence": sequences}, dtype=object)
 

@@ -3,7 +3,12 @@
 A camera trap takes several frames of one visit. Where no table says which, frames of a site with little time
 between them are a sequence, and neighbours in time that look nearly the same are of one. A still camera takes
 a thousand frames of the same empty scene: only neighbours join, and no longer than a few minutes.
+
+Where a table says which, a camera may count anew with each card, or videos and time-lapse apart: the same
+name then comes again at its site. Frames of one visit lie less than a day apart.
 """
+
+import itertools
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +18,7 @@ from trapline.data.groups import Scope, Sequences, numbered, scope_of
 
 MAX_BITS = 3  # of 64 in which near-identical frames may differ
 NEAR = np.timedelta64(300, "s")  # from the first frame of a sequence to one that joins by its looks
+DAY = np.timedelta64(1, "D")  # more between two frames of a name at its site: the name has come again
 Integers = npt.NDArray[np.int64]
 
 
@@ -26,10 +32,49 @@ def with_sequences(images: pd.DataFrame, gap: float | None) -> tuple[pd.DataFram
 
     `images` has the columns site, sequence, `when` (datetime64[s], NaT for none) and likeness (64 bits). Only
     images without a sequence, with a site and a time, get one; a single image is in none. `gap`: seconds
-    between two images of one sequence at most; None makes no sequences.
+    between two images of one sequence at most; None makes no sequences. Of a given sequence of one site whose
+    frames lie more than a day apart those after that are another, called `NAME (2)`.
     """
-    if gap is None:
+    images, of_given = _given_apart(images)
+    made, notes = _made(images, gap) if gap is not None else (images, [])
+    return made, [*of_given, *notes]
+
+
+def _given_apart(images: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """`images` with other names for given sequences whose name comes again at their site, and a note on it.
+
+    What spans sites stays as it is: their clocks may differ.
+    """
+    number = Sequences.of(images["sequence"], images["site"], sequence_scope(images)).number
+    sites = pd.DataFrame({"number": number, "site": numbered(images["site"])}).groupby("number")["site"]
+    when = images["when"].to_numpy(dtype="datetime64[s]")
+    rows = np.flatnonzero((number >= 0) & (sites.transform("nunique").to_numpy() == 1) & ~np.isnat(when))
+    rows = rows[np.lexsort((rows, when[rows], number[rows]))]
+    again = (np.diff(number[rows]) == 0) & (np.diff(when[rows]) > DAY)
+    if not again.any():
         return images, []
+    sequence = images["sequence"].to_numpy(dtype=object).copy()
+    taken, own = set(sequence), {}
+    for place in (np.flatnonzero(again) + 1).tolist():  # the first frame after each gap
+        name = sequence[rows[place]]
+        own[place] = next(new for count in itertools.count(2) if (new := f"{name} ({count})") not in taken)
+        taken.add(own[place])
+    pieces = np.concatenate([[0], np.cumsum(again | (np.diff(number[rows]) != 0))])
+    name_of = {int(pieces[place]): new for place, new in own.items()}
+    for row, piece in zip(rows.tolist(), pieces.tolist(), strict=True):
+        sequence[row] = name_of.get(piece, sequence[row])
+    first = int(np.flatnonzero(again)[0])
+    example = images["sequence"].to_numpy(dtype=object)[rows[first]]
+    days = " and ".join(str(when[row])[:10] for row in rows[first : first + 2])
+    note = (
+        f"{len(own)} times the name of a sequence comes again at its site more than a day later, as "
+        f"{example!r} on {days}: the later one is another sequence"
+    )
+    return images.assign(sequence=pd.Series(sequence, index=images.index, dtype=object)), [note]
+
+
+def _made(images: pd.DataFrame, gap: float) -> tuple[pd.DataFrame, list[str]]:
+    """`images` with sequences for those that have none, of what is near in time, and a note on them."""
     site = numbered(images["site"])
     when = images["when"].to_numpy(dtype="datetime64[s]")
     free = images["sequence"].isna().to_numpy() & (site >= 0) & ~np.isnat(when)
