@@ -151,6 +151,7 @@ def read_all(shards: Shards, count: int) -> tuple[pd.DataFrame, Iterator[npt.NDA
     for number in range(count):
         for name, values in shards.read(number).facts.items():
             columns[name] += values
-    return pd.DataFrame(columns).astype({"likeness": np.uint64}), (
+    facts = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
+    return facts.astype({"likeness": np.uint64, "width": np.int64, "height": np.int64}), (
         shards.read(number).logits for number in range(count)
     )
