@@ -1,5 +1,6 @@
 """What a person may name to be predicted, and what is known of it."""
 
+import json
 import zipfile
 
 import pandas as pd
@@ -123,3 +124,80 @@ def test_the_listing_is_the_same_whatever_the_order_of_the_disk(tmp_path):
     put_pictures(tmp_path / "two", names[::-1])
     first, second = (rows(tmp_path, tmp_path / name)[0].drop(columns="path") for name in ("one", "two"))
     pd.testing.assert_frame_equal(first, second)
+
+
+# --- tables beside the images that are of no use, or say labels ---------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "content", "said"), [
+    ("labels.csv", "path,species\nelsewhere/9.jpg,fox\n", "names none of the images"),
+    ("labels.json", '{"images": [{"id": "1", "file_name": "9.jpg"}], "annotations": [], "categories": '
+     '[{"id": 1, "name": "fox"}]}', "none of its 1 images is in"),
+    ("labels.csv", "path,species,Path\na.jpg,fox,b.jpg\n", "has two columns of one name"),
+])  # fmt: skip
+def test_a_table_that_is_of_no_use_is_noted_and_the_images_are_predicted_without_it(
+    tmp_path, name, content, said
+):
+    put_pictures(tmp_path / "photos", ["a.jpg", "b.jpg"])
+    (tmp_path / "photos" / name).write_text(content)
+    found, notes = rows(tmp_path, tmp_path / "photos")
+    assert sorted(found.index[found["reason"].isna()]) == ["a.jpg", "b.jpg"]
+    assert said in " ".join(notes)
+
+
+def test_what_a_person_names_is_refused_where_it_is_of_no_use(tmp_path):
+    put_pictures(tmp_path / "photos", ["a.jpg"])
+    (tmp_path / "photos" / "labels.csv").write_text("path,species,Path\na.jpg,fox,b.jpg\n")
+    for given, more in (
+        (tmp_path / "photos" / "labels.csv", {}),
+        (tmp_path / "photos", {"layout": "csv"}),
+        (tmp_path / "photos", {"columns": ("site=place",)}),
+    ):
+        with pytest.raises(TraplineError, match=r"two columns of one name|no such column"):
+            rows(tmp_path, given, **more)
+
+
+def test_a_table_in_the_one_folder_of_a_folder_is_read(tmp_path):
+    put_pictures(tmp_path / "card" / "set", ["x/a.jpg", "x/b.jpg"])
+    (tmp_path / "card" / "set" / "images.csv").write_text("path,site\nx/a.jpg,ridge\nx/b.jpg,pond\n")
+    found, _ = rows(tmp_path, tmp_path / "card")
+    assert sorted(found["site"]) == ["pond", "ridge"]
+
+
+@pytest.mark.parametrize(("labels", "sites"), [
+    (["cat", "cat", "dog", "dog"], {None}), (["cat", "dog", "cat", "dog"], {"A", "B"}),
+    ([""] * 4, {"A", "B"}), (["\u202e", "\u202e", "b", "b"], {None}),
+])  # fmt: skip
+def test_folders_of_one_label_each_are_no_cameras_and_the_labels_are_not_kept(tmp_path, labels, sites):
+    names = ["A/1.jpg", "A/2.jpg", "B/1.jpg", "B/2.jpg"]
+    put_pictures(tmp_path / "photos", names)
+    lines = [f"{name},{label}" for name, label in zip(names, labels, strict=True)]
+    (tmp_path / "photos" / "labels.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    found, _ = rows(tmp_path, tmp_path / "photos")
+    assert set(found["site"]) == sites
+    assert found["reason"].isna().all()
+
+
+def test_a_package_of_a_machines_labels_needs_no_true_ones(tmp_path):
+    put_pictures(tmp_path / "photos", ["a.jpg"])
+    tables = {
+        "datapackage.json": json.dumps(
+            {
+                "profile": "https://raw.githubusercontent.com/tdwg/camtrap-dp/1.0.2/camtrap-dp-profile.json",
+                "resources": [
+                    {"name": name, "path": f"{name}.csv"} for name in ("deployments", "media", "observations")
+                ],
+            }
+        ),
+        "deployments.csv": "deploymentID,locationID,latitude,longitude,deploymentStart,deploymentEnd\n"
+        "d1,ridge,1,2,2024-05-01T00:00:00Z,2024-06-01T00:00:00Z\n",
+        "media.csv": "mediaID,deploymentID,timestamp,filePath,filePublic,fileMediatype\n"
+        "m1,d1,2024-05-11T14:02:10Z,a.jpg,true,image/jpeg\n",
+        "observations.csv": "observationID,deploymentID,mediaID,eventStart,eventEnd,observationLevel,"
+        "observationType,scientificName,classificationMethod\no1,d1,m1,2024-05-11T14:02:10Z,"
+        "2024-05-11T14:02:10Z,media,animal,Vulpes vulpes,machine\n",
+    }
+    for name, text in tables.items():
+        (tmp_path / "photos" / name).write_text(text)
+    found, _ = rows(tmp_path, tmp_path / "photos")
+    assert found["site"].tolist() == ["ridge"]

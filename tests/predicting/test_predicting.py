@@ -6,6 +6,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.predicting import answers, journalled, options, put_pictures
 from tests.support.predicting import small_model as small_model
@@ -248,6 +249,21 @@ def test_a_model_that_pools_gives_the_images_of_a_sequence_one_answer(tmp_path, 
     np.testing.assert_allclose(given[NAMES[0]], given[NAMES[4]])
     own = np.log([plain["given"][name] for name in NAMES[:5]]).mean(axis=0)
     np.testing.assert_allclose(given[NAMES[0]], np.exp(own) / np.exp(own).sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("with_time", [(0,), (12,), (3, 4)])
+def test_images_of_which_some_have_exif_are_predicted_with_their_times(
+    tmp_path, small_model, photos, with_time
+):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:11 14:02:10"
+    for number in with_time:
+        with Image.open(photos / NAMES[number]) as image:
+            image.save(photos / NAMES[number], exif=exif)
+    found, _ = answers(small_model, options(tmp_path / "out", photos))
+    known = found["time"][found["time"].notna()].to_dict()
+    assert known == {NAMES[number]: "2024-05-11T14:02:10" for number in with_time}
+    assert (found["status"] == "ok").sum() == len(NAMES)
 
 
 def test_sequences_that_each_site_counts_from_one_are_not_pooled_across_sites(tmp_path, photos):

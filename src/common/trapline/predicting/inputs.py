@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from trapline.data.quarantine import DELETED, OUTSIDE, VIDEO
-from trapline.errors import TraplineError
+from trapline.errors import TraplineError, UsageError
 from trapline.job_options import PrepareOptions
 from trapline.preparation.camera_folders import sites_of
 from trapline.preparation.facts import with_sites
@@ -22,7 +22,7 @@ from trapline.preparation.input_folder import InputFolder, is_image_name
 from trapline.preparation.listed_rows import VIDEOS
 from trapline.preparation.listing import COLUMNS, TIME, UNLABELED, Reading, SiteRule, Source, printable
 from trapline.preparation.raw_input import DEMO, LISTS, raw_input
-from trapline.preparation.sources import LAYOUTS, read_source
+from trapline.preparation.sources import LAYOUTS, read_source, unwrapped
 from trapline.preparation.station_folders import ANY, LABEL, images_below, places
 from trapline.preparation.together import INPUT
 from trapline.s3 import is_s3
@@ -149,19 +149,27 @@ def read_images(
     """List the images of a folder, as `read_source` does, whatever labels they have or have not.
 
     Where a table names images, the others of the folder are listed too. What a table sets aside for its
-    labels alone is an image like any other. Raises as `read_source` does.
+    labels alone is an image like any other. A table of the folder that cannot be read, or is about other
+    images, is noted, and the images are listed without it. Raises as `read_source` does for what a person
+    names: a table, a layout, columns.
     """
     reading = replace(reading or Reading(), needs_labels=False)
     top = InputFolder(folder, follow_links, columns or {})
     if not folder.is_dir():
         raise TraplineError(f"{folder}: no such folder or file; give images, or a folder or table of them")
-    by_table = reading.table is not None or _is_listed(top, reading)
+    by_table = reading.table is not None or _is_listed(unwrapped(top), reading)
     if not by_table:
         return with_sites(_below(top, reading), top, rule)
     own = replace(reading, folders=None, label_tag=None)
-    source = read_source(folder, rule, follow_links=follow_links, columns=columns, reading=own)
-    place = reading.media or top
-    return _with_others(source, place) if reading.table is None else source
+    try:
+        source = read_source(folder, rule, follow_links=follow_links, columns=columns, reading=own)
+    except TraplineError as error:
+        is_asked = reading.table is not None or reading.layout is not None or bool(columns)
+        if is_asked or isinstance(error, UsageError):
+            raise
+        found = with_sites(_below(top, reading), top, rule)
+        return replace(found, notes=[f"{error}; the images are predicted without it", *found.notes])
+    return _with_others(source, reading.media or top) if reading.table is None else source
 
 
 def _is_listed(folder: InputFolder, reading: Reading) -> bool:

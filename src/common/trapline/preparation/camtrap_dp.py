@@ -98,7 +98,7 @@ def read_camtrap_dp(folder: InputFolder, reading: Reading) -> Source:
         alternatives=_other_names(media),
         notes=notes,
     )
-    if labels.left_out and not source.classes and not reading.among_others:
+    if reading.needs_labels and labels.left_out and not source.classes and not reading.among_others:
         raise TraplineError(
             f"{folder.path / seen.name}: no image has a label but a machine's; "
             f"{prepare_option('machine-labels', 'true')} takes those for true ones"

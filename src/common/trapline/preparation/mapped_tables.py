@@ -21,6 +21,7 @@ from trapline.preparation.input_folder import InputFolder, is_image_name
 from trapline.preparation.label_tables import NUMBER
 from trapline.preparation.listed_rows import source_of
 from trapline.preparation.listing import (
+    CAPTION,
     GIVEN,
     TRAIN,
     UNLABELED,
@@ -38,6 +39,7 @@ from trapline.preparation.table_statements import (
     LABEL,
     PATH,
     TRUE,
+    Cells,
     check_columns,
     check_given,
     is_table,
@@ -175,7 +177,14 @@ def read_mapped_table(folder: InputFolder, reading: Reading) -> Source:
     source = source_of(rows, media, classes=_order(rows), alternatives=said.alternatives, notes=said.notes)
     source = replace(source, quarantined=[*said.quarantined, *source.quarantined])
     source = with_folders(source, media)
-    return replace(source, notes=[*source.notes, *unnamed(media, titles)])
+    source = replace(source, notes=[*source.notes, *unnamed(media, titles)])
+    return source if reading.needs_labels else _without_labels(source)
+
+
+def _without_labels(source: Source) -> Source:
+    """`source` without its labels, which have told cameras from classes."""
+    images = source.images.drop(columns=[LABELS, CAPTION, GIVEN], errors="ignore").assign(label=UNLABELED)
+    return replace(source, images=images, classes=[], merged={}, undecided=False)
 
 
 def _read(folder: InputFolder, reading: Reading, notes: list[str]) -> list[Table]:
@@ -201,13 +210,14 @@ def _add(table: Table, folder: InputFolder, media: Media, said: _Said, needs_lab
         said.notes.append(f"{table.path.name}: names none of the images; not read")
         return
     is_asked = bool(ANY_LABELS & folder.columns.keys())
-    labels = label_cells(table, said.notes, is_asked=is_asked) if columns else []
+    labels = label_cells(table, said.notes, is_asked=is_asked) if columns else _different(table)
     if _is_truth_file(table):
         labels = [[BLANK if cell is None else cell for cell in cells] for cells in labels]
         said.notes.append(
             f"{table.path.name}: a list of labels by CamTrapTools, where an empty scientificName is {BLANK}"
         )
-    _refuse_flags(table, columns, labels)
+    if columns:
+        _refuse_flags(table, columns, labels)
     ids = _ids(table, paths, "id" in folder.columns, said.notes)
     name = table.columns.get(DELETED)
     deleted = truths(list(table.cells[name]), name, table) if name else None
@@ -218,6 +228,13 @@ def _add(table: Table, folder: InputFolder, media: Media, said: _Said, needs_lab
     path_column = f"{beside} and {table.columns[PATH]}" if beside else table.columns[PATH]
     said.notes += [*table.notes, told(table, path=path_column, id=table.columns.get("id") if ids else None)]
     said.notes += silent(table) if columns else []
+
+
+def _different(table: Table) -> list[Cells]:
+    """The first of the columns of labels, with a number for each different one: whatever they are called."""
+    columns = [texts(list(table.cells[name])) for name in label_columns(table)[:1]]
+    numbers = [pd.factorize(pd.Series(cells, dtype=object))[0].tolist() for cells in columns]
+    return [[None if number < 0 else str(number) for number in column] for column in numbers]
 
 
 def _is_truth_file(table: Table) -> bool:

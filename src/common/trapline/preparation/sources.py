@@ -85,7 +85,7 @@ def read_source(
     if not folder.is_dir():
         raise TraplineError(f"{folder}: no such folder; give the folder that holds the raw images")
     top, reading = InputFolder(folder, follow_links, columns or {}), reading or Reading()
-    place = _unwrapped(top) if reading.table is None else top
+    place = unwrapped(top) if reading.table is None else top
     layout = _layout(place, reading)
     if layout.has_levels and reading.folders:
         place = below_wrappers(top, reading.folders)
@@ -114,7 +114,7 @@ def _layout(folder: InputFolder, reading: Reading) -> "Layout":
     return layout
 
 
-def _unwrapped(folder: InputFolder) -> InputFolder:
+def unwrapped(folder: InputFolder) -> InputFolder:
     """The folder within a folder that holds nothing else, where that has class folders, or a table, in it.
 
     A data set is often handed on so; a part of a split, or a single class, is none.
@@ -123,7 +123,7 @@ def _unwrapped(folder: InputFolder) -> InputFolder:
     if len(inner) != 1 or folder.loose() or part_of(inner[0]) or is_unlabeled(inner[0]):
         return folder
     within = InputFolder(folder.path / inner[0], folder.follow_links, folder.columns)
-    return _unwrapped(within) if len(within.folders()) > 1 or _has_list(within) else folder
+    return unwrapped(within) if len(within.folders()) > 1 or _has_list(within) else folder
 
 
 def _has_list(folder: InputFolder) -> bool:

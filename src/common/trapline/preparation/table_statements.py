@@ -101,6 +101,8 @@ def check_columns(tables: Sequence[Table], *, paths: bool = True, labels: bool =
 
 def together(rows: Sequence[pd.DataFrame], tables: Sequence[str]) -> pd.DataFrame:
     """The statements of several tables, by their names. Raises TraplineError where they name no image."""
+    if not rows:
+        raise TraplineError(f"{', '.join(tables)}: names none of the images")
     every = pd.concat(rows, ignore_index=True)
     if every.empty:
         raise TraplineError(
