@@ -116,6 +116,7 @@ def _predicted(
     has_pixels: list[int] = []
 
     def squares() -> Iterator[np.ndarray]:
+        """Of the images that have pixels, in their order; the others get their reason on the way."""
         for place, known in enumerate(facts):
             if known.reason is not None:
                 continue
