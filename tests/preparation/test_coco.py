@@ -293,7 +293,6 @@ def test_the_layout_can_be_asked_for_and_is_refused_where_there_is_none(tmp_path
 @pytest.mark.parametrize(
     ("reading", "columns", "message"),
     [
-        (Reading(machine_labels=True), {}, "--machine-labels true: a COCO Camera Traps JSON says"),
         (Reading(label_tag="Species"), {}, "--label-tag Species: "),
         (Reading(), {"label": "x", "group": "y"}, "--columns label=x: "),
     ],

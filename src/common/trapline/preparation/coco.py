@@ -179,8 +179,8 @@ def read_coco(folder: InputFolder, reading: Reading) -> Source:
     files, where it cannot be read or is no such file, where it lists no image, or none of its images is
     there; UsageError for an option that it does not take.
     """
-    what = "a COCO Camera Traps JSON says labels and sites itself, and whose labels they are it does not say"
-    refuse_asked(folder, reading, ("columns", "folders", "label-tag", "machine-labels"), what)
+    what = "a COCO Camera Traps JSON says labels and sites itself"
+    refuse_asked(folder, reading, ("columns", "folders", "label-tag"), what)
     path = reading.table or _only(folder)
     contents = _contents(path)
     order = sorted(contents.categories, key=_in_order)

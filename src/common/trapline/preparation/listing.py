@@ -92,7 +92,6 @@ def refuse_asked(folder: InputFolder, reading: Reading, options: Sequence[str], 
         "columns": " ".join(columns),
         "folders": reading.folders,
         "label-tag": reading.label_tag,
-        "machine-labels": "true" if reading.machine_labels else None,
     }
     for name in options:
         if given[name] and not reading.among_others:
