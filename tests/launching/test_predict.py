@@ -28,6 +28,7 @@ def predict(*words, cwd):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_it_writes_what_is_asked_for_and_says_what_became_of_the_images(tmp_path, small_model, photos):
     done = predict(small_model, photos, "--output", "out", "--formats", "csv", "megadetector", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

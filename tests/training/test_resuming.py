@@ -23,11 +23,11 @@ from trapline.training.optimisation import make_loss, make_optimizer, make_sched
 CPU = torch.device("cpu")
 CLASSES = ["bird", "hog", "leopard"]
 LIGHT = (
-    "cifar_fast", "efficientnet_b0", "enhanced_resnet18", "googlenet", "mnasnet0_5",
-    "mnasnet0_75", "mnasnet1_0", "mnasnet1_3", "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf",
-    "regnet_y_400mf", "resnet18", "resnet18_32px", "shufflenet_v2_x0_5", "squeezenet1_1",
+    "cifar_fast", "efficientnet_b0", "enhanced_resnet18", "googlenet", "mnasnet0_5", "mobilenet_v2",
+    "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet18", "resnet18_32px",
+    "shufflenet_v2_x0_5", "squeezenet1_1",
 )  # fmt: skip
-HEAVY = ("inception_v3", "resnet50_64px", "swin_t")
+HEAVY = ("inception_v3", "mnasnet0_75", "mnasnet1_0", "mnasnet1_3", "resnet50_64px", "swin_t")
 HEAVIEST = (  # of the kinds of those before
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_v2_s", "maxvit_t", "resnet50_imagenet",
     "resnext50_32x4d", "swin_v2_t", "vgg11", "vgg11_bn", "vit_b_32", "wide_resnet50_2",
