@@ -15,6 +15,8 @@ from trapline.data.parts import COLUMNS
 from trapline.data.prepared import open_prepared
 from trapline.storage import file_digest, write_json
 
+pytestmark = pytest.mark.slow
+
 PHASE2 = [
     *QUICK, "--batch-size", "16", "--epochs", "2", "--dropout", "0.3", "--augment", "crops", "--mixup", "0.2",
 ]  # fmt: skip
@@ -73,7 +75,6 @@ def test_it_says_how_many_of_each_it_trains_on_and_from_what(second, trained, sm
     }  # fmt: skip
 
 
-@pytest.mark.slow
 def test_a_stopped_phase_2_goes_on_exactly_and_one_with_other_labels_starts_afresh(
     second, small_demo, labels, trained, tmp_path, call_script
 ):
@@ -113,7 +114,6 @@ def test_the_normalisation_is_that_of_phase_1(small_demo, trained, tmp_path, cal
     assert written["normalisation"] == {**content["normalisation"], "grey": False}
 
 
-@pytest.mark.slow
 def test_with_none_accepted_it_is_the_job_on_labelled_images_alone(small_demo, tmp_path, call_script):
     nothing = write_labels(tmp_path / "labels", open_prepared(small_demo), 0)
     flags = ["--prepared", small_demo, *QUICK, "--epochs", "1"]
@@ -124,7 +124,6 @@ def test_with_none_accepted_it_is_the_job_on_labelled_images_alone(small_demo, t
     assert same(tensors(tmp_path / "plain"), tensors(tmp_path / "mixed"))
 
 
-@pytest.mark.slow
 def test_the_channels_of_sagemaker_are_those_of_the_flags(
     second, small_demo, labels, trained, tmp_path, run_script
 ):
@@ -140,7 +139,6 @@ def test_the_channels_of_sagemaker_are_those_of_the_flags(
     assert same(tensors(tmp_path / "job", "last"), tensors(second[0], "last"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("place", ["model.tar.gz", ""], ids=["the archive", "its folder"])
 def test_both_can_lie_in_s3(place, small_demo, labels, trained, tmp_path, monkeypatch, call_script):
     shutil.make_archive(tmp_path / "phase1" / "model", "gztar", trained[0] / "model")

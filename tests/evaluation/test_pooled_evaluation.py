@@ -19,6 +19,8 @@ from trapline.reports import collection
 from trapline.scoring.pooling import pooled_logits
 from trapline.scoring.predictions import image_losses, log_probabilities
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bursts(tmp_path_factory, call_script):

@@ -15,6 +15,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from trapline.inference.connections import ConnectionLimits, LimitedProtocol
 
+pytestmark = pytest.mark.slow
+
 HINT = "src/common/trapline/inference/connections.py relies on it"
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\nslow"

@@ -17,6 +17,8 @@ from trapline.launching.commands import multilabel_sweep
 from trapline.launching.commands.multilabel_sweep import ARCHS, OPTIMIZERS, read_sweep
 from trapline.launching.local import running as process_backend
 
+pytestmark = pytest.mark.slow
+
 HERE = ["--backend", "process", "--prepared", "set"]
 SMALL = [*HERE, "--archs", "googlenet,resnet50", "--optimizers", "adam,sgd"]
 F1 = {

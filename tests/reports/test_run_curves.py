@@ -21,6 +21,8 @@ from trapline.reports.run_logs import (
     write_long_csv,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def run(name="night", losses=(1.5, 0.5, 0.75), batches=0, **changes):
     rows = tuple(
