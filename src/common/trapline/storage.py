@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -223,6 +224,17 @@ def _cells(row: Sequence[object], kept: Sequence[bool]) -> list[object]:
         neutralised(cell) if isinstance(cell, str) and not exact else cell
         for cell, exact in zip(row, kept, strict=True)
     ]
+
+
+@contextlib.contextmanager
+def work_folder(place: Path) -> Iterator[Path]:
+    """An empty folder at `place` that goes with the block; what a killed run left there goes first."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 # --- folders that several processes hold one after another, and that go when nobody needs them --------------

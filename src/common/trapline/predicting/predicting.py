@@ -10,7 +10,6 @@ writes other formats without predicting again.
 """
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -33,12 +32,12 @@ from trapline.predicting.inputs import Listing, listed
 from trapline.predicting.options import PredictOptions
 from trapline.predicting.shards import Shards, mapped_array
 from trapline.predicting.streaming import SHARD, Pass, planned, run_pass
-from trapline.storage import file_digest, held, is_archive, json_digest, read_json, write_json
+from trapline.storage import file_digest, held, is_archive, json_digest, read_json, work_folder, write_json
 from trapline.training.speed import Speed, read_speed
 from trapline.workers import available_cores
 
 STATE = ".predicting"
-RUN, SPEED = "run.json", "speed.json"
+RUN, SPEED, COPIES = "run.json", "speed.json", "copies"
 
 
 @contextlib.contextmanager
@@ -64,7 +63,7 @@ def predicted(options: PredictOptions, model: Path, name: str) -> Iterator[tuple
                 "--sort-by copy"
             )
         reading = PrepareOptions.model_validate(options.input_fields())
-        listing = stack.enter_context(listed(reading, stack.enter_context(_work(state))))
+        listing = stack.enter_context(listed(reading, stack.enter_context(work_folder(state / COPIES))))
         for said in listing.notes:
             note(said)
         views = _views(options, description)
@@ -81,18 +80,6 @@ def predicted(options: PredictOptions, model: Path, name: str) -> Iterator[tuple
             assembled(listing, shards, todo.shards, description, options, array, model_facts, created),
             settings,
         )
-
-
-@contextlib.contextmanager
-def _work(state: Path) -> Iterator[Path]:
-    """A folder for what is fetched or drawn for this run alone; what a killed one left in it goes first."""
-    work = state / "copies"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _architecture(description: ModelDescription) -> str:

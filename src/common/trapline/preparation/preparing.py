@@ -1,6 +1,5 @@
 """From raw images to the prepared data set: list, decode and pack, split, write, sum up."""
 
-import contextlib
 import hashlib
 import json
 import shutil
@@ -64,13 +63,14 @@ from trapline.preparation.planning import Plan, planned, source_name
 from trapline.preparation.raw_input import DEMO, raw_input
 from trapline.preparation.splits import HONEST_SHARES, SplitPolicy
 from trapline.preparation.summary import SUMMARY, summarise, with_leakage
-from trapline.storage import write_json
+from trapline.storage import work_folder, write_json
 
 JPEG_QUALITY = 90
 NOTES_SHOWN = 10
 DAY_LENGTH = len("2019-05-31")
 CLASSES_SHOWN = 40
 FACTS = ["row", "width", "height", "sha256", "likeness", "exif_time", "camera"]  # of each packed image
+WORK = ".preparing"  # in the output: what is unfinished
 
 
 def prepare(options: PrepareOptions) -> None:
@@ -85,7 +85,7 @@ def prepare(options: PrepareOptions) -> None:
     ensure_writable(output)
     (output / DESCRIPTION).unlink(missing_ok=True)
     pixels = PixelSettings(short_side=options.short_side, crop_bottom=options.crop_bottom)
-    with _work_folder(output) as work, raw_input(options, work) as (listing, folder, is_exact):
+    with work_folder(output / WORK) as work, raw_input(options, work) as (listing, folder, is_exact):
         plan = planned(listing, folder, options, work)
         quality = _quality(options, is_exact)
         usable, quarantined = _pack(plan.source, pixels, quality, plan.policy, options.processes, work)
@@ -137,18 +137,6 @@ def _check_quarantine(
     """Write quarantine.csv. Raises TraplineError where it holds too large a share of the inputs."""
     path = write_quarantine(output, quarantined)
     check_share(quarantined, plan.inputs, options.max_quarantine, path)
-
-
-@contextlib.contextmanager
-def _work_folder(output: Path) -> Iterator[Path]:
-    """A folder beside the results for what is unfinished; what a killed run left there goes first."""
-    work = output / ".preparing"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _pack(
