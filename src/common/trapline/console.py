@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from trapline import interruption
 from trapline.errors import TraplineError
 from trapline.machine import in_kernel, shows_bars
 
@@ -157,7 +158,7 @@ def run(main: Callable[[], None], failure: Callable[[], Path | None] = lambda: N
     also written (SageMaker's `output/failure`), or None. What is printed meanwhile is escaped: see
     `escaped_output`.
     """
-    with escaped_output():
+    with escaped_output(), interruption.remembered():
         sys.exit(_code_of(main, failure))
 
 
@@ -211,6 +212,7 @@ def progress(
         with _bar_class()(total=total, desc=description, unit=f" {unit}", leave=False) as bar:
             for done, item in enumerate(items, 1):
                 yield item
+                interruption.check()
                 if done % ITEMS_BETWEEN_LOOKS == 0:
                     bar.set_postfix_str(printable(status()), refresh=False)
                 bar.update()
@@ -218,6 +220,7 @@ def progress(
     started = last = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
+        interruption.check()
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now

@@ -24,6 +24,8 @@ from tests.support.cloud import (
     state,
     training,
 )
+from tests.support.interrupting import lose_ctrl_c
+from trapline import interruption
 from trapline.errors import TraplineError
 from trapline.launching.aws.jobs import (
     JOB_KINDS,
@@ -390,6 +392,14 @@ def test_ctrl_c_in_the_middle_asks_aws_for_nothing_more(clock, capsys):
     with pytest.raises(Interrupted):
         after_sending("training", lambda: watch(cloud, capsys))
     assert cloud.asked == ["describe_training_job", "describe_log_streams", "describe_training_job"]
+
+
+def test_a_ctrl_c_that_a_finalizer_swallows_ends_the_waiting_at_the_next_look(clock, capsys):
+    cloud = Cloud(training())
+    cloud.after[2] = lose_ctrl_c
+    with pytest.raises(Interrupted), interruption.remembered():
+        after_sending("training", lambda: watch(cloud, capsys))
+    assert cloud.asked.count("describe_training_job") == 2
 
 
 def test_the_log_of_a_restarted_machine_is_shown_after_that_of_the_first(clock, capsys):

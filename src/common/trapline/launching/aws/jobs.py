@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from trapline import interruption
 from trapline.errors import TraplineError
 from trapline.launching.aws.errors import explain, is_absent, will_pass, without_credentials
 from trapline.launching.terminal import duration
@@ -235,7 +236,7 @@ def ask_until_known(
                 raise
         if not waited:
             say(f"{subject}: AWS does not know what it has just made; it is asked for {duration(patience)}")
-        time.sleep(FIRST_PAUSE)
+        interruption.pause(FIRST_PAUSE)
         waited += FIRST_PAUSE
 
 
@@ -266,7 +267,7 @@ class Contact:
             else:
                 self.well()
                 return answer
-            time.sleep(pause)
+            interruption.pause(pause)
             pause = min(2 * pause, MAX_PAUSE)
 
     def trouble(self, error: Exception) -> None:

@@ -7,10 +7,10 @@ import contextlib
 import heapq
 import sys
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from trapline import interruption
 from trapline.errors import TraplineError
 from trapline.launching.aws.errors import explain, is_signed_out, will_pass, without_credentials
 from trapline.launching.aws.jobs import (
@@ -85,7 +85,7 @@ def follow_job(clients: Clients, kind: str, name: str, tail: int | None = None) 
         first = described = contact.ask(lambda: job.describe(clients.sagemaker, name))
         display.show(described)
         while not has_ended(job, described):
-            time.sleep(POLL)
+            interruption.pause(POLL)
             described = contact.ask(lambda: job.describe(clients.sagemaker, name))
             display.show(described)
         display.end(described, seen_running=described is not first)
@@ -137,7 +137,7 @@ class LogDisplay:
         """Show the rest of the log, which comes some seconds late, and the bill."""
         late = self.log and (seen_running or self.contact.lost is not None)
         for _ in range(LAST_LOOKS if late else 0):
-            time.sleep(POLL)
+            interruption.pause(POLL)
             self.show(described)
             if self.contact.lost is None:
                 break
@@ -300,7 +300,7 @@ def _watch(
         status = described["PipelineExecutionStatus"]
         if status not in RUNNING:
             return status, steps, one_line(described.get("FailureReason", ""))
-        time.sleep(POLL)
+        interruption.pause(POLL)
 
 
 class StepLogs:

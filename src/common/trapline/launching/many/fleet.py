@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trapline import interruption
 from trapline.errors import TraplineError, UsageError
 from trapline.launching.aws.account import Account, signed_in
 from trapline.launching.aws.backend import launch, run_job, show_requests, training_job
@@ -182,7 +183,7 @@ class Fleet:
                     f"progress: {ended} of {len(self.jobs)} jobs ended, {len(self.running)} running"
                 )
                 if self.running:
-                    time.sleep(POLL)
+                    interruption.pause(POLL)
                 self._look()
         except KeyboardInterrupt:
             raise Interrupted(self._left("interrupted")) from None
