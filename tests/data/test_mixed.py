@@ -115,6 +115,7 @@ def all_batches(part, *, workers, epoch=2, chain="heavy"):
     return list(loader.epoch(epoch))
 
 
+@pytest.mark.slow
 def test_the_batches_do_not_depend_on_the_number_of_workers(small_demo):
     part = mixed_part(small_demo)
     for one, other in zip(all_batches(part, workers=0), all_batches(part, workers=2), strict=True):

@@ -13,6 +13,7 @@ from tests.support.object_store import BUCKET, serve
 
 SITES = ["--site-regex", "(?P<site>s[0-9])_"]
 RAW = f"s3://{BUCKET}/raw"
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,6 @@ def quarantined(folder):
     return dict(zip(rows["id"], rows["reason"], strict=True))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "flags"), [("raw", SITES), ("tables", [])], ids=["class folders", "tables"]
 )
@@ -228,7 +228,6 @@ def test_wrong_places_end_with_one_line(
     assert not (tmp_path / "s3:").exists()
 
 
-@pytest.mark.slow
 def test_a_set_prepared_into_s3_is_the_same_as_in_a_folder(store, call_script, tmp_path):
     for output in (tmp_path / "here", f"s3://{BUCKET}/prepared-there"):
         done = call_script("prepare.py", "--input", RAW, "--output", output, *SITES, "--short-side", "32")
@@ -244,7 +243,6 @@ def test_pandas_opens_a_table_where_it_lies_in_s3(store):
     assert opened.to_dict("records") == [{"id": 7, "status": "ok", "label": "hog"}]
 
 
-@pytest.mark.slow
 def test_a_model_trained_into_s3_labels_a_set_in_s3_into_s3(store, call_script, tmp_path):
     prepared, run = f"s3://{BUCKET}/prepared", f"s3://{BUCKET}/run"
     done = call_script("train.py", "--prepared", prepared, "--output", run, *QUICK, "--epochs", "1")
@@ -259,7 +257,6 @@ def test_a_model_trained_into_s3_labels_a_set_in_s3_into_s3(store, call_script, 
     assert {path.name for path in labels.iterdir()} == {"pseudo_labels.csv", "pseudo_labels.json"}
 
 
-@pytest.mark.slow
 def test_training_from_s3_gives_the_same_model_as_from_the_folder(
     store, small_demo, run_script, call_script, tmp_path
 ):
@@ -280,7 +277,6 @@ def test_training_from_s3_gives_the_same_model_as_from_the_folder(
     assert sorted(path.name for path in copy.iterdir()) == ["dataset.json", "train", "val"]
 
 
-@pytest.mark.slow
 def test_a_second_job_copies_nothing_again(store, call_script, tmp_path):
     command = [
         "train.py",

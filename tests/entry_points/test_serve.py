@@ -27,6 +27,7 @@ from trapline.inference.serving import serve
 
 VIEWS = ["plain", "horizontal_flip", "centre_crop", "vertical_flip"]
 PICTURES = [picture(seed, 90 + 5 * seed, 150) for seed in range(12)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,6 @@ def can_make_process_1():
     return unshare and subprocess.run([unshare, "-pf", "true"], capture_output=True).returncode == 0
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not can_make_process_1(), reason="no right to make a process namespace")
 def test_sigterm_ends_the_server_with_0_as_process_1_too(model):
     with start(model, prefix=["unshare", "--pid", "--fork", "--kill-child"]) as process:

@@ -97,6 +97,7 @@ def test_a_second_job_starts_from_the_first_ones_weights(trained, small_demo, tm
     assert not same_trained(tensors(trained[0]), tensors(trained[0], "last"))
 
 
+@pytest.mark.slow
 def test_patience_ends_the_job_early(small_demo, tmp_path, call_script):
     flags = [*QUICK, "--epochs", "9", "--patience", "1", "--min-delta", "50"]
     done = call_script("train.py", "--prepared", small_demo, "--output", tmp_path, *flags)
@@ -161,6 +162,7 @@ def test_a_damaged_set_and_an_output_that_is_a_file_end_with_1(small_demo, tmp_p
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_damaged_image_is_named_without_a_traceback(small_demo, tmp_path, call_script):
     copy = shutil.copytree(small_demo, tmp_path / "prepared")
     path = next((copy / "train").iterdir())

@@ -115,6 +115,7 @@ def examined_alone(check, top):
     return examined(check, Input("", b"four"), folder)
 
 
+@pytest.mark.slow
 def test_what_leaves_the_folder_or_raises_is_found_and_what_does_not_is_not(tmp_path):
     checks = [(reason, check) for reason, group in FAULTS.items() for check in group]
     items = [(check, str(tmp_path)) for _, check in checks] + [(keeps_to_its_folder, str(tmp_path))]

@@ -36,6 +36,7 @@ def run(kinds, processes=2):
     return list(mapped(act, [(kind, number) for number, kind in enumerate(kinds)], processes, LIMITS))
 
 
+@pytest.mark.slow
 def test_what_spins_or_dies_is_lost_alone_and_the_order_stays():
     kinds = ["good"] * (3 * CHUNK)
     kinds[5], kinds[20], kinds[21] = "spins", "dies", "sleeps"

@@ -15,7 +15,8 @@ from trapline.launching.flags import read_plan
 COMMAND = re.compile(r"^ *python ((?:launch|pipelines|entry_points)/\w+)\.py(.*)$", re.MULTILINE)
 LIBRARY = "src/common/trapline"
 SCRIPTS = [path for folder in ("launch", "pipelines", "entry_points", LIBRARY)
-           for path in sorted((ROOT / folder).rglob("*.py"))]  # fmt: skip
+           for path in sorted((ROOT / folder).rglob("*.py"))
+           if "python " in path.read_text(encoding="utf-8")]  # fmt: skip
 
 
 def texts(path):

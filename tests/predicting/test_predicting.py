@@ -138,6 +138,7 @@ def test_what_was_unpacked_again_is_known_by_its_bytes(tmp_path, small_model, mo
     np.testing.assert_allclose(after["given"]["5.bmp"], before["given"]["0.bmp"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_demo_is_predicted_twice_and_leaves_no_copies(tmp_path, small_model, monkeypatch):
     monkeypatch.setattr(predicting.PredictOptions, "input_fields", small_demo_fields)
     chosen = options(tmp_path / "out", "demo")

@@ -42,6 +42,7 @@ def test_results_come_in_order_one_for_each_input(pictures):
     assert all((result.width, result.height) == (96, 64) for result in results)
 
 
+@pytest.mark.slow
 def test_a_crashing_decoder_costs_only_the_image_it_crashed_on(pictures):
     results = list(pack_files(pictures, SETTINGS, 90, processes=2, pack_one=crash_on_some))
     assert [index for index, reason in enumerate(reasons(results)) if reason] == [5, 20]

@@ -71,6 +71,14 @@ MACHINES = {"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.2xlarge
 SERVICE_MODELS = functools.cache(botocore.loaders.create_loader)
 
 
+@functools.cache
+def _client(service, **where):
+    """A client of the tests' own, which are signed in alike each time: it takes long to make."""
+    return boto3.Session(
+        SETTINGS["AWS_ACCESS_KEY_ID"], SETTINGS["AWS_SECRET_ACCESS_KEY"], None, REGION
+    ).client(service, **where)
+
+
 class Ended(NamedTuple):
     """What a script's process would have left: its exit code and its output."""
 
@@ -264,11 +272,11 @@ def start(endpoint, launcher, *arguments):
 def furnish(**where):
     """Make the bucket, some objects, the role and the image; `where` may name an endpoint."""
     region = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
-    s3 = boto3.client("s3", **where)
+    s3 = _client("s3", **where)
     s3.create_bucket(Bucket=BUCKET, **region)
     for key in OBJECTS:
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
-    boto3.client("iam", **where).create_role(
+    _client("iam", **where).create_role(
         RoleName="Trapline", AssumeRolePolicyDocument="{}", Path="/service-role/"
     )
     push_images("trapline", ("latest", "1.0"), **where)
@@ -276,7 +284,7 @@ def furnish(**where):
 
 def push_images(repository, tags, **where):
     """Images in the account's registry."""
-    boto3.client("ecr", **where).create_repository(repositoryName=repository)
+    _client("ecr", **where).create_repository(repositoryName=repository)
     for tag in tags:
         _push(repository, tag, tag, **where)
 
@@ -288,12 +296,12 @@ def push_again(tag, repository="trapline", content="another"):
 
 def _push(repository, tag, content, **where):
     manifest = json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "of": content})
-    boto3.client("ecr", **where).put_image(repositoryName=repository, imageManifest=manifest, imageTag=tag)
+    _client("ecr", **where).put_image(repositoryName=repository, imageManifest=manifest, imageTag=tag)
 
 
 def digests(repository="trapline"):
     """The digest of each tag in the account's registry."""
-    details = boto3.client("ecr").describe_images(repositoryName=repository)["imageDetails"]
+    details = _client("ecr").describe_images(repositoryName=repository)["imageDetails"]
     return {tag: item["imageDigest"] for item in details for tag in item.get("imageTags", [])}
 
 
@@ -307,7 +315,7 @@ def by_digest(content):
 
 def keys(bucket=BUCKET, **where):
     """The keys of a bucket."""
-    listed = boto3.client("s3", **where).list_objects_v2(Bucket=bucket)
+    listed = _client("s3", **where).list_objects_v2(Bucket=bucket)
     return [item["Key"] for item in listed.get("Contents", [])]
 
 
