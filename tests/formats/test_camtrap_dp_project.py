@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -44,9 +45,12 @@ def placed(longitude, latitude="61.5", start="2024-05-11T00:00:00+02:00", end="2
 # --- before anything is predicted ---------------------------------------------------------------------------
 
 
-def test_a_project_that_gives_all_passes(tmp_path):
-    for task in ("multiclass", "multilabel"):
-        CAMTRAP_DP.check(CLASSES, task, settings(tmp_path))
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_a_project_that_gives_all_passes_until_one_thing_is_missing(tmp_path, task):
+    given = settings(tmp_path)
+    CAMTRAP_DP.check(CLASSES, task, given)
+    with pytest.raises(UsageError, match=r"--project project\.json"):
+        CAMTRAP_DP.check(CLASSES, task, dataclasses.replace(given, project=None))
 
 
 def test_all_that_is_missing_is_asked_for_at_once():

@@ -12,8 +12,6 @@ from trapline.formats.camtrap_dp import CAMTRAP_DP
 from trapline.formats.settings import FormatSettings
 from trapline.formats.taxonomy import Taxon, read_taxonomy
 
-MACHINE = ("--machine-labels", "true")
-
 
 def as_written(facts, offset="+02:00"):
     """The facts of images that have a time, with classes and times as the package has them."""
@@ -30,7 +28,7 @@ def test_a_package_is_prepared_to_the_same_labels_sites_times_and_sequences(
 ):
     predictions = drawn_predictions(27, multilabel=multilabel, gaps=False, folder=tmp_path / "photos")
     CAMTRAP_DP.write(predictions, tmp_path, settings(tmp_path, timezone="Europe/Oslo"))
-    asked = (*MACHINE, "--several", "multilabel") if multilabel else MACHINE
+    asked = ("--several", "multilabel") if multilabel else ()
     found, unusable = read_back(call_script, tmp_path / "camtrap-dp", tmp_path / "photos", *asked)
     usable, _ = facts_of(predictions)
     assert found == as_written(usable)
@@ -43,7 +41,7 @@ def test_images_that_failed_come_back_as_such_and_those_without_a_time_not_at_al
     rows["site"] = [file.split("/")[0].replace("_", " ") for file in rows["file"]]
     rows.loc[rows["status"] == "failed", "time"] = "2024-05-12T10:00:00"
     CAMTRAP_DP.write(predictions, tmp_path, settings(tmp_path, timezone="+02:00"))
-    found, unusable = read_back(call_script, tmp_path / "camtrap-dp", tmp_path / "photos", *MACHINE)
+    found, unusable = read_back(call_script, tmp_path / "camtrap-dp", tmp_path / "photos")
     usable, failed = facts_of(predictions)
     assert found == as_written(usable)
     assert unusable == failed
@@ -73,7 +71,7 @@ def test_real_frames_with_the_times_of_their_cameras_come_back(tmp_path, real_da
     CAMTRAP_DP.write(predictions, tmp_path, _real_settings(tmp_path, classes, sheet))
     schemas = real_data / "formats" / "camtrap_dp" / "1.0.2"
     assert faults_of_package(tmp_path / "camtrap-dp", schemas) == []
-    found, unusable = read_back(call_script, tmp_path / "camtrap-dp", tmp_path / "photos", *MACHINE)
+    found, unusable = read_back(call_script, tmp_path / "camtrap-dp", tmp_path / "photos")
     usable, _ = facts_of(predictions)
     names = {label: "blank" if label == "Empty" else f"Genus {label.casefold()}" for label in classes}
     assert found == {  # a sequence of two cameras is an event at each

@@ -96,9 +96,8 @@ def test_what_is_written_is_prepared_to_the_same_labels_sites_sequences_and_time
 def test_several_labels_come_back_too(tmp_path, call_script):
     predictions = drawn_predictions(folder=tmp_path / "photos", multilabel=True)
     found, aside = read_back(
-        call_script, written(predictions, tmp_path), tmp_path / "photos", "--several", "multilabel",
-        "--machine-labels", "true",
-    )  # fmt: skip
+        call_script, written(predictions, tmp_path), tmp_path / "photos", "--several", "multilabel"
+    )
     assert (found, aside) == facts_of(predictions)
 
 

@@ -7,16 +7,17 @@ import numpy as np
 from trapline.data.prepared import open_prepared
 
 PARTS = ("train", "val", "test", "unlabeled")
+MACHINE = ("--machine-labels", "true")  # for that is what predictions are
 
 
 def read_back(call_script, table, media, *options):
-    """Prepare what `table` names: the labels, site, sequence and time of each usable image by its id, and the
-    ids in quarantine.csv.
+    """Prepare what `table` names, taking a machine's labels: labels, site, sequence and time of each usable
+    image by its id, and the ids in quarantine.csv.
     """
     output = table.with_name(f"prepared {table.name}")
     done = call_script(
         "prepare.py", "--input", table, "--media", media, "--output", output, "--split", "random",
-        "--max-quarantine", "1", "--processes", "1", "--short-side", "16", *options,
+        "--max-quarantine", "1", "--processes", "1", "--short-side", "16", *MACHINE, *options,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     prepared = open_prepared(output)

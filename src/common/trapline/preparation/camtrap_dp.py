@@ -15,7 +15,6 @@ import pandas as pd
 from trapline.data.quarantine import BAD_NAME, MISSING, UNKNOWN_LABEL, VIDEO, Quarantined
 from trapline.errors import TraplineError
 from trapline.images.files import Reason
-from trapline.job_contract import prepare_option
 from trapline.names import shown
 from trapline.preparation.camtrap_events import (
     NOWHERE,
@@ -32,12 +31,12 @@ from trapline.preparation.input_folder import InputFolder
 from trapline.preparation.label_joins import codes_of, labelled_rows
 from trapline.preparation.listed_rows import source_of, statements
 from trapline.preparation.listing import Reading, Source, printable, refuse_asked
+from trapline.preparation.machine_labels import MACHINE, require_persons, told_of_machines
 from trapline.preparation.media import Media
 
 TYPES = ("animal", "human", "vehicle", "blank", "unknown")
 UNCLASSIFIED = "unclassified"
 EVENT, MEDIUM = "event", "media"  # the levels of observations
-MACHINE = "machine"
 IMAGE = "image/"
 DIGITS = 7  # of a degree: a centimetre
 
@@ -98,11 +97,7 @@ def read_camtrap_dp(folder: InputFolder, reading: Reading) -> Source:
         alternatives=_other_names(media),
         notes=notes,
     )
-    if reading.needs_labels and labels.left_out and not source.classes and not reading.among_others:
-        raise TraplineError(
-            f"{folder.path / seen.name}: no image has a label but a machine's; "
-            f"{prepare_option('machine-labels', 'true')} takes those for true ones"
-        )
+    require_persons(str(folder.path / seen.name), source, reading, left_out=bool(labels.left_out))
     return replace(source, quarantined=[*unusable, *faulty, *source.quarantined])
 
 
@@ -241,10 +236,8 @@ def _labels(seen: Rows, machine_labels: bool, notes: list[str]) -> _Labels:
     wrong = {text for text, is_known in of_type.values() if not is_known}
     is_left = ~_by_machine(seen) | machine_labels
     left_out = int((~is_left & (of_row >= 0)).sum())
-    way_out = prepare_option("machine-labels", "true")
-    _note(
-        notes, seen.name, left_out, f"observations are a machine's and no truth; {way_out} takes them for it"
-    )
+    if left_out:
+        notes.append(told_of_machines(seen.name, left_out, "observations"))
     return _Labels(
         list(different),
         np.where(is_left, of_row, NOWHERE),

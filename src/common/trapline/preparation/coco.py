@@ -1,9 +1,11 @@
 """COCO Camera Traps: the JSON in which LILA and others publish labels, sites and sequences of images.
 
 `images` (id, file_name, and perhaps location, seq_id and datetime), `categories` (id, name) and `annotations`
-(image_id, category_id). An image without an annotation is unlabelled; one of the category `empty` is not.
+(image_id, category_id). An image without an annotation is unlabelled; one of the category `empty` is not. An
+annotation with a score is a model's, and no truth.
 """
 
+import itertools
 import math
 import mmap
 from collections import Counter
@@ -26,6 +28,7 @@ from trapline.preparation.json_records import MEMBER, records
 from trapline.preparation.label_joins import NO_LABEL, Integers, codes_of, labelled_rows
 from trapline.preparation.listed_rows import source_of, statements
 from trapline.preparation.listing import Reading, Source, printable, refuse_asked
+from trapline.preparation.machine_labels import require_persons, told_of_machines
 from trapline.preparation.media import Media
 
 JSON = ".json"
@@ -52,6 +55,7 @@ class _Contents:
     times: list[str | None] = field(default_factory=list)
     image_ids: list[str | None] = field(default_factory=list)
     category_ids: list[str | None] = field(default_factory=list)
+    scored: list[bool] = field(default_factory=list)  # whether each annotation is a model's
     categories: dict[str, str] = field(default_factory=dict)
     quarantined: list[Quarantined] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
@@ -67,12 +71,21 @@ class _Contents:
         elif kind == "annotations":
             self.image_ids.append(_text(record.get("image_id")))
             self.category_ids.append(self._shared(_text(record.get("category_id"))))
+            score = record.get("score")
+            self.scored.append(isinstance(score, int | float) and not isinstance(score, bool))
             if record.get("sequence_level_annotation") is True:
                 self.faults[
                     "annotations are of whole sequences: an image may not show what it is called"
                 ] += 1
         else:
             self._add_category(record)
+
+    def leave_out_machines(self) -> int:
+        """Leave out the annotations with a score, which a model gave. Returns how many those are."""
+        left = [not scored for scored in self.scored]
+        self.image_ids = list(itertools.compress(self.image_ids, left))
+        self.category_ids = list(itertools.compress(self.category_ids, left))
+        return sum(self.scored)
 
     def _add_image(self, record: dict[str, Any]) -> None:
         own, file = _text(record.get("id")), record.get("file_name")
@@ -183,6 +196,7 @@ def read_coco(folder: InputFolder, reading: Reading) -> Source:
     refuse_asked(folder, reading, ("columns", "folders", "label-tag"), what)
     path = reading.table or _only(folder)
     contents = _contents(path)
+    left_out = 0 if reading.machine_labels or not reading.needs_labels else contents.leave_out_machines()
     order = sorted(contents.categories, key=_in_order)
     names = [contents.categories[own] for own in order]
     codes, of = codes_of(contents.ids, contents.image_ids)
@@ -201,6 +215,9 @@ def read_coco(folder: InputFolder, reading: Reading) -> Source:
         classes=list(dict.fromkeys(names)),
         notes=_notes(contents, of),
     )
+    if left_out:
+        source = replace(source, notes=[*source.notes, told_of_machines(path.name, left_out, "annotations")])
+    require_persons(str(path), source, reading, left_out=left_out > 0)
     return replace(source, quarantined=[*contents.quarantined, *quarantined, *source.quarantined])
 
 

@@ -32,6 +32,7 @@ from trapline.preparation.listing import (
     part_of,
     printable,
 )
+from trapline.preparation.machine_labels import require_persons, without_machines
 from trapline.preparation.media import SAMPLE, Media
 from trapline.preparation.table_statements import (
     DELETED,
@@ -149,12 +150,16 @@ def _labels_of(table: Table) -> set[str]:
 
 @dataclass
 class _Said:
-    """What the tables say: statements of each, rows without a path, other names of files, and notes."""
+    """What the tables say: statements of each, rows without a path, other names of files, and notes.
+
+    `of_machines`: the tables some of whose labels are a machine's and left out.
+    """
 
     rows: list[pd.DataFrame] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     alternatives: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    of_machines: list[Path] = field(default_factory=list)
 
 
 def read_mapped_table(folder: InputFolder, reading: Reading) -> Source:
@@ -172,10 +177,12 @@ def read_mapped_table(folder: InputFolder, reading: Reading) -> Source:
     media = Media(reading.media or folder, reading.origin, reading.copies)
     titles = [table.path.name for table in tables]
     while tables:  # a table goes when its rows are taken up: a million rows take half a gigabyte
-        _add(tables.pop(0), folder, media, said, reading.needs_labels)
+        _add(tables.pop(0), folder, media, said, reading)
     rows = together(said.rows, titles)
     source = source_of(rows, media, classes=_order(rows), alternatives=said.alternatives, notes=said.notes)
     source = replace(source, quarantined=[*said.quarantined, *source.quarantined])
+    for path in said.of_machines[:1]:
+        require_persons(str(path), source, reading, left_out=True)
     source = with_folders(source, media)
     source = replace(source, notes=[*source.notes, *unnamed(media, titles)])
     return source if reading.needs_labels else _without_labels(source)
@@ -202,10 +209,10 @@ def _read(folder: InputFolder, reading: Reading, notes: list[str]) -> list[Table
     ]
 
 
-def _add(table: Table, folder: InputFolder, media: Media, said: _Said, needs_labels: bool) -> None:
+def _add(table: Table, folder: InputFolder, media: Media, said: _Said, reading: Reading) -> None:
     """Take up what a table says; one without labels may be about something else, which is said."""
     paths, alternatives, beside = _paths(table)
-    columns = label_columns(table) if needs_labels else []
+    columns = label_columns(table) if reading.needs_labels else []
     if not columns and all(place.problem for place in media.find(paths, table.path.name).values()):
         said.notes.append(f"{table.path.name}: names none of the images; not read")
         return
@@ -218,6 +225,8 @@ def _add(table: Table, folder: InputFolder, media: Media, said: _Said, needs_lab
         )
     if columns:
         _refuse_flags(table, columns, labels)
+        labels, are_machines = without_machines(table, labels, reading, said.notes)
+        said.of_machines += [table.path] if are_machines else []
     ids = _ids(table, paths, "id" in folder.columns, said.notes)
     name = table.columns.get(DELETED)
     deleted = truths(list(table.cells[name]), name, table) if name else None

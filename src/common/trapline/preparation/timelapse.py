@@ -21,6 +21,7 @@ from trapline.preparation.camera_folders import is_no_camera, sites_of
 from trapline.preparation.input_folder import InputFolder
 from trapline.preparation.listed_rows import source_of
 from trapline.preparation.listing import Reading, Source
+from trapline.preparation.machine_labels import require_persons, without_machines
 from trapline.preparation.mapped_tables import unnamed
 from trapline.preparation.media import Media
 from trapline.preparation.table_statements import (
@@ -90,14 +91,13 @@ def read_timelapse(folder: InputFolder, reading: Reading) -> Source:
     check_columns(tables, paths=False, labels=reading.needs_labels)
     media = Media(reading.media or folder, reading.origin, reading.copies)
     paths, alternatives = _named(tables)
-    said = [
-        _rows(table, own, folder, notes, reading.needs_labels)
-        for table, own in zip(tables, paths, strict=True)
-    ]
+    said = [_rows(table, own, folder, notes, reading) for table, own in zip(tables, paths, strict=True)]
     titles = [table.path.name for table in tables]
-    rows = together([rows for rows, _ in said], titles)
+    rows = together([rows for rows, *_ in said], titles)
     source = source_of(rows, media, alternatives=alternatives, notes=notes)
-    quarantined = [row for _, rows_aside in said for row in rows_aside]
+    for table, (*_, are_machines) in zip(tables, said, strict=True):
+        require_persons(str(table.path), source, reading, left_out=are_machines)
+    quarantined = [row for _, rows_aside, _ in said for row in rows_aside]
     return replace(
         source,
         quarantined=[*quarantined, *source.quarantined],
@@ -106,16 +106,20 @@ def read_timelapse(folder: InputFolder, reading: Reading) -> Source:
 
 
 def _rows(
-    table: Table, paths: Sequence[str], folder: InputFolder, notes: list[str], needs_labels: bool
-) -> tuple[pd.DataFrame, list[Quarantined]]:
-    """Statements of a table, and its rows without a file; `notes` get how it was read."""
+    table: Table, paths: Sequence[str], folder: InputFolder, notes: list[str], reading: Reading
+) -> tuple[pd.DataFrame, list[Quarantined], bool]:
+    """Statements of a table, its rows without a file, and whether labels of a machine were left out.
+
+    `notes` get how it was read.
+    """
     flag = next((name for name in table.written if plain_column(name) == DELETE_FLAG), None)
     deleted = truths(list(table.cells[flag]), flag, table) if flag else None
     named = named_columns(list(table.written), folder.columns).values()
-    columns = label_columns(table) if needs_labels else []
+    columns = label_columns(table) if reading.needs_labels else []
     labels: list[Cells] = []
     for name in columns:
         labels += _labels(table, name, name in named, notes)
+    labels, are_machines = without_machines(table, labels, reading, notes)
     sites = None
     if not _has_sites(table, folder):
         table.columns.pop("site", None)
@@ -125,7 +129,7 @@ def _rows(
     of_path = [name for name in table.written if plain_column(name) in (FILE, RELATIVE)]
     notes += [*table.notes, told(table, path=" and ".join(of_path), deleted=flag)]
     notes += silent(table) if columns else []
-    return rows, aside
+    return rows, aside, are_machines
 
 
 # --- where images lie ---------------------------------------------------------------------------------------

@@ -1,0 +1,84 @@
+"""Whose labels a table has: a person's, or a model's, which are no truth and count if asked for alone.
+
+Trapline's own answers, which a person may have opened but not confirmed, and the columns in which other tools
+say who labelled an image: AddaxAI's human_verified, identified_by of Wildlife Insights, classificationMethod
+of Camtrap DP.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from trapline.column_names import plain_column
+from trapline.errors import TraplineError
+from trapline.job_contract import prepare_option
+from trapline.preparation.listing import Reading, Source
+from trapline.preparation.table_statements import FALSE, Cells, texts
+from trapline.tables import Table
+
+MACHINE = "machine"  # a classificationMethod
+SAYS_WHO: dict[str, Callable[[str], bool]] = {  # column -> whether a cell in lower case says: a machine
+    "classificationmethod": lambda said: said == MACHINE,
+    "humanverified": lambda said: said in FALSE,
+    "identifiedby": lambda said: said == "computer vision",
+}
+ANSWERS = ("status", "reason", "label", "confidence", "needsreview")  # columns of Trapline's predictions.csv
+TIMELAPSE_ANSWERS = ("species", "confidence", "needsreview", "remark")  # of its timelapse.csv,
+ROOT = "rootfolder"  # which is empty there: Timelapse fills it, or leaves the column out
+
+
+def way_out() -> str:
+    """The option that takes a machine's labels for true ones."""
+    return prepare_option("machine-labels", "true")
+
+
+def without_machines(
+    table: Table, labels: Sequence[Cells], reading: Reading, notes: list[str]
+) -> tuple[list[Cells], bool]:
+    """`labels` without those that a machine gave, unless a person takes these for true; and whether any was.
+
+    `labels`: columns of them, a cell a row of the table. `notes` get how many rows lose theirs.
+    """
+    if reading.machine_labels or not reading.needs_labels:
+        return list(labels), False
+    of_machine = _by_machine(table)
+    lost = sum(any(cells[row] for cells in labels) for row in np.flatnonzero(of_machine).tolist())
+    if not lost:
+        return list(labels), False
+    notes.append(told_of_machines(table.path.name, lost, "rows with a label"))
+    return [
+        [None if machine else cell for cell, machine in zip(cells, of_machine.tolist(), strict=True)]
+        for cells in labels
+    ], True
+
+
+def told_of_machines(table: str, count: int, what: str) -> str:
+    """The note on labels that are left out; `what`: what has them, as observations or annotations."""
+    return f"{table}: {count} {what} are a machine's and no truth; {way_out()} takes them for it"
+
+
+def require_persons(name: str, source: Source, reading: Reading, *, left_out: bool) -> None:
+    """Raise TraplineError where no image has a label but a machine's; of several inputs others may have.
+
+    `name`: of the file that says so. `left_out`: whether there were such labels.
+    """
+    if left_out and not source.classes and reading.needs_labels and not reading.among_others:
+        raise TraplineError(
+            f"{name}: no image has a label but a machine's; {way_out()} takes those for true ones"
+        )
+
+
+def _by_machine(table: Table) -> npt.NDArray[np.bool_]:
+    """Whether a machine has labelled each row."""
+    plain = {plain_column(name): name for name in reversed(table.written)}
+    is_answers = plain.keys() >= set(ANSWERS)
+    if plain.keys() >= {ROOT, *TIMELAPSE_ANSWERS}:
+        is_answers = not any(texts(list(table.cells[plain[ROOT]])))
+    found = np.full(len(table.lines), is_answers)
+    for column, is_machine in SAYS_WHO.items():
+        if column in plain:
+            cells = table.cells[plain[column]]
+            said = {cell: is_machine(cell.strip().casefold()) for cell in set(cells)}
+            found |= np.fromiter((said[cell] for cell in cells), bool, len(found))
+    return found
