@@ -30,8 +30,12 @@ HEAVIEST_FIRST = (
 )  # fmt: skip
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests that are not asked for are left out
 def pytest_collection_modifyitems(items):
     """Files that take long come first, so that no process is left with one of them at the end."""
+    both = [item.nodeid for item in items if {"slow", "long"} <= {mark.name for mark in item.iter_markers()}]
+    if both:
+        raise pytest.UsageError(f"slow and long at once, and so run as slow: {', '.join(both)}")
     items.sort(key=_turn)
 
 

@@ -9,8 +9,6 @@ from tests.support.entry_jobs import QUICK, deterministic, history, same, stop_i
 from trapline.models.artefact import load_model
 from trapline.training import validation
 
-pytestmark = pytest.mark.slow
-
 SMALL = [*QUICK, "--arch", "mnasnet0_5", "--precision", "fp32"]
 
 
@@ -25,6 +23,7 @@ def train(small_demo, tmp_path, call_script):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [["--accumulation", "4", "--mixup", "0.2"], ["--in-memory", "True", "--augment", "none"]]
 )
@@ -40,6 +39,7 @@ def test_single_images_that_cannot_be_normalised_are_refused_before_training(tra
     assert not (folder / "model" / "model.json").exists()
 
 
+@pytest.mark.slow
 def test_a_training_of_one_step_has_the_learning_rate_that_was_asked_for(train):
     done, folder = train("--batch-size", "512", "--epochs", "1", "--schedule", "onecycle", "--lr", "0.005")
     assert done.returncode == 0, done.stderr
@@ -47,6 +47,7 @@ def test_a_training_of_one_step_has_the_learning_rate_that_was_asked_for(train):
     assert "note: schedule onecycle: needs 4 steps to rise and fall, and there are 1" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "more"),
     [
@@ -72,6 +73,7 @@ def test_a_job_without_a_finite_metric_fails_and_keeps_its_history(train, monkey
     assert not (folder / "output" / "data" / "test.json").exists()
 
 
+@pytest.mark.slow
 def test_an_epoch_that_is_no_number_is_passed_over_and_every_row_says_which_is_kept(train, monkeypatch):
     losses = iter([math.nan, 0.7, 0.9])
     measure = validation.classification_metrics

@@ -20,8 +20,6 @@ from trapline.scoring.predictions import multilabel_metrics
 from trapline.training.execution import Execution
 from trapline.training.validation import predict
 
-pytestmark = pytest.mark.slow
-
 TWO_EPOCHS = [
     *QUICK, "--arch", "shufflenet_v2_x0_5", "--loss", "bce", "--optimizer", "adam", "--batch-size", 8,
     "--epochs", 2, "--augment", "multilabel", "--best-metric", "val_macro_f1",
@@ -50,6 +48,7 @@ def described(folder):
     return json.loads((folder / "model" / "model.json").read_text())
 
 
+@pytest.mark.slow
 def test_metrics_thresholds_and_test_scores_are_where_they_are_looked_for(mosaics, tmp_path, call_script):
     said = trained(
         call_script, mosaics, tmp_path, "--score-test=true", "--positive-weights=balanced",
@@ -74,6 +73,7 @@ def test_metrics_thresholds_and_test_scores_are_where_they_are_looked_for(mosaic
     assert (tmp_path / "output" / "data" / "curves.png").is_file()
 
 
+@pytest.mark.slow
 def test_between_validations_an_epoch_has_no_validation_numbers(mosaics, tmp_path, call_script):
     said = trained(
         call_script, mosaics, tmp_path, "--epochs=3", "--validate-every=2", "--tune-thresholds=false"
@@ -88,6 +88,7 @@ def test_between_validations_an_epoch_has_no_validation_numbers(mosaics, tmp_pat
     assert described(tmp_path)["thresholds"] == [0.5] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -102,6 +103,7 @@ def test_what_is_for_one_label_an_image_is_refused(mosaics, tmp_path, call_scrip
     assert words in done.stderr
 
 
+@pytest.mark.slow
 def test_the_loss_of_several_labels_and_a_missing_test_part_are_refused(small_demo, tmp_path, call_script):
     job = ["train.py", "--prepared", small_demo, "--output", tmp_path, *QUICK, "--epochs", 1]
     done = call_script(*job, "--loss", "bce")
@@ -118,6 +120,7 @@ def test_the_loss_of_several_labels_and_a_missing_test_part_are_refused(small_de
     assert f"score_test: {less} has no test part" in done.stderr
 
 
+@pytest.mark.slow
 def test_one_label_an_image_has_test_scores_too(small_demo, tmp_path, call_script):
     job = ["--prepared", small_demo, "--output", tmp_path, *QUICK, "--epochs", 1, "--score-test", "true"]
     done = call_script("train.py", *job, "--target-accuracy", 0.001)
@@ -178,7 +181,7 @@ HEAVY = ("efficientnet_v2_s", "regnet_x_3_2gf", "resnet50", "resnext50_32x4d")
 
 @pytest.mark.parametrize(
     "arch",
-    [*(pytest.param(arch) for arch in LIGHT),
+    [*(pytest.param(arch, marks=pytest.mark.slow) for arch in LIGHT),
      *(pytest.param(arch, marks=pytest.mark.long) for arch in HEAVY)],
 )  # fmt: skip
 def test_the_six_architectures_train_at_64_px(mosaics, tmp_path, call_script, arch):

@@ -15,8 +15,6 @@ from trapline.data.parts import COLUMNS
 from trapline.data.prepared import open_prepared
 from trapline.storage import file_digest, write_json
 
-pytestmark = pytest.mark.slow
-
 PHASE2 = [
     *QUICK, "--batch-size", "16", "--epochs", "2", "--dropout", "0.3", "--augment", "crops", "--mixup", "0.2",
 ]  # fmt: skip
@@ -60,6 +58,7 @@ def arguments(prepared, labels, trained, output, *flags):
     return ["--prepared", prepared, "--pseudo", labels, "--output", output, *PHASE2, *phase1, *flags]
 
 
+@pytest.mark.slow
 def test_it_says_how_many_of_each_it_trains_on_and_from_what(second, trained, small_demo, labels):
     identity = file_digest(trained[0] / "model" / "model.safetensors")
     train = len(open_prepared(small_demo).part("train"))
@@ -75,6 +74,7 @@ def test_it_says_how_many_of_each_it_trains_on_and_from_what(second, trained, sm
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_stopped_phase_2_goes_on_exactly_and_one_with_other_labels_starts_afresh(
     second, small_demo, labels, trained, tmp_path, call_script
 ):
@@ -93,6 +93,7 @@ def test_a_stopped_phase_2_goes_on_exactly_and_one_with_other_labels_starts_afre
     assert not same(other_weights, tensors(second[0], "last"))
 
 
+@pytest.mark.slow
 def test_phase_2_begins_where_phase_1_was_best(small_demo, trained, tmp_path, call_script):
     flags = [*QUICK, "--weights", "phase1", "--phase1", trained[0] / "model", "--epochs", "1", "--lr", "1e-9"]
     done = call_script("train.py", "--prepared", small_demo, "--output", tmp_path, *flags)
@@ -101,6 +102,7 @@ def test_phase_2_begins_where_phase_1_was_best(small_demo, trained, tmp_path, ca
     assert not same_trained(tensors(trained[0]), tensors(trained[0], "last"))
 
 
+@pytest.mark.slow
 def test_the_normalisation_is_that_of_phase_1(small_demo, trained, tmp_path, call_script):
     model = tmp_path / "phase1"
     shutil.copytree(trained[0] / "model", model, ignore=shutil.ignore_patterns("code"))
@@ -114,6 +116,7 @@ def test_the_normalisation_is_that_of_phase_1(small_demo, trained, tmp_path, cal
     assert written["normalisation"] == {**content["normalisation"], "grey": False}
 
 
+@pytest.mark.slow
 def test_with_none_accepted_it_is_the_job_on_labelled_images_alone(small_demo, tmp_path, call_script):
     nothing = write_labels(tmp_path / "labels", open_prepared(small_demo), 0)
     flags = ["--prepared", small_demo, *QUICK, "--epochs", "1"]
@@ -124,6 +127,7 @@ def test_with_none_accepted_it_is_the_job_on_labelled_images_alone(small_demo, t
     assert same(tensors(tmp_path / "plain"), tensors(tmp_path / "mixed"))
 
 
+@pytest.mark.slow
 def test_the_channels_of_sagemaker_are_those_of_the_flags(
     second, small_demo, labels, trained, tmp_path, run_script
 ):
@@ -139,6 +143,7 @@ def test_the_channels_of_sagemaker_are_those_of_the_flags(
     assert same(tensors(tmp_path / "job", "last"), tensors(second[0], "last"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["model.tar.gz", ""], ids=["the archive", "its folder"])
 def test_both_can_lie_in_s3(place, small_demo, labels, trained, tmp_path, monkeypatch, call_script):
     shutil.make_archive(tmp_path / "phase1" / "model", "gztar", trained[0] / "model")
@@ -174,6 +179,7 @@ def test_two_ranks_train_as_one_with_twice_the_batch(small_demo, labels, tmp_pat
     assert same_row == pytest.approx(row, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_what_does_not_go_together_is_refused(small_demo, labels, trained, tmp_path, call_script):
     copy = shutil.copytree(labels, tmp_path / "copy")
     content = json.loads((copy / "pseudo_labels.json").read_text())
@@ -192,6 +198,7 @@ def test_what_does_not_go_together_is_refused(small_demo, labels, trained, tmp_p
         assert message in done.stderr
 
 
+@pytest.mark.slow
 def test_a_phase_1_that_is_given_and_not_asked_for_is_said(small_demo, tmp_path, call_script):
     flags = [*QUICK, "--epochs", "1", "--phase1", tmp_path]
     done = call_script("train.py", "--prepared", small_demo, "--output", tmp_path / "job", *flags)
