@@ -11,8 +11,8 @@ from trapline.config import known_views
 
 # How raw images can lie, and what `trapline.preparation.sources` calls each way.
 LAYOUTS = (
-    "competition", "label-tables", "coco", "camtrap-dp", "timelapse", "csv", "tiny-imagenet", "parts", "tags",
-    "folders", "class-folders",
+    "competition", "label-tables", "coco", "camtrap-dp", "timelapse", "sorted", "csv", "tiny-imagenet",
+    "parts", "tags", "folders", "class-folders",
 )  # fmt: skip
 FORMATS = ("csv", "parquet", "megadetector", "camtrap-dp", "timelapse", "coco")  # of `trapline.formats`
 # What a column of a table, or the level of a folder, may say of an image.

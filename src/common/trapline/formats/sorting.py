@@ -32,20 +32,13 @@ from trapline.console import progress
 from trapline.errors import TraplineError, UsageError
 from trapline.evaluation.result_files import number, some
 from trapline.formats.predictions import FAILED, Predictions
-from trapline.formats.sorting_names import (
-    PEOPLE,
-    TABLE,
-    UNCLASSIFIED,
-    distinct_files,
-    folder_names,
-    utf8,
-)
+from trapline.formats.sorting_names import distinct_files, folder_names, utf8
 from trapline.formats.taxonomy import Taxon, taxon_of
 from trapline.names import Kind, keys, shown
+from trapline.preparation.sorted_folders import COLUMNS, PEOPLE, TABLE, UNCLASSIFIED
 from trapline.storage import CHUNK, restored, write_table
 
 How: TypeAlias = Literal["copy", "link"]
-COLUMNS = ("file", "folder", "sorted_file", "label", "confidence", "status")
 SORTED, LEFT_OUT, MISSING = "sorted", "left out", "missing"
 APART = ("human", "vehicle")  # types of observation whose images are kept apart
 LEFTOVER = ".sorting"  # begins what a run that was killed leaves behind

@@ -12,8 +12,8 @@ from collections.abc import Sequence, Set
 from pathlib import PurePosixPath
 
 from trapline.names import as_written
+from trapline.preparation.sorted_folders import PEOPLE, TABLE, UNCLASSIFIED
 
-PEOPLE, UNCLASSIFIED, TABLE = "people", "unclassified", "sorted.csv"
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\0]')  # on one system or another
 RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
 NO_LETTERS = ("Cc", "Cs", "Cn", "Co")  # Unicode's categories: control, half a character, none, private

@@ -55,6 +55,8 @@ from trapline.preparation.listing import (
     refuse_asked,
 )
 from trapline.preparation.mapped_tables import is_mapped_table, read_mapped_table
+from trapline.preparation.sorted_folders import LAYOUT as SORTED
+from trapline.preparation.sorted_folders import is_sorted, read_sorted
 from trapline.preparation.station_folders import below_wrappers, is_station_folders, read_station_folders
 from trapline.preparation.tables_beside import with_tables
 from trapline.preparation.timelapse import is_timelapse, read_timelapse
@@ -344,6 +346,14 @@ LAYOUTS = [
         has_tables_beside=False,
         name="timelapse",
         needs="a CSV of Timelapse (File, RelativePath or Folder, and DeleteFlag or ImageQuality)",
+        takes_reading=True,
+    ),
+    Layout(
+        is_sorted,
+        read_sorted,
+        has_tables_beside=False,
+        name=SORTED,
+        needs="folders by class with the sorted.csv of predict.py --sort",
         takes_reading=True,
     ),
     Layout(is_tiny_imagenet, read_tiny_imagenet, name="tiny-imagenet", needs="wnids.txt and train"),
