@@ -11,6 +11,7 @@ from tests.support.written_sets import drawn_set, write_camtrap_dp, write_rows
 from trapline.errors import TraplineError, UsageError
 from trapline.preparation import camtrap_events
 from trapline.preparation.camtrap_events import NOWHERE, Observed, Taken, instants, links
+from trapline.preparation.division import require_classes
 from trapline.preparation.input_folder import InputFolder
 from trapline.preparation.listing import TIME, Reading, SiteRule
 from trapline.preparation.sources import read_source
@@ -164,13 +165,11 @@ def test_a_machines_observations_are_no_truth_unless_asked_for(package):
     assert source.notes == []
 
 
-def test_labels_of_a_machine_alone_are_refused_with_the_way_out(package, tmp_path):
-    with pytest.raises(
-        TraplineError, match=r"observations\.csv: no image has a label but a machine's; --machine"
-    ):
-        package([medium("a")], [seen("a", method="machine")])
-    unlabelled = read_source(tmp_path, SiteRule(), reading=Reading(among_others=True))
-    assert labels(unlabelled) == {"a": None}
+def test_labels_of_a_machine_alone_are_refused_with_the_way_out(package):
+    source = package([medium("a")], [seen("a", method="machine")])
+    assert labels(source) == {"a": None}
+    with pytest.raises(TraplineError, match=r"at least two classes; observations\.csv: 1 .*--machine-labels"):
+        require_classes(source.classes, source.of_machines)
 
 
 def test_how_many_observations_of_a_machine_were_left_out_is_said(package):

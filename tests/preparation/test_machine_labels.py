@@ -6,7 +6,6 @@ import pytest
 
 from tests.support.disk import put, read
 from tests.support.predictions import drawn_predictions
-from trapline.errors import TraplineError
 from trapline.formats.coco import COCO
 from trapline.formats.settings import FormatSettings
 from trapline.formats.table import CSV
@@ -41,23 +40,44 @@ def timelapse(folder, root):
 
 @pytest.mark.parametrize("written", [CSV, TIMELAPSE, COCO], ids=lambda own: own.name)
 @pytest.mark.parametrize("multilabel", [False, True])
-def test_our_own_answers_are_refused_with_the_way_out_and_taken_if_asked(tmp_path, written, multilabel):
+def test_our_own_answers_are_images_without_labels_and_true_if_asked(tmp_path, written, multilabel):
     predictions = drawn_predictions(12, folder=tmp_path, multilabel=multilabel)
     file = written.write(predictions, tmp_path, FormatSettings())[0]
-    with pytest.raises(TraplineError) as refused:
-        read(tmp_path, reading=Reading(table=file))
-    assert str(refused.value) == (
-        f"{file}: no image has a label but a machine's; --machine-labels true takes those for true ones"
-    )
+    found = read(tmp_path, reading=Reading(table=file))
+    assert {*found.labels.values()} == {None}
+    (note,) = (note for note in found.notes.splitlines() if "machine" in note)
+    assert note.endswith("are a machine's and no truth; --machine-labels true takes them for it")
     assert read(tmp_path, reading=Reading(table=file, machine_labels=True)).classes != []
 
 
-def test_beside_other_inputs_our_own_answers_are_images_without_labels(tmp_path):
-    predictions = drawn_predictions(12, folder=tmp_path)
-    file = CSV.write(predictions, tmp_path, FormatSettings())[0]
-    found = read(tmp_path, reading=Reading(table=file, among_others=True))
-    assert {*found.labels.values()} == {None}
-    assert "rows with a label are a machine's and no truth; --machine-labels true takes them" in found.notes
+def prepared(call_script, folder, *words):
+    return call_script(
+        "prepare.py", "--input", folder / "predictions.csv", "--media", folder, "--output", folder / "set",
+        "--split", "random", "--max-quarantine", "1", "--processes", "1", "--short-side", "16", *words,
+    )  # fmt: skip
+
+
+def test_nothing_is_packed_where_all_labels_are_a_machines_and_the_way_out_is_said(tmp_path, call_script):
+    CSV.write(drawn_predictions(12, folder=tmp_path), tmp_path, FormatSettings())
+    done = prepared(call_script, tmp_path)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: no image of the input has a label: a classifier needs at least two classes; predictions.csv: "
+        "11 rows with a label are a machine's and no truth; --machine-labels true takes them for it\n",
+    )
+    assert "packing" not in done.stdout
+
+
+def test_corrections_by_a_person_make_a_set_of_a_models_answers(tmp_path, call_script):
+    predictions = drawn_predictions(24, folder=tmp_path, gaps=False)
+    CSV.write(predictions, tmp_path, FormatSettings())
+    seen = [
+        f"{row.id},{('fox', 'owl')[number % 2]}" for number, row in enumerate(predictions.rows.itertuples())
+    ]
+    (tmp_path / "seen.csv").write_text("\n".join(["id,label", *seen[:20]]))
+    done = prepared(call_script, tmp_path, "--corrections", tmp_path / "seen.csv")
+    assert done.returncode == 0, done.stderr
+    assert "24 inputs: 20 labelled, 4 unlabelled" in done.stdout
 
 
 def test_rows_that_nobody_verified_have_no_label(tmp_path):
@@ -94,8 +114,7 @@ def test_what_timelapse_has_exported_a_person_has_seen(tmp_path):
 
 
 def test_what_timelapse_has_not_seen_is_a_models(tmp_path):
-    with pytest.raises(TraplineError, match=r"no image has a label but a machine's"):
-        read(timelapse(tmp_path, ""))
+    assert {*read(timelapse(tmp_path, "")).labels.values()} == {None}
     assert {*read(tmp_path, reading=TAKEN).labels.values()} == {"fox", "deer"}
 
 

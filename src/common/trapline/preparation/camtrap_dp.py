@@ -31,7 +31,7 @@ from trapline.preparation.input_folder import InputFolder
 from trapline.preparation.label_joins import codes_of, labelled_rows
 from trapline.preparation.listed_rows import source_of, statements
 from trapline.preparation.listing import Reading, Source, printable, refuse_asked
-from trapline.preparation.machine_labels import MACHINE, require_persons, told_of_machines
+from trapline.preparation.machine_labels import MACHINE, told_of_machines, with_told
 from trapline.preparation.media import Media
 
 TYPES = ("animal", "human", "vehicle", "blank", "unknown")
@@ -97,7 +97,7 @@ def read_camtrap_dp(folder: InputFolder, reading: Reading) -> Source:
         alternatives=_other_names(media),
         notes=notes,
     )
-    require_persons(str(folder.path / seen.name), source, reading, left_out=bool(labels.left_out))
+    source = with_told(source, told_of_machines(seen.name, labels.left_out, "observations"))
     return replace(source, quarantined=[*unusable, *faulty, *source.quarantined])
 
 
@@ -236,8 +236,6 @@ def _labels(seen: Rows, machine_labels: bool, notes: list[str]) -> _Labels:
     wrong = {text for text, is_known in of_type.values() if not is_known}
     is_left = ~_by_machine(seen) | machine_labels
     left_out = int((~is_left & (of_row >= 0)).sum())
-    if left_out:
-        notes.append(told_of_machines(seen.name, left_out, "observations"))
     return _Labels(
         list(different),
         np.where(is_left, of_row, NOWHERE),

@@ -28,7 +28,7 @@ from trapline.preparation.json_records import MEMBER, records
 from trapline.preparation.label_joins import NO_LABEL, Integers, codes_of, labelled_rows
 from trapline.preparation.listed_rows import source_of, statements
 from trapline.preparation.listing import Reading, Source, printable, refuse_asked
-from trapline.preparation.machine_labels import require_persons, told_of_machines
+from trapline.preparation.machine_labels import told_of_machines, with_told
 from trapline.preparation.media import Media
 
 JSON = ".json"
@@ -215,9 +215,7 @@ def read_coco(folder: InputFolder, reading: Reading) -> Source:
         classes=list(dict.fromkeys(names)),
         notes=_notes(contents, of),
     )
-    if left_out:
-        source = replace(source, notes=[*source.notes, told_of_machines(path.name, left_out, "annotations")])
-    require_persons(str(path), source, reading, left_out=left_out > 0)
+    source = with_told(source, told_of_machines(path.name, left_out, "annotations"))
     return replace(source, quarantined=[*contents.quarantined, *quarantined, *source.quarantined])
 
 

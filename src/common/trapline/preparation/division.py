@@ -138,11 +138,16 @@ def divide(
     return images.assign(part=part), [*notes, *result.notes]
 
 
-def _check_classes(labelled: pd.DataFrame, classes: list[str]) -> None:
-    if not classes:
-        raise TraplineError("no image of the input has a label: a classifier needs at least two classes")
+def require_classes(classes: Sequence[str], left_out: Sequence[str] = ()) -> None:
+    """Raise TraplineError for less than two classes, with notes on labels that are left out."""
     if len(classes) < 2:
-        raise TraplineError(f"only one class ({', '.join(classes)}): a classifier needs at least two")
+        lacking = f"only one class ({classes[0]})" if classes else "no image of the input has a label"
+        said = f"{lacking}: a classifier needs at least two classes"
+        raise TraplineError("; ".join([said, *left_out]))
+
+
+def _check_classes(labelled: pd.DataFrame, classes: list[str]) -> None:
+    require_classes(classes)
     counts = np.bincount(label_indices(labelled), minlength=len(classes))
     if empty := [classes[index] for index in np.flatnonzero(counts == 0)]:
         raise TraplineError(

@@ -116,7 +116,8 @@ class Source:
 
     `barred`: the images that must not be opened, by their paths, with reason code and detail. `merged`: for
     each kind of name (site, class, sequence) the names that came in several spellings, and those. `notes`:
-    what a person should know of how the source was read.
+    what a person should know of how the source was read. `of_machines`: those on labels that a machine
+    gave, and that are left out.
     """
 
     images: pd.DataFrame
@@ -128,6 +129,7 @@ class Source:
     merged: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     undecided: bool = False
+    of_machines: list[str] = field(default_factory=list)
 
     @property
     def task(self) -> Task:

@@ -6,12 +6,12 @@ of Camtrap DP.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from trapline.column_names import plain_column
-from trapline.errors import TraplineError
 from trapline.job_contract import prepare_option
 from trapline.preparation.listing import Reading, Source
 from trapline.preparation.table_statements import FALSE, Cells, texts
@@ -28,45 +28,37 @@ TIMELAPSE_ANSWERS = ("species", "confidence", "needsreview", "remark")  # of its
 ROOT = "rootfolder"  # which is empty there: Timelapse fills it, or leaves the column out
 
 
-def way_out() -> str:
-    """The option that takes a machine's labels for true ones."""
-    return prepare_option("machine-labels", "true")
-
-
 def without_machines(
-    table: Table, labels: Sequence[Cells], reading: Reading, notes: list[str]
-) -> tuple[list[Cells], bool]:
-    """`labels` without those that a machine gave, unless a person takes these for true; and whether any was.
+    table: Table, labels: Sequence[Cells], reading: Reading
+) -> tuple[list[Cells], list[str]]:
+    """`labels` without those that a machine gave, unless a person takes these for true; and a note on them.
 
-    `labels`: columns of them, a cell a row of the table. `notes` get how many rows lose theirs.
+    `labels`: columns of them, a cell a row of the table.
     """
     if reading.machine_labels or not reading.needs_labels:
-        return list(labels), False
+        return list(labels), []
     of_machine = _by_machine(table)
     lost = sum(any(cells[row] for cells in labels) for row in np.flatnonzero(of_machine).tolist())
-    if not lost:
-        return list(labels), False
-    notes.append(told_of_machines(table.path.name, lost, "rows with a label"))
-    return [
+    left = [
         [None if machine else cell for cell, machine in zip(cells, of_machine.tolist(), strict=True)]
         for cells in labels
-    ], True
+    ]
+    return left, told_of_machines(table.path.name, lost, "rows with a label")
 
 
-def told_of_machines(table: str, count: int, what: str) -> str:
-    """The note on labels that are left out; `what`: what has them, as observations or annotations."""
-    return f"{table}: {count} {what} are a machine's and no truth; {way_out()} takes them for it"
+def told_of_machines(table: str, count: int, what: str) -> list[str]:
+    """A note on labels that are left out, none where there are none.
 
-
-def require_persons(name: str, source: Source, reading: Reading, *, left_out: bool) -> None:
-    """Raise TraplineError where no image has a label but a machine's; of several inputs others may have.
-
-    `name`: of the file that says so. `left_out`: whether there were such labels.
+    `what`: what has them, as observations or annotations.
     """
-    if left_out and not source.classes and reading.needs_labels and not reading.among_others:
-        raise TraplineError(
-            f"{name}: no image has a label but a machine's; {way_out()} takes those for true ones"
-        )
+    way_out = prepare_option("machine-labels", "true")
+    said = f"{table}: {count} {what} are a machine's and no truth; {way_out} takes them for it"
+    return [said] if count else []
+
+
+def with_told(source: Source, left_out: Sequence[str]) -> Source:
+    """`source` with notes on labels that a machine gave, and that were left out."""
+    return replace(source, notes=[*source.notes, *left_out], of_machines=[*source.of_machines, *left_out])
 
 
 def _by_machine(table: Table) -> npt.NDArray[np.bool_]:

@@ -32,7 +32,7 @@ from trapline.preparation.listing import (
     part_of,
     printable,
 )
-from trapline.preparation.machine_labels import require_persons, without_machines
+from trapline.preparation.machine_labels import with_told, without_machines
 from trapline.preparation.media import SAMPLE, Media
 from trapline.preparation.table_statements import (
     DELETED,
@@ -152,14 +152,14 @@ def _labels_of(table: Table) -> set[str]:
 class _Said:
     """What the tables say: statements of each, rows without a path, other names of files, and notes.
 
-    `of_machines`: the tables some of whose labels are a machine's and left out.
+    `of_machines`: notes on labels that a machine gave, and that are left out.
     """
 
     rows: list[pd.DataFrame] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     alternatives: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    of_machines: list[Path] = field(default_factory=list)
+    of_machines: list[str] = field(default_factory=list)
 
 
 def read_mapped_table(folder: InputFolder, reading: Reading) -> Source:
@@ -181,9 +181,7 @@ def read_mapped_table(folder: InputFolder, reading: Reading) -> Source:
     rows = together(said.rows, titles)
     source = source_of(rows, media, classes=_order(rows), alternatives=said.alternatives, notes=said.notes)
     source = replace(source, quarantined=[*said.quarantined, *source.quarantined])
-    for path in said.of_machines[:1]:
-        require_persons(str(path), source, reading, left_out=True)
-    source = with_folders(source, media)
+    source = with_folders(with_told(source, said.of_machines), media)
     source = replace(source, notes=[*source.notes, *unnamed(media, titles)])
     return source if reading.needs_labels else _without_labels(source)
 
@@ -225,8 +223,8 @@ def _add(table: Table, folder: InputFolder, media: Media, said: _Said, reading: 
         )
     if columns:
         _refuse_flags(table, columns, labels)
-        labels, are_machines = without_machines(table, labels, reading, said.notes)
-        said.of_machines += [table.path] if are_machines else []
+        labels, left_out = without_machines(table, labels, reading)
+        said.of_machines += left_out
     ids = _ids(table, paths, "id" in folder.columns, said.notes)
     name = table.columns.get(DELETED)
     deleted = truths(list(table.cells[name]), name, table) if name else None

@@ -11,7 +11,7 @@ from trapline.job_contract import prepare_option
 from trapline.job_options import PrepareOptions
 from trapline.option_values import NEW_DIVISION
 from trapline.preparation.completion import last_division
-from trapline.preparation.division import split_policy
+from trapline.preparation.division import require_classes, split_policy
 from trapline.preparation.input_folder import InputFolder
 from trapline.preparation.known_division import Division, read_division
 from trapline.preparation.labelling import labelled
@@ -44,6 +44,7 @@ def planned(listing: Source, folder: InputFolder, options: PrepareOptions, work:
     files = _given_files(options, work)
     known = _known_division(options, files)
     source, labels = labelled(listing, options, files)
+    require_classes(source.classes, source.of_machines)
     source, left_out = _limited(_renamed(source, folder, options, work), options)
     policy = split_policy(
         source,

@@ -19,7 +19,7 @@ from trapline.preparation.image_sets import loose_images
 from trapline.preparation.input_folder import InputFolder
 from trapline.preparation.listed_rows import source_of, statements
 from trapline.preparation.listing import Reading, Source, printable
-from trapline.preparation.machine_labels import require_persons, told_of_machines
+from trapline.preparation.machine_labels import told_of_machines, with_told
 from trapline.preparation.media import Media
 from trapline.storage import restored
 from trapline.tables import header_of, read_table, read_text
@@ -62,7 +62,7 @@ def _is_ours(table: Path) -> bool:
 def read_sorted(folder: InputFolder, reading: Reading) -> Source:
     """List the images of the folders by class.
 
-    Raises TraplineError where none is there, or none has a label but the model's.
+    Raises TraplineError where none is there.
     """
     said = _read(folder.path / TABLE)
     places = [(*_divided(file), file) for name in folder.folders() for file in folder.files(name)]
@@ -78,8 +78,6 @@ def read_sorted(folder: InputFolder, reading: Reading) -> Source:
     ]
     sites = sites_of([printable(name.rpartition("/")[0]) for name in before])
     notes = _told_of_sites(before, sites)
-    if left_out:
-        notes.append(told_of_machines(TABLE, left_out, "labels, of images where predict.py put them,"))
     rows = statements(
         TABLE,
         [file for _, _, file in places],
@@ -89,7 +87,8 @@ def read_sorted(folder: InputFolder, reading: Reading) -> Source:
         site=sites,
     )
     source = source_of(rows, Media(folder, reading.origin, reading.copies), notes=notes)
-    require_persons(str(folder.path / TABLE), source, reading, left_out=left_out > 0)
+    told = told_of_machines(TABLE, left_out, "labels, of images where predict.py put them,")
+    source = with_told(source, told)
     return replace(source, quarantined=[*loose_images(folder), *source.quarantined])
 
 

@@ -21,7 +21,7 @@ from trapline.preparation.camera_folders import is_no_camera, sites_of
 from trapline.preparation.input_folder import InputFolder
 from trapline.preparation.listed_rows import source_of
 from trapline.preparation.listing import Reading, Source
-from trapline.preparation.machine_labels import require_persons, without_machines
+from trapline.preparation.machine_labels import with_told, without_machines
 from trapline.preparation.mapped_tables import unnamed
 from trapline.preparation.media import Media
 from trapline.preparation.table_statements import (
@@ -95,8 +95,7 @@ def read_timelapse(folder: InputFolder, reading: Reading) -> Source:
     titles = [table.path.name for table in tables]
     rows = together([rows for rows, *_ in said], titles)
     source = source_of(rows, media, alternatives=alternatives, notes=notes)
-    for table, (*_, are_machines) in zip(tables, said, strict=True):
-        require_persons(str(table.path), source, reading, left_out=are_machines)
+    source = with_told(source, [note for *_, left_out in said for note in left_out])
     quarantined = [row for _, rows_aside, _ in said for row in rows_aside]
     return replace(
         source,
@@ -107,8 +106,8 @@ def read_timelapse(folder: InputFolder, reading: Reading) -> Source:
 
 def _rows(
     table: Table, paths: Sequence[str], folder: InputFolder, notes: list[str], reading: Reading
-) -> tuple[pd.DataFrame, list[Quarantined], bool]:
-    """Statements of a table, its rows without a file, and whether labels of a machine were left out.
+) -> tuple[pd.DataFrame, list[Quarantined], list[str]]:
+    """Statements of a table, its rows without a file, and notes on labels of a machine that are left out.
 
     `notes` get how it was read.
     """
@@ -119,7 +118,7 @@ def _rows(
     labels: list[Cells] = []
     for name in columns:
         labels += _labels(table, name, name in named, notes)
-    labels, are_machines = without_machines(table, labels, reading, notes)
+    labels, left_out = without_machines(table, labels, reading)
     sites = None
     if not _has_sites(table, folder):
         table.columns.pop("site", None)
@@ -129,7 +128,7 @@ def _rows(
     of_path = [name for name in table.written if plain_column(name) in (FILE, RELATIVE)]
     notes += [*table.notes, told(table, path=" and ".join(of_path), deleted=flag)]
     notes += silent(table) if columns else []
-    return rows, aside, are_machines
+    return rows, aside, left_out
 
 
 # --- where images lie ---------------------------------------------------------------------------------------

@@ -68,6 +68,7 @@ def together(sources: Mapping[str, Source], same_sites: bool) -> Source:
         merged=_all_merged([*(source.merged for source in sources.values()), spelt.merged]),
         notes=notes,
         undecided=several and any(source.undecided for source in sources.values()),
+        of_machines=[note for source in sources.values() for note in source.of_machines],
     )
 
 
