@@ -24,21 +24,27 @@ def remembered() -> Iterator[None]:
     if not ours:
         yield
         return
-    signal.signal(signal.SIGINT, _remember)
+    signal.signal(signal.SIGINT, remember)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _interrupted.clear()
+        forget()
 
 
-def _remember(*_: object) -> None:
+def remember(*_: object) -> None:
+    """Raise KeyboardInterrupt, now and at each `check`: a handler of signals."""
     _interrupted.set()
     raise KeyboardInterrupt
 
 
+def forget() -> None:
+    """Let `check` pass again: what was interrupted has ended."""
+    _interrupted.clear()
+
+
 def check() -> None:
-    """Raise KeyboardInterrupt if there was a Ctrl-C that has not ended the block of `remembered`."""
+    """Raise KeyboardInterrupt if there was a Ctrl-C, or the like, that has not ended what it should end."""
     if _interrupted.is_set() and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
 

@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from tests.support.interrupting import lose_ctrl_c
+from trapline import interruption
 from trapline.errors import TraplineError
-from trapline.launching.local.running import stop_on_signals
+from trapline.launching.local.running import follow, stop_on_signals
 
 
 @pytest.fixture
@@ -53,6 +56,31 @@ def test_an_error_that_the_sdk_made_of_an_interruption_is_one(as_before):
 
     with pytest.raises(KeyboardInterrupt), stop_on_signals():
         swallow()
+
+
+class Output:
+    """What follows a job's lines; Ctrl-C comes while the second one is shown, and is lost."""
+
+    def __init__(self):
+        self.lines = []
+
+    def line(self, line):
+        self.lines.append(line)
+        if len(self.lines) == 2:
+            lose_ctrl_c()
+
+
+def test_a_ctrl_c_that_a_finalizer_swallows_stops_the_job_at_its_next_line(as_before):
+    script = (
+        "import itertools, time\nfor line in itertools.count():\n print(line, flush=True); time.sleep(0.05)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    output = Output()
+    with pytest.raises(KeyboardInterrupt), stop_on_signals():
+        follow(process, [], output, "trapline-test-of-stopping", SimpleNamespace(engine=None))
+    assert output.lines == [b"0\n", b"1\n"]
+    assert process.returncode == -signal.SIGTERM
+    interruption.check()  # what was interrupted has ended
 
 
 def test_tests_and_what_they_start_heed_ctrl_c_also_where_they_run_in_the_background():

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from trapline import interruption
 from trapline.console import FAILURE_LENGTH, words_of
 from trapline.errors import TraplineError
 from trapline.launching.checkout import jobs_digest, stage_code
@@ -164,6 +165,7 @@ def follow(
     cleaner.start()
     try:
         for line in process.stdout:
+            interruption.check()
             if runtime.engine is None or line.strip():
                 output.line(line)
         return process.wait()
@@ -234,7 +236,7 @@ class Signals:
         """The first signal interrupts; later ones leave the cleaning up alone."""
         if not self.caught:
             self.caught = True
-            raise KeyboardInterrupt
+            interruption.remember()
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if there was a signal."""
@@ -259,3 +261,4 @@ def stop_on_signals() -> Iterator[Signals]:
     finally:
         for number, handler in zip(heeded, before, strict=True):
             signal.signal(number, handler)
+        interruption.forget()
