@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from tests.conftest import write_jpeg
 from tests.support.disk import prepared, read
 from tests.support.predictions import STRANGE_CLASSES, drawn_predictions
 from trapline.formats.sorting import sort_images
@@ -102,6 +103,39 @@ def test_images_that_were_removed_are_no_more_and_new_ones_are_a_persons(sort):
     found = read(folder)
     assert name not in found.labels
     assert found.labels["new.jpg"] == "fox"
+
+
+def put(folder, name, seed):
+    write_jpeg(folder / name, seed, side=20)
+    return name
+
+
+def test_no_image_that_is_put_beside_is_lost_whatever_it_is_called(sort):
+    predictions, folder = sort()
+    one = sorted((folder / "fox").rglob("*.jpg"))[0]
+    below = one.relative_to(folder / "fox").as_posix()
+    added = [put(folder, name, seed) for seed, name in enumerate((
+        f"owl/{below}", f"owl/{one.name}", f"lynx/{one.name}", "owl/new.jpg", "lynx/new.jpg",
+        "lynx/a/new.jpg",
+    ))]  # fmt: skip
+    found = read(folder, reading=TAKEN)
+    labels = expected(predictions)
+    assert len(found.labels) == len(labels) + len(added)
+    assert {name: found.labels[name] for name in labels} == labels
+    given = [label for name, label in found.labels.items() if name not in labels]
+    assert sorted(given) == ["lynx", "lynx", "lynx", "owl", "owl", "owl"]
+    assert {*found.images["site"].dropna()} == {"north_gate", "south_pond", "ridge", "a"}
+    assert found.quarantined == {}
+
+
+def test_an_image_that_was_copied_to_a_second_folder_has_both_labels(sort):
+    _, folder = sort()
+    one = sorted((folder / "fox").rglob("*.jpg"))[0]
+    copy = folder / "lynx" / one.relative_to(folder / "fox")
+    copy.parent.mkdir(parents=True)
+    shutil.copy(one, copy)
+    found = read(folder, reading=TAKEN)
+    assert found.labels[one.relative_to(folder / "fox").as_posix()] == {"fox", "lynx"}
 
 
 def test_how_many_are_left_out_and_where_sites_come_from_is_said(sort):

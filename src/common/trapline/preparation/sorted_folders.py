@@ -9,6 +9,7 @@ its camera the folder that it had there.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -38,11 +39,6 @@ class _Sorted:
     put: set[str] = field(default_factory=set)  # where the model put something
     label_of: dict[str, str] = field(default_factory=dict)  # folder -> class, where that is called otherwise
 
-    def before(self, below: str) -> str:
-        """What an image was called, whose file is `below` a class's folder now."""
-        named = self.by_name.get(below.rpartition("/")[2], [])
-        return self.original.get(below) or (named[0] if len(named) == 1 else below)
-
 
 def is_sorted(folder: InputFolder, reading: Reading) -> bool:
     """Whether predict.py has sorted the images of the folder."""
@@ -66,7 +62,7 @@ def read_sorted(folder: InputFolder, reading: Reading) -> Source:
     """
     said = _read(folder.path / TABLE)
     places = [(*_divided(file), file) for name in folder.folders() for file in folder.files(name)]
-    before = [said.before(below) for _, below, _ in places]
+    before = _names(said, folder, [(below, file) for _, below, file in places])
     first: dict[str, str] = {}
     for name, (_, _, file) in zip(before, places, strict=True):
         first.setdefault(name, file)
@@ -76,7 +72,8 @@ def read_sorted(folder: InputFolder, reading: Reading) -> Source:
         None if label is None or (left_out and machine) else said.label_of.get(label, label)
         for (label, _, _), machine in zip(places, of_machine, strict=True)
     ]
-    sites = sites_of([printable(name.rpartition("/")[0]) for name in before])
+    cameras = [below if name == file else name for name, (_, below, file) in zip(before, places, strict=True)]
+    sites = sites_of([printable(name.rpartition("/")[0]) for name in cameras])
     notes = _told_of_sites(before, sites)
     rows = statements(
         TABLE,
@@ -106,6 +103,37 @@ def _read(path: Path) -> _Sorted:
     for below, file in said.original.items():
         said.by_name.setdefault(below.rpartition("/")[2], []).append(file)
     return said
+
+
+def _names(said: _Sorted, folder: InputFolder, files: Sequence[tuple[str, str]]) -> list[str]:
+    """What each image was called before the sort; files of one name are copies of one image.
+
+    `files`: below the class's folder, and below the sorted one. An image that was moved without its folders
+    is known by its name where that was the only one of that name. Whatever else lies there, and another image
+    in the place of a copy, is called as it lies.
+    """
+    kept = {said.original[below] for below, _ in files if below in said.original}
+    sizes: dict[str, int] = {}
+    names = []
+    for below, file in files:
+        size = _size(folder.full(file))
+        name, is_known = said.original.get(below), below in said.original
+        if name is None:
+            namesakes = said.by_name.get(below.rpartition("/")[2], [])
+            name = namesakes[0] if len(namesakes) == 1 and namesakes[0] not in kept else below
+        if name in sizes and not (is_known and sizes[name] == size):
+            name = file
+        sizes[name] = size
+        names.append(name)
+    return names
+
+
+def _size(path: str) -> int:
+    """Of a file, in bytes; -1 for a link that leads nowhere."""
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return -1
 
 
 def _divided(file: str) -> tuple[str | None, str]:
