@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import write_jpeg
 from tests.support.pipeline_runs import REAL, PipelinePlace, run_words
 from trapline.data.prepared import open_prepared
+from trapline.preparation.completion import leave_division
 
 pytest.importorskip("sagemaker_training")
 
@@ -16,6 +17,7 @@ TINY = [
     "weights=none", "precision=fp32", "batch_size=8", "--param", "EpochsPhase1=1", "EpochsPhase2=1",
     "ConfidenceThreshold=0.2", "QualityGate=9",
 ]  # fmt: skip
+GROWTH = (("one", 8), ("two", 13), ("three", 18))  # executions, and how many cameras each finds
 
 
 def grow(folder, cameras, images=4):
@@ -45,24 +47,46 @@ def sites_of(run, *parts):
     return {site for part in parts for site in prepared.part(part).table["site"].to_pylist()}
 
 
-@pytest.mark.parametrize(
-    "executions", [pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.long)]
-)
-def test_the_champion_of_a_later_execution_is_tested_on_cameras_that_none_was_trained_on(
-    tmp_path, executions
+def check(runs):
+    """No camera that tests is one that any run was trained on, and there are more and more of them."""
+    trained_on = set().union(*(sites_of(run, "train", "val") for run in runs))
+    assert sites_of(runs[-1], "test").isdisjoint(trained_on)
+    assert len(sites_of(runs[-1], "test")) > len(sites_of(runs[0], "test"))
+
+
+def test_no_camera_changes_sides_while_each_execution_takes_up_where_the_last_one_ended(
+    tmp_path, call_script
 ):
+    raw, completed = tmp_path / "raw", tmp_path / "completed"
+    raw.mkdir()
+    completed.mkdir()
+    runs = []
+    for name, cameras in GROWTH:
+        grow(raw, cameras)
+        done = call_script(
+            "prepare.py", "--input", raw, "--output", tmp_path / name / "Prepare", "--source-name", "raw",
+            "--completed", completed, "--short-side", "16", "--processes", "1",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        leave_division(tmp_path / name / "Prepare", completed, "raw")  # as Collect does
+        runs.append(tmp_path / name)
+    check(runs)
+    lines = {open_prepared(run / "Prepare").description.split.line for run in runs}
+    assert len(lines) == 1
+
+
+@pytest.mark.long
+def test_the_champion_of_the_third_execution_is_tested_on_cameras_that_none_was_trained_on(tmp_path):
     place, raw = PipelinePlace(tmp_path), tmp_path / "raw"
     raw.mkdir()
     runs = []
-    for name, cameras in (("one", 8), ("two", 13), ("three", 18))[:executions]:
+    for name, cameras in GROWTH:
         grow(raw, cameras)
         done = place.pipeline(*run_words("raw", name, *TINY), script=REAL)
         assert done.returncode == 0, done.stdout + done.stderr
         assert ("cameras stay in their parts of runs" in done.stdout) == bool(runs)
         runs.append(tmp_path / "runs" / name)
-    trained_on = set().union(*(sites_of(run, "train", "val") for run in runs))
-    assert sites_of(runs[-1], "test").isdisjoint(trained_on)
-    assert len(sites_of(runs[-1], "test")) > len(sites_of(runs[0], "test"))
+    check(runs)
     lines = {json.loads((run / "Evaluate" / "evaluation.json").read_text())["data"]["line"] for run in runs}
     assert len(lines) == 1
     with tarfile.open(runs[-1] / "Evaluate" / "champion" / "model.tar.gz") as archive:

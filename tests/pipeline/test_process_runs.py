@@ -60,6 +60,29 @@ def test_every_image_is_asked_for_and_collected(finished):
     assert {answer["batch"] for answer in answers.values()} == {"True"}
 
 
+def test_a_first_run_keeps_no_division(finished):
+    place, done = finished
+    assert json.loads((place.folder / "runs" / "one" / "Prepare" / "completed.json").read_text()) == {}
+    assert "cameras stay in their parts" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_later_run_on_the_same_data_is_given_the_division_of_the_last_one(place):
+    raw = place.data()
+    assert place.pipeline(*run_words(raw, "one")).returncode == 0
+    prepared = place.folder / "runs" / "one" / "Prepare"
+    (prepared / "division.csv").write_text("site,part\nA,test\n")
+    (prepared / "dataset.json").write_text(json.dumps({"source": str(raw), "split": {"line": "first"}}))
+    done = place.pipeline(*run_words(raw, "two"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "division: cameras stay in their parts of runs/one; " in done.stdout
+    given = json.loads((place.folder / "runs" / "two" / "Prepare" / "completed.json").read_text())
+    assert given["division.csv"] == "site,part\nA,test\n"
+    assert {name: json.loads(text) for name, text in given.items() if name.endswith(".json")} == {
+        "division.json": {"source": str(raw), "line": "first"}
+    }
+
+
 @pytest.mark.slow
 def test_options_reach_the_preparation_unharmed(place):
     place.data().rename(place.folder / "-raw")

@@ -15,7 +15,7 @@ from tests.support.predicting import small_model as small_model
 
 pytestmark = pytest.mark.slow
 
-TIMES = int(os.environ.get("TRAPLINE_KILLS", "5"))
+TIMES = int(os.environ.get("TRAPLINE_KILLS", "4"))
 FORMATS = ["csv", "megadetector", "timelapse", "coco"]
 
 

@@ -152,7 +152,7 @@ def test_raw_images_in_a_strangely_named_folder_are_prepared_once(place, class_f
     assert not (place.folder / "runs of #1: today" / "checkpoints").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long  # an archive: tests/launching/test_imagenet_experiments.py; options: test_file_options.py
 def test_an_archive_is_prepared_with_options_of_any_form_and_tables_of_classes(place, class_folders):
     shutil.make_archive(str(place.folder / "-traps"), "xztar", class_folders)
     (place.folder / "names.csv").write_text("Label,Name\ncat,Wildcat\n")

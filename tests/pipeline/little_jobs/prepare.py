@@ -17,7 +17,9 @@ else:
 (output / "source.txt").write_text(str(option("--source-name")))
 (output / "words.json").write_text(json.dumps(sys.argv[1:]))
 (output / "version.json").write_text(json.dumps({"data": "little", "completed_with": ""}))
-assert list(option("--completed").iterdir()) == []  # a run here is always the first
+(output / "completed.json").write_text(
+    json.dumps({file.name: file.read_text() for file in option("--completed").iterdir()})
+)
 given = {}
 for name in ("media", "classes", "corrections", "site-csv", "division", "label-names"):
     if f"--{name}" in sys.argv:
