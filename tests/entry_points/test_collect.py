@@ -15,6 +15,8 @@ from trapline.evaluation.evaluating import evaluate
 from trapline.job_options import EvaluateOptions
 from trapline.preparation.completion import data_digest, write_state
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def evaluation(many_sites, tmp_path_factory):

@@ -21,6 +21,8 @@ from trapline.models.artefact import opened_artefact
 from trapline.scoring.pooling import pooled_logits
 from trapline.training.speed import Speed
 
+pytestmark = pytest.mark.slow
+
 FAST = ["--precision", "fp32", "--resamples", "200"]
 
 
@@ -88,7 +90,6 @@ def test_precision_and_format_are_chosen_once_and_both_phases_and_the_test_part_
     assert list(choices) == [False, False]
 
 
-@pytest.mark.slow
 def test_what_views_phases_speed_and_memory_gain_is_measured_and_said(
     many_sites, models, call_script, tmp_path
 ):
@@ -108,7 +109,6 @@ def test_what_views_phases_speed_and_memory_gain_is_measured_and_said(
         assert f"\n{name}" in done.stdout
 
 
-@pytest.mark.slow
 def test_all_views_that_there_are_are_tried_shifts_too_and_what_was_tried_is_written_down(evaluate, models):
     phase = evaluate(models["plain"])["phases"]["phase1"]
     assert {view for step in phase["view_selection"] for view in step["views"]} == set(VIEWS)
@@ -134,7 +134,6 @@ def seen_with_noise(noisy, noise):
 SHIFTED = ("shift_up_left", "shift_down_right")
 
 
-@pytest.mark.slow
 def test_a_model_that_gains_from_shifts_gets_them_and_carries_them(evaluate, models, tmp_path, monkeypatch):
     steady = {view for view in VIEWS if view not in ("plain", *SHIFTED)}
     sees_shifts = seen_with_noise(("plain", *SHIFTED), 1.5)
@@ -192,7 +191,6 @@ def test_the_test_predictions_are_those_of_the_champions_artefact(
     assert report["test"]["sites"] == len({row["site"] for row in rows})
 
 
-@pytest.mark.slow
 def test_no_choice_looks_at_the_test_part(evaluate, models, many_sites, tmp_path):
     before = evaluate(models["plain"], models["better"])
     copy = shutil.copytree(many_sites, tmp_path / "prepared")
@@ -205,7 +203,6 @@ def test_no_choice_looks_at_the_test_part(evaluate, models, many_sites, tmp_path
         assert before[chosen] == after[chosen]
 
 
-@pytest.mark.slow
 def test_the_report_is_the_same_for_the_same_input(evaluate, models, tmp_path):
     first = evaluate(models["plain"], None, "--seed", "3", "--views", "none")
     archive = (tmp_path / "evaluation" / "champion" / "model.tar.gz").read_bytes()
@@ -238,7 +235,6 @@ def without_test_part(many_sites, tmp_path):
     return copy
 
 
-@pytest.mark.slow
 def test_without_a_test_part_validation_stands_under_its_own_name(evaluate, without_test_part, tmp_path):
     model = write_model(without_test_part, tmp_path / "model", ["train"])
     report = evaluate(model, prepared=without_test_part)

@@ -15,6 +15,8 @@ from trapline.inference.pseudo_labels import part_logits
 from trapline.scoring.predictions import calibrated, fit_temperature
 from trapline.storage import file_digest
 
+pytestmark = pytest.mark.slow
+
 
 def table(folder):
     with (folder / "pseudo_labels.csv").open() as file:

@@ -44,6 +44,7 @@ def test_all_experiments_and_the_pipeline_with_each_recipe_are_looked_at():
     assert len(recipes) >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subject", all_subjects(), ids=lambda subject: " ".join([subject[0], *subject[1]]))
 def test_every_experiment_and_every_recipe_is_sound(subject):
     result, _ = check_subject(*subject)

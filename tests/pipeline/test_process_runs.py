@@ -22,6 +22,8 @@ from trapline.launching.terminal import JobOutput
 from trapline.pipeline.command_line import read_command
 from trapline.pipeline.running import run
 
+pytestmark = pytest.mark.slow
+
 STEPS = ["Prepare", "TrainPhase1", "PseudoLabel", "TrainPhase2", "Evaluate"]
 CONDITIONS = {"NothingNew": "No", "QualityGate": "Passed"}
 AFTER_THE_GATE = ["Champion-CreateModel", "Transform", "Collect"]
@@ -66,7 +68,6 @@ def test_a_first_run_keeps_no_division(finished):
     assert "cameras stay in their parts" not in done.stdout
 
 
-@pytest.mark.slow
 def test_a_later_run_on_the_same_data_is_given_the_division_of_the_last_one(place):
     raw = place.data()
     assert place.pipeline(*run_words(raw, "one")).returncode == 0
@@ -83,7 +84,6 @@ def test_a_later_run_on_the_same_data_is_given_the_division_of_the_last_one(plac
     }
 
 
-@pytest.mark.slow
 def test_options_reach_the_preparation_unharmed(place):
     place.data().rename(place.folder / "-raw")
     options = ["site-regex=-(cam.)- 'a=b' \"c\" $HOME", "seed=7", "columns=path=filename label=species"]
@@ -139,7 +139,6 @@ def test_a_run_leaves_no_process_and_no_temporary_folder(finished):
     }  # fmt: skip
 
 
-@pytest.mark.slow
 def test_a_finished_run_is_not_run_again_but_where_a_parameter_has_changed(finished):
     place, _ = finished
     again = place.pipeline("run", "--resume", "runs/one", "--param", "ConfidenceThreshold=0.5")
@@ -150,7 +149,6 @@ def test_a_finished_run_is_not_run_again_but_where_a_parameter_has_changed(finis
     ]  # fmt: skip
 
 
-@pytest.mark.slow
 def test_a_run_that_is_continued_without_a_change_runs_no_step_again_and_is_not_ended_early(place):
     assert place.pipeline(*run_words(place.data(), "same")).returncode == 0
     again = place.pipeline("run", "--resume", "runs/same")
@@ -161,7 +159,6 @@ def test_a_run_that_is_continued_without_a_change_runs_no_step_again_and_is_not_
     assert {name: states[name] for name in CONDITIONS} == CONDITIONS
 
 
-@pytest.mark.slow
 def test_a_gate_that_is_not_met_names_metric_value_and_bound(place):
     done = place.pipeline(*run_words(place.data(log_loss=1.75), "gate", "--param", "QualityGate=0.5"))
     assert done.returncode == 1
@@ -172,7 +169,6 @@ def test_a_gate_that_is_not_met_names_metric_value_and_bound(place):
     assert "earlier try" not in done.stdout
 
 
-@pytest.mark.slow
 def test_a_stricter_gate_says_which_results_are_of_the_run_before(place):
     assert place.pipeline(*run_words(place.data(log_loss=1.75), "gate")).returncode == 0
     done = place.pipeline("run", "--resume", "runs/gate", "--param", "QualityGate=0.5")
@@ -180,7 +176,6 @@ def test_a_stricter_gate_says_which_results_are_of_the_run_before(place):
     assert "note: what lies in Collect, Transform is of an earlier try of this run\n" in done.stdout
 
 
-@pytest.mark.slow
 def test_without_a_test_part_the_gate_says_how_to_go_on(place):
     done = place.pipeline(*run_words(place.data(untested=True), "untested"))
     assert done.returncode == 1
@@ -190,7 +185,6 @@ def test_without_a_test_part_the_gate_says_how_to_go_on(place):
     assert place.states("untested")["Evaluate"] == "Completed before"
 
 
-@pytest.mark.slow
 def test_a_failing_step_ends_the_run_in_its_own_words_and_a_resumed_run_goes_on_from_it(place):
     repaired = place.folder / "repaired"
     data = place.data(fails="evaluate", until=str(repaired))
@@ -209,11 +203,10 @@ def test_a_failing_step_ends_the_run_in_its_own_words_and_a_resumed_run_goes_on_
     assert len(place.result("bad")["answers"]) == 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("orders", "message"),
     [
-        pytest.param({"fails": "serve"}, "serve cannot load its model", marks=pytest.mark.slow),
+        ({"fails": "serve"}, "serve cannot load its model"),
         ({"http_status": 500}, "bad.jpg: the model answered 500"),
     ],
     ids=["a server that does not start", "an answer that is an error"],
@@ -228,10 +221,9 @@ def test_a_transform_that_fails_says_why_and_leaves_no_server(place, orders, mes
     assert place.leftovers() == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("job", "said"),
-    [("train1", "train1 is running"), pytest.param("serve", "serve is asked", marks=pytest.mark.slow)],
+    [("train1", "train1 is running"), ("serve", "serve is asked")],
 )
 def test_ctrl_c_stops_the_step_and_exits_130(place, tmp_path, job, said):
     output = tmp_path / "output.txt"
@@ -271,7 +263,6 @@ def test_a_run_that_was_killed_before_it_wrote_down_anything_is_given_again(tmp_
     assert begun == [folder]
 
 
-@pytest.mark.slow
 def test_two_runs_at_once_do_not_disturb_each_other(place, tmp_path):
     outputs = [tmp_path / "a.txt", tmp_path / "b.txt"]
     data = place.data(images=40)
@@ -281,7 +272,6 @@ def test_two_runs_at_once_do_not_disturb_each_other(place, tmp_path):
     assert place.leftovers() == []
 
 
-@pytest.mark.slow
 def test_a_run_that_is_running_is_not_continued_at_the_same_time(place, tmp_path):
     output = tmp_path / "output.txt"
     process = place.begin(*run_words(place.data(waits="train1"), "busy"), output=output)

@@ -94,6 +94,7 @@ def test_on_the_demo_the_camera_and_the_look_of_its_images_gain_much_on_a_random
     assert abs(gap.predictors[PRIOR].accuracy_gap) < LARGE
 
 
+@pytest.mark.slow
 def test_where_the_sites_are_shuffled_among_the_same_images_nothing_is_gained(drawn, seen):
     table, _ = drawn
     labels, gaps = table["label"].to_numpy(), {SITE: [], IMAGE: []}

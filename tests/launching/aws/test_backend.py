@@ -30,6 +30,7 @@ from trapline.launching import checkout
 from trapline.launching.checkout import missing_from_aws_image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["resnet18_baseline", "swin_stage2", *WAYS])
 def test_what_arrives_is_what_the_dry_run_shows_with_the_digest_of_the_image(account, case):
     ended = account.launch(*golden(case)["command"])
