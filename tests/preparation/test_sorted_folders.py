@@ -8,6 +8,7 @@ from tests.conftest import write_jpeg
 from tests.support.disk import prepared, read
 from tests.support.predictions import STRANGE_CLASSES, drawn_predictions
 from trapline.formats.sorting import sort_images
+from trapline.preparation.input_folder import InputFolder
 from trapline.preparation.listing import Reading
 
 TAKEN = Reading(machine_labels=True)
@@ -49,6 +50,13 @@ def test_where_nobody_has_moved_anything_the_labels_are_the_models(sort):
     _, folder = sort()
     found = read(folder)
     assert ({*found.labels.values()}, found.classes) == ({None}, [])
+
+
+def test_its_table_given_itself_holds_a_models_labels_too(sort, tmp_path):
+    _, folder = sort()
+    given = {"table": folder / "sorted.csv", "media": InputFolder(tmp_path / "photos")}
+    assert {*read(folder, reading=Reading(**given)).labels.values()} == {None}
+    assert "red deer" in read(folder, reading=Reading(**given, machine_labels=True)).classes
 
 
 @pytest.mark.parametrize("strange", [False, True])

@@ -23,7 +23,10 @@ SAYS_WHO: dict[str, Callable[[str], bool]] = {  # column -> whether a cell in lo
     "humanverified": lambda said: said in FALSE,
     "identifiedby": lambda said: said == "computer vision",
 }
-ANSWERS = ("status", "reason", "label", "confidence", "needsreview")  # columns of Trapline's predictions.csv
+ANSWERS = (  # columns of Trapline's predictions.csv, and of the sorted.csv of predict.py --sort
+    {"status", "reason", "label", "confidence", "needsreview"},
+    {"sortedfile", "label", "confidence", "status"},
+)
 TIMELAPSE_ANSWERS = ("species", "confidence", "needsreview", "remark")  # of its timelapse.csv,
 ROOT = "rootfolder"  # which is empty there: Timelapse fills it, or leaves the column out
 
@@ -64,7 +67,7 @@ def with_told(source: Source, left_out: Sequence[str]) -> Source:
 def _by_machine(table: Table) -> npt.NDArray[np.bool_]:
     """Whether a machine has labelled each row."""
     plain = {plain_column(name): name for name in reversed(table.written)}
-    is_answers = plain.keys() >= set(ANSWERS)
+    is_answers = any(plain.keys() >= columns for columns in ANSWERS)
     if plain.keys() >= {ROOT, *TIMELAPSE_ANSWERS}:
         is_answers = not any(texts(list(table.cells[plain[ROOT]])))
     found = np.full(len(table.lines), is_answers)
